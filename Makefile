@@ -1,0 +1,70 @@
+# The whole interface of the project. Needs Python 3.11 or newer; `make test` needs Node too.
+
+PYTHON ?= python3
+PORT ?= 8000
+DEMO_DIR ?= .demo
+BIN := .venv/bin
+export DJANGO_SETTINGS_MODULE ?= signalling_project.settings
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types unit integration browser lock screenshots clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/site ## Serve a working two-tab call on http://127.0.0.1:8000 (PORT=… changes the port)
+	@$(BIN)/python scripts/demo_env.py $(DEMO_DIR)
+	@ENV_FILE=$(abspath $(DEMO_DIR))/env exec $(BIN)/python manage.py demo --port $(PORT)
+
+test: .venv/dev node_modules/.done ## Everything: system packages, lint, types, migrations, all tests
+	@scripts/system-packages
+	@scripts/test
+
+lint: .venv/dev ## Lint, formatting, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: .venv/dev node_modules/.done ## Types of the Python and of the JavaScript
+	$(BIN)/mypy
+	node_modules/.bin/tsc --noEmit -p .
+
+unit: .venv/dev ## The tests that start no server and no browser
+	$(BIN)/pytest tests/rooms tests/signalling tests/project
+
+integration: .venv/dev ## The tests with real Daphne, Redis and PostgreSQL
+	@scripts/system-packages
+	$(BIN)/pytest tests/integration
+
+browser: .venv/dev ## The tests in Chromium
+	@scripts/system-packages
+	$(BIN)/pytest tests/browser
+
+screenshots: .venv/dev ## Take the README's picture again
+	@scripts/system-packages
+	UPDATE_SCREENSHOTS=1 $(BIN)/pytest tests/browser
+
+lock: .venv/dev ## Pin the dependencies anew: requirements.txt and requirements-dev.txt
+	scripts/lock
+
+clean: ## Remove the environment, the demo and the caches
+	rm -rf .venv .demo node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@echo "Making the environment (.venv) …"
+	@$(PYTHON) -m venv .venv
+
+.venv/site: requirements.txt | .venv/bin/python
+	@echo "Installing the pinned packages …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt | .venv/bin/python
+	@echo "Installing the pinned development packages …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ .venv/site
+
+node_modules/.done: package.json package-lock.json
+	@npm ci --silent --no-audit --no-fund
+	@touch $@

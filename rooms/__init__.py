@@ -1,0 +1,1 @@
+"""Who may be in which room: plain, synchronous, transactional Django."""

@@ -1,0 +1,61 @@
+"""The part of ``settings.SIGNALLING`` that the domain reads, typed and with defaults."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoomSettings:
+    """Keys are written in capitals in ``settings.SIGNALLING``: ``can_join`` is ``"CAN_JOIN"``."""
+
+    make_code: str = "rooms.codes.generate"
+    """Import path of ``() -> str``, the maker of room codes."""
+    can_create: str = "rooms.policies.can_create"
+    """Import path of ``(user) -> bool``: may this user open a room?"""
+    can_join: str = "rooms.policies.can_join"
+    """Import path of ``(user, room) -> bool``: may this user join this room?"""
+    user_info: str = "rooms.policies.user_info"
+    """Import path of ``(user) -> dict``: what the other peers are told of a user."""
+    p2p_limit: int = 10
+    """Peers in a mesh, for new rooms; never more than 10."""
+    total_limit: int = 50
+    """Peers in a room that an SFU serves, for new rooms."""
+
+
+Schema = TypeVar("Schema", bound=RoomSettings)
+
+
+@cache
+def load(schema: type[Schema]) -> Schema:
+    """Return ``settings.SIGNALLING`` as an instance of ``schema``; leave other schemas' keys out.
+
+    Read at the first use and not at import, so that ``override_settings`` works.
+    """
+    given: dict[str, Any] = getattr(settings, "SIGNALLING", {})
+    known = {field.name for field in fields(schema)}
+    return schema(**{key.lower(): value for key, value in given.items() if key.lower() in known})
+
+
+def conf() -> RoomSettings:
+    loaded: RoomSettings = load(RoomSettings)
+    return loaded
+
+
+def hook(path: str) -> Callable[..., Any]:
+    """Return the function at an import path (``import_string`` caches nothing that changes)."""
+    function: Callable[..., Any] = import_string(path)
+    return function
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    if setting == "SIGNALLING":
+        load.cache_clear()
+
+
+setting_changed.connect(_forget)

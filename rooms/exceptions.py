@@ -1,0 +1,75 @@
+"""Why the domain says no.
+
+    RoomError
+    ├── CodeInvalid      the wished-for code has the wrong form
+    ├── CodeTaken        the wished-for code is another room's
+    ├── RoomNotFound
+    ├── RoomClosed
+    ├── RoomLocked
+    ├── RoomFull         details: {"limit": int, "mode": "p2p" | "sfu"}
+    ├── NotInRoom        the peer has left, or never joined
+    └── Forbidden        a policy refused
+
+``code`` is stable and is what goes over the wire; the text is for people and may be translated.
+"""
+
+from typing import ClassVar
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+
+class RoomError(Exception):
+    """Base of every refusal of the domain."""
+
+    code: ClassVar[str] = "bad_request"
+    message: ClassVar[str | Promise] = _("The request was refused.")
+
+    def __init__(self, **details: str | int) -> None:
+        super().__init__()
+        self.details = details
+
+    def __str__(self) -> str:
+        return str(self.message)
+
+
+class CodeInvalid(RoomError):
+    message = _(
+        "A room code has 3 to 32 letters, digits, hyphens or underscores, "
+        "and begins and ends with a letter or a digit."
+    )
+
+
+class CodeTaken(RoomError):
+    code = "code_taken"
+    message = _("This room code is taken; choose another one.")
+
+
+class RoomNotFound(RoomError):
+    code = "room_not_found"
+    message = _("There is no room with this code; check the code or create the room.")
+
+
+class RoomClosed(RoomError):
+    code = "room_closed"
+    message = _("This room has been closed.")
+
+
+class RoomLocked(RoomError):
+    code = "room_locked"
+    message = _("This room is locked; ask its host to let you in.")
+
+
+class RoomFull(RoomError):
+    code = "room_full"
+    message = _("This room is full; try again when somebody has left.")
+
+
+class NotInRoom(RoomError):
+    code = "not_in_room"
+    message = _("Join a room first.")
+
+
+class Forbidden(RoomError):
+    code = "forbidden"
+    message = _("You are not allowed to do this.")

@@ -1,0 +1,39 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError
+
+from rooms import services
+from rooms.exceptions import CodeTaken, RoomError
+
+
+class Command(BaseCommand):
+    help = "Open a room and print its code."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--code", help="the code you wish for; a random one is made otherwise")
+        parser.add_argument("--name", default="", help="a name for people to read")
+        parser.add_argument("--host", metavar="USERNAME", help="the user who hosts the room")
+        parser.add_argument(
+            "--exist-ok", action="store_true", help="do nothing if a room has this code already"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        host = self._user(options["host"]) if options["host"] else None
+        try:
+            room = services.open_room(host=host, name=options["name"], code=options["code"])
+        except CodeTaken as refusal:
+            if not options["exist_ok"]:
+                raise CommandError(str(refusal)) from refusal
+            room = services.find_room(options["code"])
+        except RoomError as refusal:
+            raise CommandError(str(refusal)) from refusal
+        self.stdout.write(room.code)
+
+    def _user(self, username: str) -> Any:
+        users = get_user_model()
+        try:
+            return users._default_manager.get_by_natural_key(username)
+        except users.DoesNotExist as missing:
+            raise CommandError(f"There is no user {username!r}.") from missing

@@ -1,0 +1,179 @@
+"""Rooms and the people in them. The constraints carry the invariants; see ``services`` for the verbs."""
+
+from __future__ import annotations
+
+import secrets
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from . import codes
+from .conf import conf
+from .fields import RoomCodeField
+from .querysets import ParticipantQuerySet, RoomQuerySet
+
+MESH_MAX = 10  # the seed's limit: in a mesh everybody sends to everybody
+
+
+def default_p2p_limit() -> int:
+    return conf().p2p_limit
+
+
+def default_total_limit() -> int:
+    return conf().total_limit
+
+
+def new_peer_id() -> str:
+    """Return the public id of one membership: random, 128 bits, never used again."""
+    return f"peer_{secrets.token_urlsafe(16)}"
+
+
+class Room(models.Model):
+    """A place where peers meet. Its code is the key to its door."""
+
+    class Mode(models.TextChoices):
+        P2P = "p2p", _("mesh")
+        SFU = "sfu", _("SFU")
+
+    code = RoomCodeField(
+        _("code"),
+        max_length=codes.MAX_LENGTH,
+        unique=True,
+        default=codes.generate,
+        help_text=_("Letters, digits, - and _; upper and lower case are the same."),
+    )
+    name = models.CharField(_("name"), max_length=100, blank=True)
+    host = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("host"),
+        on_delete=models.SET_NULL,
+        related_name="hosted_rooms",
+        null=True,
+        blank=True,
+        help_text=_("The creator; may always enter."),
+    )
+    is_active = models.BooleanField(
+        _("active"), default=True, help_text=_("A room that is not active lets nobody in.")
+    )
+    is_locked = models.BooleanField(
+        _("locked"), default=False, help_text=_("A locked room lets only its host in.")
+    )
+    mode = models.CharField(_("mode"), max_length=3, choices=Mode, default=Mode.P2P)
+    p2p_limit = models.PositiveSmallIntegerField(
+        _("mesh limit"),
+        default=default_p2p_limit,
+        validators=[MinValueValidator(1), MaxValueValidator(MESH_MAX)],
+        help_text=_("Most peers at once when they connect to each other directly; at most 10."),
+    )
+    total_limit = models.PositiveSmallIntegerField(
+        _("total limit"),
+        default=default_total_limit,
+        validators=[MinValueValidator(1)],
+        help_text=_("Most peers at once when an SFU serves the room."),
+    )
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
+
+    objects = RoomQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("room")
+        verbose_name_plural = _("rooms")
+        ordering = ("-created_at", "-pk")
+        constraints = (
+            models.CheckConstraint(
+                name="signalling_room_p2p_limit",
+                condition=Q(p2p_limit__gte=1, p2p_limit__lte=MESH_MAX),
+                violation_error_message=_("A mesh has 1 to 10 peers."),
+            ),
+            models.CheckConstraint(
+                name="signalling_room_total_limit",
+                condition=Q(total_limit__gte=F("p2p_limit")),
+                violation_error_message=_("The total limit is at least the mesh limit."),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.code})" if self.name else self.code
+
+    @property
+    def public_id(self) -> str:
+        """The wire's ``roomId``."""
+        return f"room_{self.code.lower()}"
+
+    @property
+    def limit(self) -> int:
+        """How many peers may be in the room at once, in its present mode."""
+        return self.p2p_limit if self.mode == self.Mode.P2P else self.total_limit
+
+
+class Participant(models.Model):
+    """One membership: one device of one user in one room, from its join to its leave.
+
+    While it is live it holds a *seat*, a number from 1 to the room's limit that is unique among
+    the live participants of the room. "At most 10" is therefore the database's own rule and no
+    count that two transactions could both read too early.
+    """
+
+    class Role(models.TextChoices):
+        HOST = "host", _("host")
+        MEMBER = "member", _("member")
+
+    class Reason(models.TextChoices):
+        LEFT = "left", _("left")
+        DISCONNECTED = "disconnected", _("disconnected")
+        REMOVED = "removed", _("removed")
+        ROOM_CLOSED = "room_closed", _("room closed")
+        SERVER_LOST = "server_lost", _("server lost")
+
+    peer_id = models.CharField(
+        _("peer id"), max_length=40, unique=True, default=new_peer_id, editable=False
+    )
+    room = models.ForeignKey(
+        Room, verbose_name=_("room"), on_delete=models.CASCADE, related_name="participants"
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        related_name="room_participations",
+    )
+    role = models.CharField(_("role"), max_length=6, choices=Role, default=Role.MEMBER)
+    seat = models.PositiveSmallIntegerField(_("seat"), null=True, editable=False)
+    channel_name = models.CharField(_("channel"), max_length=120, editable=False)
+    user_info = models.JSONField(_("user info"), default=dict, editable=False)
+    media = models.JSONField(_("media"), default=dict, editable=False)
+    joined_at = models.DateTimeField(_("joined at"), default=timezone.now, editable=False)
+    left_at = models.DateTimeField(_("left at"), null=True, editable=False)
+    reason = models.CharField(
+        _("reason"), max_length=12, choices=Reason, blank=True, editable=False
+    )
+
+    objects = ParticipantQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("participant")
+        verbose_name_plural = _("participants")
+        ordering = ("-joined_at", "-pk")
+        constraints = (
+            models.UniqueConstraint(
+                name="signalling_one_peer_per_seat",
+                fields=("room", "seat"),
+                condition=Q(left_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="signalling_live_peer_has_seat",
+                condition=Q(left_at__isnull=True, seat__gte=1)
+                | Q(left_at__isnull=False, seat__isnull=True),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user_info.get('username', self.user_id)} in {self.room_id}"
+
+    @property
+    def is_live(self) -> bool:
+        return self.left_at is None

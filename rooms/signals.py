@@ -1,0 +1,14 @@
+"""Sent after the commit, so a receiver never acts on something that is rolled back.
+
+- ``room_opened``, ``room_closed``: ``room``
+- ``participant_joined``, ``participant_left``: ``participant`` (its ``reason`` says why it left)
+
+The sender is the model class. A receiver that raises is logged and does not disturb the call.
+"""
+
+from django.dispatch import Signal
+
+room_opened = Signal()
+room_closed = Signal()
+participant_joined = Signal()
+participant_left = Signal()

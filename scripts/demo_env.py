@@ -1,0 +1,17 @@
+"""Write the demo's environment once: secrets of its own, SQLite, plain HTTP on the loopback."""
+
+import secrets
+import sys
+from pathlib import Path
+
+folder = Path(sys.argv[1]).resolve()
+folder.mkdir(parents=True, exist_ok=True)
+env = folder / "env"
+if not env.exists():
+    env.touch(mode=0o600)
+    env.write_text(
+        f"SECRET_KEY={secrets.token_urlsafe(48)}\n"
+        f"JWT_SIGNING_KEY={secrets.token_urlsafe(48)}\n"
+        f"DATABASE_URL=sqlite:///{folder / 'db.sqlite3'}\n"
+        "HTTPS=off\n"
+    )

@@ -1,0 +1,1 @@
+"""What goes over the wire: sockets, events, relays and the call page."""

@@ -1,0 +1,129 @@
+"""System checks of ``settings.SIGNALLING`` and of what the sockets need."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, get_origin, get_type_hints
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as CheckWarning
+
+from .conf import SignallingSettings
+
+
+@register()
+def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """A misspelt key would silently leave a default in force."""
+    known = [field.name.upper() for field in fields(SignallingSettings)]
+    return [
+        Error(
+            f"SIGNALLING has no key {key!r}.",
+            hint=_did_you_mean(key, known),
+            id="signalling.E001",
+        )
+        for key in getattr(settings, "SIGNALLING", {})
+        if key not in known
+    ]
+
+
+@register()
+def check_types(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Every value must have the type of its default, and numbers must be positive."""
+    types = get_type_hints(SignallingSettings)
+    given = getattr(settings, "SIGNALLING", {})
+    problems: list[CheckMessage] = []
+    for key, value in given.items():
+        wanted = types.get(key.lower())
+        if wanted is not None and not _fits(value, wanted):
+            name = getattr(wanted, "__name__", str(wanted))
+            problems.append(
+                Error(
+                    f"SIGNALLING[{key!r}] is {value!r}.",
+                    hint=f"It must be a{' positive' if wanted in (int, float) else ''} {name}.",
+                    id="signalling.E002",
+                )
+            )
+    return problems
+
+
+@register()
+def check_channel_layer(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    if "default" in getattr(settings, "CHANNEL_LAYERS", {}):
+        return []
+    return [
+        Error(
+            "There is no channel layer, so peers cannot reach each other.",
+            hint='Set CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}} '
+            "for one process, or use a Redis layer for several.",
+            id="signalling.E003",
+        )
+    ]
+
+
+@register()
+def check_origins(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """An allowed origin is written in full, or it would match another scheme or port."""
+    problems: list[CheckMessage] = []
+    for origin in getattr(settings, "SIGNALLING", {}).get("ALLOWED_ORIGINS", []):
+        parts = urlsplit(origin) if isinstance(origin, str) else None
+        if origin == "*":
+            problems.append(
+                CheckWarning(
+                    "Pages of any origin may open signalling sockets.",
+                    hint="List the origins of your clients in SIGNALLING['ALLOWED_ORIGINS'].",
+                    id="signalling.W001",
+                )
+            )
+        elif parts is None or not parts.scheme or not parts.hostname or parts.path:
+            problems.append(
+                Error(
+                    f"SIGNALLING['ALLOWED_ORIGINS'] contains {origin!r}.",
+                    hint="Write scheme://host[:port], such as 'https://app.example.org'.",
+                    id="signalling.E004",
+                )
+            )
+    return problems
+
+
+@register(Tags.security, deploy=True)
+def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    problems: list[CheckMessage] = []
+    layer = settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")
+    if str(layer).endswith("InMemoryChannelLayer"):
+        problems.append(
+            CheckWarning(
+                "The in-memory channel layer joins only the sockets of one process.",
+                hint="Run one worker, or set REDIS_URL.",
+                id="signalling.W002",
+            )
+        )
+    if getattr(settings, "SIGNALLING", {}).get("QUERY_TOKEN", True):
+        problems.append(
+            CheckWarning(
+                "Tokens are accepted in the query string, which proxies write to their logs.",
+                hint="Set SIGNALLING['QUERY_TOKEN'] = False unless a client needs it.",
+                id="signalling.W003",
+            )
+        )
+    return problems
+
+
+def _did_you_mean(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(str(key).upper(), known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(sorted(known))}."
+
+
+def _fits(value: object, wanted: Any) -> bool:
+    if wanted is bool:
+        return isinstance(value, bool)
+    if wanted in (int, float):
+        number = isinstance(value, int if wanted is int else (int, float))
+        return number and not isinstance(value, bool) and value > 0  # type: ignore[operator]
+    return isinstance(value, get_origin(wanted) or wanted) or (
+        get_origin(wanted) is list and isinstance(value, tuple)
+    )

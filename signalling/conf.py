@@ -1,0 +1,70 @@
+"""``settings.SIGNALLING``, typed: every key with its default and its unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rooms.conf import RoomSettings, load
+
+from .protocol import FrameLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignallingSettings(RoomSettings):
+    """Keys are written in capitals: ``frame_bytes`` is ``SIGNALLING["FRAME_BYTES"]``.
+
+    The keys of ``rooms.conf.RoomSettings`` are in the same dict.
+    """
+
+    allowed_origins: list[str] = field(default_factory=list)
+    """Origins of browser clients besides the site's own, each ``scheme://host[:port]``."""
+    session_auth: bool = True
+    """Accept the Django session where the ``Origin`` is the site's own."""
+    query_token: bool = True
+    """Accept ``?token=``, for clients that can set neither a header nor a subprotocol."""
+    ice_servers: list[dict[str, Any]] = field(default_factory=list)
+    """RTCIceServer dicts that every peer is given: ``[{"urls": "stun:stun.example.org"}]``."""
+
+    frame_bytes: int = 64 * 1024
+    """Largest frame."""
+    sdp_bytes: int = 48 * 1024
+    """Largest SDP."""
+    candidate_bytes: int = 4 * 1024
+    """Largest ICE candidate, as JSON."""
+    json_depth: int = 16
+    """Deepest nesting of a frame."""
+
+    frame_burst: int = 400
+    """Frames that a socket may send at once."""
+    frame_rate: float = 100.0
+    """Frames a second that a socket may go on sending."""
+    offer_rate: float = 20.0
+    """Offers a second, and at once."""
+    flood_frames: int = 400
+    """Frames over the rate, answered ``rate_limited``, before the socket is closed 4429."""
+    violations: int = 100
+    """Malformed frames at once, refilled at one a second, before the socket is closed 4400."""
+    failure_limit: int = 10
+    """Failed joins and failed authentications, for each user and address, before delays begin."""
+    failure_window: float = 1800.0
+    """Seconds for which a failure counts."""
+
+    authentication_timeout: float = 5.0
+    """Seconds from the handshake to the first authentication."""
+    heartbeat_timeout: float = 45.0
+    """Seconds of silence after which a client that sends ``ping`` is taken for dead."""
+
+    @property
+    def frame_limits(self) -> FrameLimits:
+        return FrameLimits(
+            frame=self.frame_bytes,
+            sdp=self.sdp_bytes,
+            candidate=self.candidate_bytes,
+            depth=self.json_depth,
+        )
+
+
+def conf() -> SignallingSettings:
+    loaded: SignallingSettings = load(SignallingSettings)
+    return loaded

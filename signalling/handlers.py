@@ -1,0 +1,180 @@
+"""What each event does: one function an event, named after it, in one table.
+
+Knows no Channels and no ORM: it talks to a ``Peer`` and to ``rooms.services``. A refusal is an
+exception (``ProtocolError``, or ``RoomError`` of the domain), which the consumer turns into an
+``error`` event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from rooms import codes, services
+from rooms.conf import hook
+from rooms.exceptions import CodeInvalid, NotInRoom, RoomNotFound
+from rooms.services import Joined
+
+from . import guessing, protocol
+from .conf import conf
+from .peers import Membership, Peer
+from .protocol import CloseCode, ErrorCode, ProtocolError
+from .tokens import Identity
+
+Handler = Callable[[Peer, Any], Awaitable[None]]
+
+
+async def authenticate(peer: Peer, event: protocol.Authenticate) -> None:
+    """Prove or renew an identity; a socket never changes hands."""
+    identity = await peer.identify(event.token)
+    if peer.identity is not None and peer.identity.user.pk != identity.user.pk:
+        raise ProtocolError(
+            ErrorCode.TOKEN_SUBJECT_MISMATCH, "This token is another user's than this socket."
+        )
+    peer.identity = identity
+    expires_at = identity.expires_at.isoformat() if identity.expires_at else None
+    info = hook(conf().user_info)(identity.user)
+    await peer.answer(protocol.Authenticated(user_info=info, expires_at=expires_at))
+
+
+async def join_room(peer: Peer, event: protocol.JoinRoom) -> None:
+    """Take a seat, answer with the room, and announce the newcomer to those who are there.
+
+    Group first, row second: a peer that commits between the two is either in the list or will be
+    announced to this socket, whose announcements wait until this function has answered.
+    """
+    identity = _require_identity(peer)
+    if peer.membership is not None:
+        raise ProtocolError(ErrorCode.ALREADY_JOINED, "Leave your present room first.")
+    joined = await _take_seat(peer, identity, event.room_code)
+    await peer.answer(_room_joined(joined))
+    participant = joined.participant
+    await peer.publish(
+        _require_membership(peer),
+        "joined",
+        protocol.PeerJoined(
+            peer_id=participant.peer_id, user_info=participant.user_info, media=participant.media
+        ),
+    )
+
+
+async def leave_room(peer: Peer, event: protocol.LeaveRoom) -> None:
+    _require_membership(peer)
+    await leave(peer, reason="left")
+
+
+async def relay(peer: Peer, event: protocol.Relay) -> None:
+    """Pass an offer, an answer or a candidate on. No database, no thread, no copy of the payload."""
+    membership = _require_membership(peer)
+    if event.target_peer_id not in membership.roster:
+        raise ProtocolError(ErrorCode.PEER_NOT_FOUND, "There is no such peer in your room.")
+    frame = protocol.encode_relay(event, membership.peer_id)
+    await peer.relay(event.target_peer_id, frame)
+
+
+async def peer_update(peer: Peer, event: protocol.PeerUpdate) -> None:
+    """Tell the others what this peer sends and is called, and remember it for those who come later."""
+    membership = _require_membership(peer)
+    changes = event.changes()
+    await peer.database(services.update_presence, membership.peer_id, **changes)
+    await peer.publish(
+        membership, "updated", protocol.PeerUpdated(peer_id=membership.peer_id, **changes)
+    )
+
+
+async def ping(peer: Peer, event: protocol.Ping) -> None:
+    await peer.answer(protocol.Pong())
+
+
+async def leave(peer: Peer, *, reason: str) -> None:
+    """End a membership, whichever way it ends. Idempotent: only who ended it announces it."""
+    membership, peer.membership = peer.membership, None
+    if membership is None:
+        return
+    try:
+        ended = await peer.database(services.leave, membership.peer_id, reason=reason)
+        if ended:
+            left = protocol.PeerLeft(peer_id=membership.peer_id, reason=reason)
+            await peer.publish(membership, "left", left)
+    finally:
+        await peer.unsubscribe(membership.room_code)
+
+
+async def _take_seat(peer: Peer, identity: Identity, code: str) -> Joined:
+    keys = f"user:{identity.user.pk}", f"address:{peer.address}"
+    guessing.check(*keys)
+    try:
+        # From here on the socket's clean-up knows which membership to end.
+        peer.membership = membership = Membership(codes.normalise(code))
+        await peer.subscribe(membership.room_code)
+        joined = await peer.database(
+            services.join,
+            code=membership.room_code,
+            user=identity.user,
+            peer_id=membership.peer_id,
+            channel_name=peer.channel_name,
+        )
+    except Exception as refusal:
+        await _give_up(peer)
+        if isinstance(refusal, (RoomNotFound, CodeInvalid)):
+            guessing.failed(*keys)
+            raise RoomNotFound from None
+        raise
+    membership.roster = {other.peer_id: other.channel_name for other in joined.others}
+    return joined
+
+
+async def _give_up(peer: Peer) -> None:
+    membership, peer.membership = peer.membership, None
+    if membership is not None:
+        await peer.unsubscribe(membership.room_code)
+
+
+def _room_joined(joined: Joined) -> protocol.RoomJoined:
+    room, participant = joined.room, joined.participant
+    return protocol.RoomJoined(
+        room_id=room.public_id,
+        peer_id=participant.peer_id,
+        peers=[
+            protocol.PeerInfo(id=other.peer_id, user_info=other.user_info, media=other.media)
+            for other in joined.others
+        ],
+        mode=room.mode,
+        ice_servers=conf().ice_servers,
+        ice_expires_at=None,
+        role=participant.role,
+        limits=protocol.Limits(p2p=room.p2p_limit, total=room.total_limit),
+        resumed=False,
+    )
+
+
+def _require_identity(peer: Peer) -> Identity:
+    if peer.identity is None:
+        raise ProtocolError(
+            ErrorCode.AUTHENTICATION_REQUIRED,
+            "Authenticate first: send a token with the handshake or an authenticate event.",
+            close=CloseCode.AUTHENTICATION,
+        )
+    if peer.identity.has_expired:  # ends no call, but opens no door
+        raise ProtocolError(
+            ErrorCode.TOKEN_EXPIRED, "The access token has expired; renew it with authenticate."
+        )
+    return peer.identity
+
+
+def _require_membership(peer: Peer) -> Membership:
+    if peer.membership is None:
+        raise NotInRoom
+    return peer.membership
+
+
+HANDLERS: dict[type[protocol.ClientEvent], Handler] = {
+    protocol.Authenticate: authenticate,
+    protocol.JoinRoom: join_room,
+    protocol.LeaveRoom: leave_room,
+    protocol.WebrtcOffer: relay,
+    protocol.WebrtcAnswer: relay,
+    protocol.WebrtcIce: relay,
+    protocol.PeerUpdate: peer_update,
+    protocol.Ping: ping,
+}

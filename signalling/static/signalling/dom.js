@@ -1,0 +1,13 @@
+/**
+ * The element that the template promises, of the type that it promises.
+ * @template {Element} E
+ * @param {ParentNode} root
+ * @param {string} selector
+ * @param {new () => E} type
+ * @returns {E}
+ */
+export function find(root, selector, type) {
+  const found = root.querySelector(selector);
+  if (!(found instanceof type)) throw new Error(`the page has no ${type.name} ${selector}`);
+  return found;
+}

@@ -1,0 +1,246 @@
+/**
+ * One remote peer of a mesh: an RTCPeerConnection that both sides may renegotiate at any time. This is the
+ * "perfect negotiation" of WebRTC 1.0, section 10.7 (https://www.w3.org/TR/webrtc/#perfect-negotiation-example),
+ * plus what that example leaves out: early candidates, candidates of seed-style clients, ICE restarts.
+ *
+ * Events: "stream" when media arrives or changes, "state" when `state` does.
+ */
+
+export const DISCONNECTED_PATIENCE = 5_000; // "disconnected" often mends itself; a restart costs a negotiation
+export const OFFER_PATIENCE = 4_000; // how long to wait for a newcomer's offer before we make one
+
+/** @typedef {"audio" | "video"} Kind */
+/** @typedef {"connecting" | "connected" | "reconnecting" | "failed" | "closed"} PeerState */
+/** @typedef {{stream: MediaStream, audio: MediaStreamTrack | null, video: MediaStreamTrack | null}} LocalMedia */
+/** @typedef {(event: "webrtc:offer" | "webrtc:answer" | "webrtc:ice", data: object) => void} Send */
+
+const KINDS = /** @type {const} */ (["audio", "video"]);
+
+/** @type {Partial<Record<RTCIceConnectionState, PeerState>>} */
+const STATES = {
+  connected: "connected",
+  completed: "connected",
+  disconnected: "reconnecting",
+  failed: "failed",
+  closed: "closed",
+};
+
+export class Peer extends EventTarget {
+  /** @type {PeerState} */
+  state = "connecting";
+  /** What the other side sends: at most one audio and one video track. */
+  stream = new MediaStream();
+
+  #makingOffer = false;
+  #ignoreOffer = false;
+  #isSettingRemoteAnswerPending = false;
+  /** @type {RTCIceCandidateInit[]} those that came before a remote description */
+  #earlyCandidates = [];
+  /** @type {Partial<Record<Kind, RTCRtpTransceiver>>} */
+  #transceivers = {};
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /**
+   * @param {object} options
+   * @param {string} options.id
+   * @param {boolean} options.polite the newcomer of a pair is the polite side
+   * @param {RTCIceServer[]} [options.iceServers]
+   * @param {LocalMedia} options.media what we send; null tracks are sent later with `replaceTrack`
+   * @param {Send} options.send
+   */
+  constructor({id, polite, iceServers = [], media, send}) {
+    super();
+    this.id = id;
+    this.polite = polite;
+    this.media = media;
+    this.send = send;
+    this.pc = this.#connection(iceServers);
+  }
+
+  /** Offer now. Both kinds are negotiated even without a track, so that turning a device on later needs no offer. */
+  start() {
+    clearTimeout(this.#timer);
+    for (const kind of KINDS) this.#transceivers[kind] ??= this.#addTransceiver(kind);
+  }
+
+  /** The newcomer offers; but a client that knows only the seed's events may itself be waiting for us. */
+  waitForOffer() {
+    this.#timer = setTimeout(() => {
+      if (!this.pc.remoteDescription) this.start();
+    }, OFFER_PATIENCE);
+  }
+
+  /** @param {RTCSessionDescriptionInit} description an offer or an answer */
+  async receiveDescription(description) {
+    const stable = this.pc.signalingState === "stable" || this.#isSettingRemoteAnswerPending;
+    const readyForOffer = !this.#makingOffer && stable;
+    const offerCollision = description.type === "offer" && !readyForOffer;
+    this.#ignoreOffer = !this.polite && offerCollision;
+    if (this.#ignoreOffer) return;
+    if (offerCollision && !this.pc.remoteDescription) this.#beginAgain();
+    // The answer to an offer that we have rolled back since: there is nothing left that it could answer.
+    if (description.type === "answer" && this.pc.signalingState !== "have-local-offer") return;
+
+    this.#isSettingRemoteAnswerPending = description.type === "answer";
+    try {
+      await this.pc.setRemoteDescription(description); // rolls our own offer back where we are polite
+    } finally {
+      this.#isSettingRemoteAnswerPending = false;
+    }
+    const early = this.#earlyCandidates.splice(0).map((init) => this.#addCandidate(init));
+    if (description.type === "offer") await this.#answer();
+    await Promise.all(early);
+  }
+
+  /** @param {RTCIceCandidateInit | string | null} candidate */
+  async receiveCandidate(candidate) {
+    const init = readCandidate(candidate);
+    if (this.pc.remoteDescription) await this.#addCandidate(init);
+    // Candidates of an offer that was ignored would fit no later description.
+    else if (!this.#ignoreOffer) this.#earlyCandidates.push(init);
+  }
+
+  /** Send another track of this kind, or none; needs no negotiation. @param {Kind} kind */
+  async replaceTrack(kind) {
+    await this.#transceivers[kind]?.sender.replaceTrack(this.media[kind]);
+  }
+
+  /** @param {RTCIceServer[]} iceServers used from the next ICE restart on */
+  setIceServers(iceServers) {
+    this.pc.setConfiguration({...this.pc.getConfiguration(), iceServers});
+  }
+
+  close() {
+    clearTimeout(this.#timer);
+    this.pc.close();
+    this.#setState("closed"); // RTCPeerConnection.close() fires no event on its own side
+  }
+
+  /** @param {RTCIceServer[]} iceServers */
+  #connection(iceServers) {
+    const pc = new RTCPeerConnection({iceServers});
+    pc.onnegotiationneeded = () => this.#offer(pc);
+    pc.onicecandidate = ({candidate}) => this.#sendCandidate(candidate);
+    pc.oniceconnectionstatechange = () => this.#watchIce();
+    pc.ontrack = ({track}) => this.#receive(track);
+    return pc;
+  }
+
+  /**
+   * Give way before anything was agreed, with a new connection in place of a rollback. A rollback would leave our
+   * transceivers over: JSEP (RFC 9429, 5.10) reuses only what addTrack() made, and stopped ones without a media section
+   * make Chromium fire "negotiationneeded" for ever.
+   */
+  #beginAgain() {
+    const {iceServers} = this.pc.getConfiguration();
+    this.pc.onicecandidate = null;
+    this.pc.close();
+    this.pc = this.#connection(iceServers ?? []);
+    this.#transceivers = {};
+    this.#makingOffer = false;
+  }
+
+  /** @param {RTCPeerConnection} pc the one that asks; it may have been replaced meanwhile */
+  async #offer(pc) {
+    try {
+      this.#makingOffer = true;
+      await pc.setLocalDescription();
+      if (pc === this.pc) this.#sendDescription();
+    } catch (error) {
+      if (pc === this.pc && this.state !== "closed") throw error;
+    } finally {
+      if (pc === this.pc) this.#makingOffer = false;
+    }
+  }
+
+  async #answer() {
+    clearTimeout(this.#timer);
+    this.#adoptTransceivers();
+    await this.pc.setLocalDescription();
+    this.#sendDescription();
+  }
+
+  #sendDescription() {
+    const description = this.pc.localDescription;
+    if (!description || this.state === "closed") return;
+    const type = /** @type {"offer" | "answer"} */ (description.type);
+    this.send(`webrtc:${type}`, {targetPeerId: this.id, [type]: description.toJSON()});
+  }
+
+  /** @param {RTCIceCandidate | null} candidate */
+  #sendCandidate(candidate) {
+    // Always the whole RTCIceCandidateInit: the bare line says neither its media section nor its ICE generation.
+    // null, the end of gathering, is not sent: `new RTCIceCandidate(null)` of a simple client would throw.
+    if (candidate) this.send("webrtc:ice", {targetPeerId: this.id, candidate: candidate.toJSON()});
+  }
+
+  /** @param {Kind} kind */
+  #addTransceiver(kind) {
+    const {stream, [kind]: track} = this.media;
+    return this.pc.addTransceiver(track ?? kind, {direction: "sendrecv", streams: [stream]});
+  }
+
+  /** Send through the media sections that the other side has offered, whichever side first thought of them. */
+  #adoptTransceivers() {
+    for (const kind of KINDS) {
+      const offered = this.pc.getTransceivers().find(
+        ({mid, direction, receiver}) => mid !== null && direction !== "stopped" && receiver.track.kind === kind,
+      );
+      if (offered) this.#adopt(kind, offered);
+      else if (this.media[kind]) this.#transceivers[kind] ??= this.#addTransceiver(kind);
+    }
+  }
+
+  /** @param {Kind} kind @param {RTCRtpTransceiver} offered */
+  #adopt(kind, offered) {
+    if (this.#transceivers[kind] === offered) return;
+    this.#transceivers[kind] = offered;
+    offered.direction = "sendrecv";
+    offered.sender.setStreams(this.media.stream);
+    this.replaceTrack(kind);
+  }
+
+  /** @param {RTCIceCandidateInit} init */
+  async #addCandidate(init) {
+    try {
+      await this.pc.addIceCandidate(init);
+    } catch (error) {
+      if (!this.#ignoreOffer && this.state !== "closed") throw error;
+    }
+  }
+
+  /** @param {MediaStreamTrack} track */
+  #receive(track) {
+    for (const old of this.stream.getTracks()) if (old.kind === track.kind) this.stream.removeTrack(old);
+    this.stream.addTrack(track);
+    this.dispatchEvent(new Event("stream"));
+  }
+
+  #watchIce() {
+    const ice = this.pc.iceConnectionState;
+    clearTimeout(this.#timer);
+    if (ice === "failed") this.pc.restartIce();
+    if (ice === "disconnected") this.#timer = setTimeout(() => this.pc.restartIce(), DISCONNECTED_PATIENCE);
+    this.#setState(STATES[ice] ?? (this.state === "connecting" ? "connecting" : "reconnecting"));
+  }
+
+  /** @param {PeerState} state */
+  #setState(state) {
+    if (state === this.state) return;
+    this.state = state;
+    this.dispatchEvent(new Event("state"));
+  }
+}
+
+/**
+ * What addIceCandidate() can take. A bare line names no media section and would be a TypeError; every section is
+ * bundled on the first one's transport. null and "" both mean the end of candidates (WebRTC 1.0, section 4.4.1.6).
+ * @param {RTCIceCandidateInit | string | null} candidate
+ * @returns {RTCIceCandidateInit}
+ */
+export function readCandidate(candidate) {
+  if (candidate === null || candidate === "") return {candidate: ""};
+  if (typeof candidate === "string") return {candidate, sdpMLineIndex: 0};
+  return candidate;
+}

@@ -1,0 +1,94 @@
+"""How much is too much. Pure: no clock but the one that is passed in, no I/O."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+Clock = Callable[[], float]
+
+
+class TokenBucket:
+    """``burst`` tokens at most, refilled at ``rate`` a second; each use takes ``cost`` of them."""
+
+    __slots__ = ("_clock", "_filled_at", "_tokens", "burst", "rate")
+
+    def __init__(self, rate: float, burst: float, clock: Clock = time.monotonic) -> None:
+        self.rate = rate
+        self.burst = burst
+        self._clock = clock
+        self._tokens = float(burst)
+        self._filled_at = clock()
+
+    def take(self, cost: float = 1.0) -> float:
+        """Return 0 and take the tokens, or take nothing and return the seconds to wait for them."""
+        now = self._clock()
+        self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
+        self._filled_at = now
+        if self._tokens >= cost:
+            self._tokens -= cost
+            return 0.0
+        return (cost - self._tokens) / self.rate
+
+
+class FailureThrottle:
+    """Makes guessing slow: after ``limit`` failures in ``window`` seconds each one more doubles a delay.
+
+    The delay (1 s, 2 s, 4 s … ``longest``) runs from the last failure; a success changes nothing, or
+    a guesser with one good code of his own could reset it. Kept in this process, for at most ``size``
+    keys: the one that failed longest ago is forgotten first.
+    """
+
+    def __init__(
+        self,
+        limit: int = 10,
+        window: float = 1800.0,
+        longest: float = 60.0,
+        size: int = 10_000,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.limit = limit
+        self.window = window
+        self.longest = longest
+        self.size = size
+        self._clock = clock
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def failed(self, *keys: str) -> None:
+        """Count one failure for each of the keys."""
+        now = self._clock()
+        for key in keys:
+            times = self._failures.setdefault(key, deque(maxlen=self.limit + 16))
+            times.append(now)
+            self._failures.move_to_end(key)
+        while len(self._failures) > self.size:
+            self._failures.popitem(last=False)
+
+    def wait(self, *keys: str) -> float:
+        """Return the seconds until any of the keys may try again, 0 where they may now."""
+        return max((self._wait(key) for key in keys), default=0.0)
+
+    def _wait(self, key: str) -> float:
+        times = self._failures.get(key)
+        if not times:
+            return 0.0
+        now = self._clock()
+        while times and times[0] <= now - self.window:
+            times.popleft()
+        if len(times) < self.limit:
+            return 0.0
+        delay = min(2.0 ** (len(times) - self.limit), self.longest)
+        return max(0.0, times[-1] + delay - now)
+
+
+def network(address: str) -> str:
+    """Return the key of a client address: IPv6 by /64, for one household has that many addresses."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if ip.version == 4:
+        return address
+    return str(ipaddress.ip_network((ip, 64), strict=False))

@@ -1,0 +1,1 @@
+"""A site that anyone can run, and copy from."""

@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class SignallingProjectConfig(AppConfig):
+    name = "signalling_project"

@@ -1,0 +1,102 @@
+"""``make demo``: everything that a two-tab call needs, then Daphne."""
+
+import os
+import secrets
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from rooms import services
+from rooms.exceptions import CodeTaken
+from rooms.models import Participant
+
+ROOM = "ABC123"
+
+
+class Command(BaseCommand):
+    help = (
+        "Prepare a demo site (migrations, users alice and bob, room ABC123) and serve it with Daphne. "
+        "Safe to run again: the database, the secrets and the passwords are kept."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1 (default: 8000)")
+        parser.add_argument("--prepare-only", action="store_true", help="prepare, but do not serve")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        call_command("migrate", verbosity=0, interactive=False)
+        self._end_lost_memberships()
+        passwords = {
+            "alice": self._user("alice", is_staff=True, is_superuser=True),
+            "bob": self._user("bob"),
+        }
+        self._room()
+        self._print(f"http://127.0.0.1:{options['port']}", passwords)
+        if not options["prepare_only"]:
+            self._serve(options["port"])
+
+    def _end_lost_memberships(self) -> None:
+        # The demo is one process, so whoever is still in a room was there when it was last killed.
+        for participant in Participant.objects.live():
+            services.leave(participant.peer_id, reason=Participant.Reason.SERVER_LOST)
+
+    def _user(self, username: str, **flags: bool) -> str:
+        password = _kept_secret(f"password-{username}", 9)
+        user, _ = get_user_model()._default_manager.get_or_create(
+            **{get_user_model().USERNAME_FIELD: username}, defaults=flags
+        )
+        if not user.check_password(password):
+            user.set_password(password)
+            user.save()
+        return password
+
+    def _room(self) -> None:
+        alice = get_user_model()._default_manager.get_by_natural_key("alice")
+        try:
+            services.open_room(host=alice, name="Demo room", code=ROOM)
+        except CodeTaken:
+            self.stdout.write(f"Room {ROOM} is there already.")
+
+    def _print(self, url: str, passwords: dict[str, str]) -> None:
+        self.stdout.write(
+            "\n".join(
+                (
+                    "",
+                    "  django-signalling demo",
+                    "",
+                    f"  Call page   {url}/r/{ROOM}/     open it in two tabs",
+                    f"  Home        {url}/",
+                    f"  Admin       {url}/admin/         as alice",
+                    "",
+                    *(f"  user {name:6} password {word}" for name, word in passwords.items()),
+                    "",
+                    "  One browser holds one sign-in: both tabs may be alice, or use a private window for bob.",
+                    "  Stop with Ctrl-C.",
+                    "",
+                )
+            )
+        )
+
+    def _serve(self, port: int) -> None:
+        daphne = Path(sys.executable).with_name("daphne")
+        if not daphne.exists():
+            raise CommandError("Daphne is not installed beside this Python; run `make demo`.")
+        self.stdout.flush()
+        arguments = ["-b", "127.0.0.1", "-p", str(port), "-v", "0", "--websocket_timeout", "-1"]
+        os.execv(daphne, [str(daphne), *arguments, "signalling_project.asgi:application"])  # noqa: S606
+
+
+def _kept_secret(name: str, size: int) -> str:
+    """Return a secret that was made at the first run, and is the same at the next."""
+    folder = Path(settings.DATABASES["default"]["NAME"]).parent
+    path = folder / name
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(size))
+    return path.read_text()

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Playwright, StorageState, expect, sync_playwright
+
+from .demo import Demo, serve
+from .person import Person
+
+FLAGS = [
+    "--no-sandbox",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--allow-loopback-in-peer-connection",
+    "--disable-background-networking",
+]
+
+Enter = Callable[..., Person]
+
+expect.set_options(timeout=15_000)
+
+
+@pytest.fixture(scope="package")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    with serve(tmp_path_factory.mktemp("demo")) as demo:
+        yield demo
+
+
+# Of the package and not of the session: while Playwright's synchronous API is up, its event loop
+# runs in this thread, and no other test could start one.
+@pytest.fixture(scope="package")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="package")
+def chromium() -> str:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "Chromium is not installed"
+        )
+    return path
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright, chromium: str) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="package")
+def sign_ins(demo: Demo, browser: Browser) -> dict[str, StorageState]:
+    """The cookies of each user, from one sign-in by the form."""
+    return {username: _sign_in(demo, browser, username) for username in demo.passwords}
+
+
+def _sign_in(demo: Demo, browser: Browser, username: str) -> StorageState:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{demo.url}/login/")
+        page.get_by_label("User name").fill(username)
+        page.get_by_label("Password").fill(demo.passwords[username])
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="My rooms")).to_be_visible()
+        return context.storage_state()
+
+
+@pytest.fixture
+def enter(demo: Demo, browser: Browser, sign_ins: dict[str, StorageState]) -> Iterator[Enter]:
+    """Return a function that gives a signed-in person; afterwards no page may have had a bug."""
+    people: list[Person] = []
+
+    def enter(username: str, *, browser: Browser = browser, **options: Any) -> Person:
+        context = browser.new_context(storage_state=sign_ins[username], **options)
+        people.append(Person(demo, username, context))
+        return people[-1]
+
+    yield enter
+    for person in people:
+        person.context.close()
+    assert [error for person in people for error in person.errors] == []
+
+
+@pytest.fixture
+def room(demo: Demo) -> str:
+    return demo.open_room()

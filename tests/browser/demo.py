@@ -1,0 +1,128 @@
+"""The server of these tests: `make demo` itself, with a database of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+ROOT = Path(__file__).resolve().parents[2]
+START_TIMEOUT = 120  # a clean clone first makes its environment
+
+
+@dataclass
+class Demo:
+    """What `make demo` prints, and the REST API with it."""
+
+    url: str
+    passwords: dict[str, str]
+    room: str = "ABC123"
+    _tokens: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def socket_url(self) -> str:
+        return self.url.replace("http://", "ws://") + "/ws/signalling/"
+
+    def token(self, username: str) -> str:
+        if username not in self._tokens:
+            sign_in = {"username": username, "password": self.passwords[username]}
+            self._tokens[username] = self._post("/api/token/", sign_in)["access"]
+        return self._tokens[username]
+
+    def open_room(self) -> str:
+        """Open a room of a test's own, so that no test meets the peers of another."""
+        answer = self._post("/api/rooms/", {}, Authorization=f"Bearer {self.token('alice')}")
+        return str(answer["code"])
+
+    def _post(self, path: str, data: dict[str, Any], **headers: str) -> Any:
+        headers["Content-Type"] = "application/json"
+        request = Request(self.url + path, json.dumps(data).encode(), headers)
+        with urlopen(request, timeout=10) as response:
+            return json.load(response)
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[Demo]:
+    port = _free_port()
+    process = subprocess.Popen(
+        ["make", "--no-print-directory", "demo", f"PORT={port}", f"DEMO_DIR={folder}"],
+        cwd=ROOT,
+        env=_clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # so that it can be stopped with all that it started
+    )
+    output: list[str] = []
+    printed = threading.Event()
+    reader = threading.Thread(target=_read, args=(process, output, printed), daemon=True)
+    reader.start()
+    try:
+        if not printed.wait(START_TIMEOUT):
+            raise AssertionError("`make demo` did not come up:\n" + "".join(output))
+        demo = _parse("".join(output))
+        _wait_for_port(port, process, output)
+        yield demo
+    finally:
+        _stop(process)
+        reader.join(5)
+
+
+def _clean_environment() -> dict[str, str]:
+    # Not the settings of the tests, and not the variables of a `make test` around us.
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+
+
+def _read(process: subprocess.Popen[str], output: list[str], printed: threading.Event) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        output.append(line)
+        if "Ctrl-C" in line:
+            printed.set()
+    printed.set()  # it ended: the reason is in what it printed
+
+
+def _parse(text: str) -> Demo:
+    page = re.search(r"Call page\s+(http://\S+?)/r/ABC123/", text)
+    assert page, f"`make demo` printed no call page:\n{text}"
+    return Demo(page[1], dict(re.findall(r"user (\S+)\s+password (\S+)", text)))
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[str], output: list[str]) -> None:
+    ended = threading.Event()
+    for _ in range(300):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            ended.wait(0.1)
+        else:
+            return
+        assert process.poll() is None, "".join(output)
+    raise AssertionError("nothing listens:\n" + "".join(output))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    for ending in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, ending)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            continue

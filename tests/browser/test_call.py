@@ -1,0 +1,106 @@
+"""The main thing: people see and hear each other, and what they do is seen by the others."""
+
+from __future__ import annotations
+
+import os
+
+from playwright.sync_api import expect
+
+from .conftest import Enter
+from .demo import ROOT, Demo
+from .person import eventually
+
+
+def test_two_then_three_people_see_and_hear_each_other(demo: Demo, enter: Enter) -> None:
+    alice, bob = enter("alice").join(demo.room), enter("bob").join(demo.room)
+    for person in (alice, bob):
+        person.sees_and_hears(1)
+
+    carol = enter("bob").join(demo.room)
+    carol.call('call.session.client.request("peer:update", {displayName: "carol"})')
+    for person in (alice, bob, carol):
+        person.sees_and_hears(2)
+        expect(person.tiles).to_have_count(3)
+    expect(alice.tile("bob")).to_be_visible()
+    expect(alice.tile("carol")).to_be_visible()
+    if os.environ.get("UPDATE_SCREENSHOTS") == "1":
+        alice.page.screenshot(path=ROOT / "docs/images/call.png")
+
+    carol.button("Leave").click()
+    expect(carol.button("Join")).to_be_focused()
+    expect(alice.tile("carol")).to_have_count(0)
+    expect(alice.page.get_by_role("status").filter(has_text="carol left")).to_be_visible()
+    alice.sees_and_hears(1)
+
+    bob.page.close()
+    expect(alice.tiles).to_have_count(1)
+
+
+def test_a_mute_is_seen_by_those_who_are_there_and_by_those_who_come(
+    room: str, enter: Enter
+) -> None:
+    alice, bob = enter("alice").join(room), enter("bob").join(room)
+    expect(alice.tile("bob")).not_to_contain_text("muted")
+
+    bob.button("Mute microphone").click()
+    expect(bob.button("Mute microphone")).to_have_attribute("aria-pressed", "true")
+    expect(alice.tile("bob")).to_contain_text("muted")
+    expect(enter("alice").join(room).tile("bob")).to_contain_text("muted")
+
+    bob.button("Mute microphone").click()
+    expect(bob.button("Mute microphone")).to_have_attribute("aria-pressed", "false")
+    expect(alice.tile("bob")).not_to_contain_text("muted")
+
+
+def test_camera_off_lets_go_of_the_device_and_on_again_gives_frames(
+    room: str, enter: Enter
+) -> None:
+    alice, bob = enter("alice").join(room), enter("bob").join(room)
+    alice.sees_and_hears(1)
+    track = 'call.session.media.video?.readyState ?? "none"'
+    assert bob.call(track) == "live"
+
+    bob.button("Turn camera off").click()
+    expect(alice.tile("bob")).to_contain_text("camera off")
+    expect(alice.tile("bob").locator("video")).to_be_hidden()
+    assert bob.call(track) == "none"
+    alice.sees_and_hears(1, frames=False)
+
+    bob.button("Turn camera off").click()
+    expect(alice.tile("bob")).not_to_contain_text("camera off")
+    expect(alice.tile("bob").locator("video")).to_be_visible()
+    alice.sees_and_hears(1)
+
+
+def test_a_listener_sees_and_hears_and_can_turn_devices_on_later(room: str, enter: Enter) -> None:
+    alice = enter("alice").join(room)
+    bob = enter("bob").join(room, microphone=False, camera=False)
+    bob.sees_and_hears(1)
+    expect(alice.tile("bob")).to_contain_text("muted")
+    expect(alice.tile("bob")).to_contain_text("camera off")
+
+    bob.button("Turn camera off").click()
+    bob.button("Mute microphone").click()
+    alice.sees_and_hears(1)
+    expect(alice.tile("bob")).not_to_contain_text("muted")
+
+
+def test_copy_link(room: str, enter: Enter) -> None:
+    alice = enter("alice", permissions=["clipboard-read", "clipboard-write"]).join(room)
+    alice.button("Copy link").click()
+    expect(alice.page.get_by_role("status").filter(has_text="Link copied")).to_be_visible()
+    copied = alice.page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == f"{alice.demo.url}/r/{room}/"
+
+
+def test_a_connection_whose_ice_fails_is_restarted(room: str, enter: Enter) -> None:
+    alice, bob = enter("alice").join(room), enter("bob").join(room)
+    alice.sees_and_hears(1)
+    ufrag = "[...call.room.peers.values()][0].pc.localDescription.sdp.match(/ice-ufrag:(.*)/)[1]"
+    before = alice.call(ufrag)
+    # Both at once, as when a network fails for both: the offers collide.
+    for person in (alice, bob):
+        person.call("[...call.room.peers.values()][0].pc.restartIce()")
+    eventually(lambda: alice.call(ufrag) != before)
+    for person in (alice, bob):
+        person.sees_and_hears(1)

@@ -1,0 +1,175 @@
+"""What a user is told when something cannot be, and the way on that they are given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Playwright, WebSocketRoute, expect
+from websockets.sync.client import connect
+
+from .conftest import FLAGS, Enter
+from .demo import Demo
+from .person import Person, eventually
+
+
+def test_a_wrong_code_shows_its_message_and_a_way_home(enter: Enter) -> None:
+    alice = enter("alice")
+    alice.ask_to_join("NOSUCHROOM")
+    expect(
+        alice.page.get_by_role("heading", name="There is no room with this code.")
+    ).to_be_focused()
+    expect(alice.alert.filter(has_text="create the room")).to_be_visible()
+    expect(alice.button("Join again")).to_be_hidden()
+    assert alice.call("call.session") is None, "the devices are let go"
+
+    alice.page.get_by_role("link", name="Back to my rooms").click()
+    expect(alice.page.get_by_role("heading", name="My rooms")).to_be_visible()
+
+
+def test_the_eleventh_is_told_that_the_room_is_full_and_gets_in_when_somebody_leaves(
+    demo: Demo, room: str, enter: Enter
+) -> None:
+    alice = enter("alice")
+    with ExitStack() as peers:
+        for _ in range(10):
+            peers.enter_context(a_peer(demo, room))
+        alice.ask_to_join(room)
+        heading = alice.page.get_by_role("heading", name="This room is full: 10 people are in it.")
+        expect(heading).to_be_visible()
+    alice.button("Join again").click()
+    expect(alice.button("Leave")).to_be_visible()
+
+
+@contextmanager
+def a_peer(demo: Demo, room: str) -> Iterator[None]:
+    protocols: list[Any] = ["signalling.v1", f"bearer.{demo.token('bob')}"]
+    with connect(demo.socket_url, subprotocols=protocols) as socket:
+        socket.send(json.dumps({"event": "join:room", "data": {"roomCode": room}}))
+        assert json.loads(socket.recv(10))["event"] == "room:joined"
+        yield
+
+
+@pytest.mark.parametrize(
+    ("code", "heading", "button"),
+    [
+        (4503, "The server is restarting.", "Join again"),
+        (4508, "Your connection is too slow for this call.", "Join again"),
+        (4401, "The server does not accept your sign-in.", None),
+        (4410, "This room has been closed.", None),
+    ],
+)
+def test_a_close_says_why_and_offers_what_helps(
+    room: str, enter: Enter, code: int, heading: str, button: str | None
+) -> None:
+    alice = enter("alice")
+    sockets = intercepted(alice)
+    alice.join(room)
+    sockets[0].close(code=code)
+    expect(alice.page.get_by_role("heading", name=heading)).to_be_focused()
+    expect(alice.tiles).to_have_count(0)
+    if button is None:
+        expect(alice.button("Join again")).to_be_hidden()
+    else:
+        alice.button(button).click()
+        expect(alice.tile("alice (you)")).to_be_visible()
+
+
+def intercepted(person: Person) -> list[WebSocketRoute]:
+    """The page's sockets, with the test as the network between them and the server."""
+    sockets: list[WebSocketRoute] = []
+
+    def handle(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    person.page.route_web_socket("**/ws/signalling/", handle)
+    return sockets
+
+
+def test_an_expired_sign_in_leads_to_the_form_and_back(room: str, enter: Enter) -> None:
+    alice = enter("alice")
+    alice.page.goto(f"{alice.demo.url}/r/{room}/")
+    alice.context.clear_cookies(name="sessionid")
+    alice.button("Join").click()
+    expect(alice.page.get_by_role("heading", name="You are not signed in.")).to_be_visible()
+    alice.page.get_by_role("link", name="Sign in").click()
+    alice.page.get_by_label("User name").fill("alice")
+    alice.page.get_by_label("Password").fill(alice.demo.passwords["alice"])
+    alice.button("Sign in").click()
+    expect(alice.page.get_by_role("heading", name=f"Room {room}")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "microphone", "camera"),
+    [
+        ("NotAllowedError", "may not use the microphone", "may not use the camera"),
+        ("NotFoundError", "No microphone was found", "No camera was found"),
+        ("NotReadableError", "The microphone cannot be used", "The camera cannot be used"),
+    ],
+)
+def test_devices_that_cannot_be_had_are_told_apart_and_the_call_goes_on(
+    room: str, enter: Enter, name: str, microphone: str, camera: str
+) -> None:
+    enter("bob").join(room)
+    alice = enter("alice")
+    alice.page.add_init_script(
+        "MediaDevices.prototype.getUserMedia = async () => {"
+        f"  throw new DOMException('as a browser would', '{name}');"
+        "}"
+    )
+    alice.join(room)
+    expect(alice.alert).to_contain_text(microphone)
+    expect(alice.alert).to_contain_text(camera)
+    alice.sees_and_hears(1)
+
+
+def test_one_missing_device_does_not_cost_the_other(room: str, enter: Enter) -> None:
+    alice = enter("alice")
+    alice.page.add_init_script(
+        "const take = MediaDevices.prototype.getUserMedia;"
+        "MediaDevices.prototype.getUserMedia = async function (wish) {"
+        "  if (wish.video) throw new DOMException('as without a camera', 'NotFoundError');"
+        "  return take.call(this, wish);"
+        "}"
+    )
+    alice.join(room)
+    expect(alice.alert).to_contain_text("No camera was found")
+    assert alice.call("call.session.media.state") == {"audio": True, "video": False}
+
+
+def test_an_insecure_origin_is_named(room: str, enter: Enter) -> None:
+    alice = enter("alice")
+    alice.page.add_init_script(
+        "Object.defineProperty(navigator, 'mediaDevices', {value: undefined})"
+    )
+    alice.join(room)
+    expect(alice.alert).to_contain_text("https")
+
+
+def test_a_refusal_of_the_browser_itself(
+    playwright: Playwright, chromium: str, room: str, enter: Enter
+) -> None:
+    flags = [flag for flag in FLAGS if flag != "--use-fake-ui-for-media-stream"]
+    with playwright.chromium.launch(executable_path=chromium, args=flags) as strict:
+        alice = enter("alice", browser=strict).join(room)
+        expect(alice.alert).to_contain_text("may not use the camera")
+        expect(alice.alert).to_contain_text("may not use the microphone")
+        alice.button("Dismiss").click()
+        expect(alice.alert.filter(has_text="camera")).to_be_hidden()
+
+
+def test_joining_again_while_an_old_socket_still_closes(room: str, enter: Enter) -> None:
+    alice = enter("alice")
+    sockets = intercepted(alice)
+    alice.join(room)
+    alice.button("Leave").click()
+    alice.button("Join").click()
+    expect(alice.tile("alice (you)")).to_be_visible()
+    eventually(lambda: len(sockets) == 2)
+    sockets[0].close(code=4503)
+    expect(alice.tile("alice (you)")).to_be_visible()
+    assert alice.call("call.session.client.connected")

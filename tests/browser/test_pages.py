@@ -1,0 +1,83 @@
+"""Signing in, my rooms, opening a room, entering a code: by the forms, as a user does."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Browser, expect
+
+from .conftest import Enter
+from .demo import Demo
+
+
+def test_a_link_to_a_room_leads_through_the_sign_in_to_the_call(
+    demo: Demo, browser: Browser
+) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{demo.url}/r/abc123/")
+        page.get_by_label("User name").fill("bob")
+        page.get_by_label("Password").fill("not this one")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_be_visible()
+        page.get_by_label("Password").fill(demo.passwords["bob"])
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="Room ABC123")).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_room_is_opened_listed_with_its_people_and_entered_by_its_code(enter: Enter) -> None:
+    alice, bob = enter("alice"), enter("bob")
+    page = alice.page
+    page.goto(alice.demo.url)
+    page.get_by_label("Name (optional)").fill("Board <meeting>")
+    page.get_by_label("Code (optional)").fill("board-1")
+    alice.button("Open the room").click()
+    expect(page.get_by_role("heading", name="Room BOARD-1")).to_be_visible()
+    alice.button("Join").click()
+    expect(alice.button("Leave")).to_be_visible()
+
+    bob.page.goto(bob.demo.url)
+    bob.page.get_by_label("Room code").fill(" board-1 ")
+    bob.button("Go to the room").click()
+    bob.button("Join").click()
+    alice.sees_and_hears(1)
+
+    second = alice.context.new_page()
+    second.goto(alice.demo.url)
+    entry = second.get_by_role("listitem").filter(has_text="Board <meeting>")
+    expect(entry).to_contain_text(re.compile(r"BOARD-1 · 2 in the call"))
+
+
+def test_a_code_that_is_taken_or_wrong_is_told_at_its_field(enter: Enter) -> None:
+    alice = enter("alice")
+    alice.page.goto(alice.demo.url)
+    alice.page.get_by_label("Code (optional)").fill("ABC123")
+    alice.button("Open the room").click()
+    expect(alice.alert).to_contain_text("taken")
+    expect(alice.page.get_by_label("Code (optional)")).to_have_value("ABC123")
+    alice.page.get_by_label("Room code").fill("no/such/form")
+    alice.button("Go to the room").click()
+    expect(alice.alert).to_contain_text("letters, digits")
+
+
+def test_the_call_page_allows_nothing_that_is_not_ours(demo: Demo, enter: Enter) -> None:
+    response = enter("alice").page.goto(f"{demo.url}/r/ABC123/")
+    assert response is not None
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert "camera=(self)" in response.headers["permissions-policy"]
+
+
+def test_the_call_page_fits_a_phone(room: str, enter: Enter) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+    alice = enter("alice", **phone).join(room)
+    enter("bob").join(room)
+    alice.sees_and_hears(1)
+    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert alice.page.evaluate(overflow) == 0
+    for name in ("Mute microphone", "Turn camera off", "Copy link", "Leave"):
+        expect(alice.button(name)).to_be_in_viewport()

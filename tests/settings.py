@@ -1,0 +1,12 @@
+"""The example site as the tests run it: its own secrets, fast passwords, nothing from a ``.env``."""
+
+import os
+
+os.environ.setdefault("ENV_FILE", os.devnull)
+os.environ.setdefault("SECRET_KEY", "tests-only-" + "s" * 40)
+os.environ.setdefault("JWT_SIGNING_KEY", "tests-only-" + "j" * 40)
+os.environ.setdefault("HTTPS", "off")
+
+from signalling_project.settings import *  # noqa: F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
