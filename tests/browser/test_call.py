@@ -24,6 +24,9 @@ def test_two_then_three_people_see_and_hear_each_other(demo: Demo, enter: Enter)
     expect(alice.tile("bob")).to_be_visible()
     expect(alice.tile("carol")).to_be_visible()
     if os.environ.get("UPDATE_SCREENSHOTS") == "1":
+        alice.context.grant_permissions(["camera", "microphone", "clipboard-write"])
+        alice.button("Copy link").click()
+        expect(alice.page.get_by_role("status").filter(has_text="Link copied")).to_be_visible()
         alice.page.screenshot(path=ROOT / "docs/images/call.png")
 
     carol.button("Leave").click()
@@ -86,7 +89,9 @@ def test_a_listener_sees_and_hears_and_can_turn_devices_on_later(room: str, ente
 
 
 def test_copy_link(room: str, enter: Enter) -> None:
-    alice = enter("alice", permissions=["clipboard-read", "clipboard-write"]).join(room)
+    alice = enter(
+        "alice", permissions=["camera", "microphone", "clipboard-read", "clipboard-write"]
+    ).join(room)
     alice.button("Copy link").click()
     expect(alice.page.get_by_role("status").filter(has_text="Link copied")).to_be_visible()
     copied = alice.page.evaluate("() => navigator.clipboard.readText()")

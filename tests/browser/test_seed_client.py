@@ -8,44 +8,49 @@ from playwright.sync_api import expect
 from .conftest import Enter
 from .person import Person, eventually
 
-# What README.md shows. It sends bare candidate lines, as the seed's example does.
-SEED_CLIENT = """async ({url, roomCode, offers}) => {
-  const socket = new WebSocket(url);
-  const peers = (window.peers = {});
+# Twenty lines that README.md may show. Bare candidate lines are sent, as in the seed's example.
+SEED_CLIENT = """function call(url, roomCode, stream, offers = true) {
+  const socket = new WebSocket(url), peers = {};
   const send = (event, data) => socket.send(JSON.stringify({event, data}));
-  const stream = await navigator.mediaDevices.getUserMedia({audio: true, video: true});
   const connect = (targetPeerId) => {
     const pc = (peers[targetPeerId] = new RTCPeerConnection());
     stream.getTracks().forEach((track) => pc.addTrack(track, stream));
-    pc.onicecandidate = ({candidate}) => {
-      if (candidate) send("webrtc:ice", {targetPeerId, candidate: candidate.candidate});
-    };
+    pc.onicecandidate = ({candidate: found}) =>
+      found && send("webrtc:ice", {targetPeerId, candidate: found.candidate});
     return pc;
   };
-  const describe = async (pc, type, targetPeerId) => {
-    await pc.setLocalDescription(type === "offer" ? await pc.createOffer() : await pc.createAnswer());
-    send(`webrtc:${type}`, {targetPeerId, [type]: pc.localDescription});
+  const describe = async (type, id, pc) => {
+    await pc.setLocalDescription(await (type === "offer" ? pc.createOffer() : pc.createAnswer()));
+    send(`webrtc:${type}`, {targetPeerId: id, [type]: pc.localDescription});
   };
   const handlers = {
-    "room:joined": (room) => {
-      if (offers) for (const {id} of room.peers) describe(connect(id), "offer", id);
-    },
+    "room:joined": ({peers}) => offers && peers.forEach(({id}) => describe("offer", id, connect(id))),
     "webrtc:offer": async ({fromPeerId: id, offer}) => {
       const pc = peers[id] ?? connect(id);
       await pc.setRemoteDescription(offer);
-      await describe(pc, "answer", id);
+      await describe("answer", id, pc);
     },
     "webrtc:answer": ({fromPeerId, answer}) => peers[fromPeerId].setRemoteDescription(answer),
     "webrtc:ice": ({fromPeerId, candidate}) => peers[fromPeerId].addIceCandidate(
       typeof candidate === "string" ? {candidate, sdpMLineIndex: 0} : candidate),
   };
-  socket.onmessage = ({data}) => {
-    const {event, data: payload} = JSON.parse(data);
-    handlers[event]?.(payload);
+  socket.onopen = () => send("join:room", {roomCode});
+  socket.onmessage = ({data: frame}) => {
+    const {event, data} = JSON.parse(frame);
+    handlers[event]?.(data);
   };
-  await new Promise((resolve) => (socket.onopen = resolve));
-  send("join:room", {roomCode});
+  return {socket, peers};
 }"""
+
+START = (
+    "async ({url, roomCode, offers}) => {"
+    f"  {SEED_CLIENT}"
+    "  const stream = await navigator.mediaDevices.getUserMedia({audio: true, video: true});"
+    "  const {socket, peers} = call(url, roomCode, stream, offers);"
+    "  window.peers = peers;"
+    "  await new Promise((joined) => socket.addEventListener('message', joined, {once: true}));"
+    "}"
+)
 
 RECEIVED = """async () => {
   const frames = [];
@@ -60,9 +65,7 @@ RECEIVED = """async () => {
 
 def seed_client(person: Person, room: str, *, offers: bool) -> Person:
     person.page.goto(person.demo.url)
-    person.page.evaluate(
-        SEED_CLIENT, {"url": person.demo.socket_url, "roomCode": room, "offers": offers}
-    )
+    person.page.evaluate(START, {"url": person.demo.socket_url, "roomCode": room, "offers": offers})
     return person
 
 
@@ -102,5 +105,5 @@ def test_two_of_its_kind_and_our_page(room: str, enter: Enter) -> None:
     eventually(lambda: has_media_from_all(first, 1))
     alice = enter("alice").join(room)
     alice.sees_and_hears(2)
-    for client in (first, second):
-        eventually(lambda client=client: has_media_from_all(client, 2))  # type: ignore[misc]
+    eventually(lambda: has_media_from_all(first, 2))
+    eventually(lambda: has_media_from_all(second, 2))

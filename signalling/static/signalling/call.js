@@ -197,6 +197,7 @@ export class Call {
     screen.root.addEventListener("soundrefused", () => (screen.button("sound").hidden = false));
     // A page that the browser keeps for "back" would come back with a dead call.
     addEventListener("pagehide", () => this.session && this.leave());
+    screen.button("join").disabled = false; // until now a click would have sent the form to the server
   }
 }
 
