@@ -29,8 +29,8 @@ types: .venv/dev node_modules/.done ## Types of the Python and of the JavaScript
 	$(BIN)/mypy
 	node_modules/.bin/tsc --noEmit -p .
 
-unit: .venv/dev ## The tests that start no server and no browser
-	$(BIN)/pytest tests/rooms tests/signalling tests/project
+unit: .venv/dev node_modules/.done ## The tests that start no server and no browser
+	$(BIN)/pytest tests --ignore tests/integration --ignore tests/browser
 
 integration: .venv/dev ## The tests with real Daphne, Redis and PostgreSQL
 	@scripts/system-packages

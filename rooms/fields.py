@@ -19,7 +19,7 @@ class RoomCodeField(CharField):
 
     def clean(self, value: Any, model_instance: models.Model | None) -> str:
         try:
-            value = codes.normalise(value)
+            value = codes.normalise(self.to_python(value) or "")
         except CodeInvalid as refusal:
             raise ValidationError(str(refusal)) from refusal
         cleaned: str = super().clean(value, model_instance)

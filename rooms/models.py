@@ -166,7 +166,8 @@ class Participant(models.Model):
             ),
             models.CheckConstraint(
                 name="signalling_live_peer_has_seat",
-                condition=Q(left_at__isnull=True, seat__gte=1)
+                # NOT NULL is said too: a CHECK that comes to NULL, as NULL >= 1 does, lets a row pass.
+                condition=Q(left_at__isnull=True, seat__isnull=False, seat__gte=1)
                 | Q(left_at__isnull=False, seat__isnull=True),
             ),
         )

@@ -75,7 +75,7 @@ def close_room(room: Room) -> None:
 
 
 def join(*, code: str, user: AbstractBaseUser, peer_id: str, channel_name: str) -> Joined:
-    """Take a seat in the room with ``code``, in one transaction: four statements, whatever its size.
+    """Take a seat in the room with ``code``, in one transaction of three statements.
 
     The lock on the room's row lets the joins of one room pass one by one (on SQLite, IMMEDIATE
     transactions do) and leaves those of other rooms alone; the constraint on seats is the last word.

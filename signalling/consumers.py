@@ -53,7 +53,7 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
         self.identity = scope["identity"]
         self.address = client_address(scope)
         self.ended_by = "disconnected"
-        self.is_closing = False
+        self.is_accepted = self.is_closing = False
         self._request_id: RequestId | None = None
         self._database_call: asyncio.Future[Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,6 +63,9 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
             await super().__call__(scope, receive, send)
         except Exception:  # a channel layer that is away, for one
             logger.exception("the connection of %s ends: its channel layer failed", self.address)
+            if not self.is_accepted:  # a client cannot read why a handshake was refused
+                self.base_send = send
+                await self.accept()
             await self.refuse(unavailable())
         finally:
             await self._clean_up()
@@ -82,6 +85,7 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
         offered = subprotocols(dict(self.scope["headers"]))
         chosen = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None
         await self.accept(subprotocol=chosen)
+        self.is_accepted = True
         if self.scope["refusal"] is not None:
             await self.refuse(self.scope["refusal"])
         elif self.identity is None:
@@ -147,7 +151,9 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
         is_known = peer_id in membership.roster
         match message["change"]:
             case "joined":
-                is_news = not is_known and peer_id != membership.peer_id
+                # Who came before this peer is in its list, or left before it came: an echo of a
+                # former membership in this room, which was still on its way.
+                is_news = not is_known and message["number"] > membership.number
                 if is_news:
                     membership.roster[peer_id] = message["channel"]
             case "left":
@@ -197,6 +203,7 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
             peer_id=membership.peer_id,
             channel=self.channel_name,
             change=change,
+            number=membership.number,
             frame=protocol.encode(event),
         )
         await _layer(self.channel_layer.group_send(room_group(membership.room_code), message))
@@ -237,7 +244,9 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
     async def close(self, code: int | None = None, reason: str | None = None) -> None:
         self.is_closing = True
         try:
-            await super().close(code and int(code))  # no reason: Daphne drops it, the error event says it
+            await super().close(
+                code and int(code)
+            )  # no reason: Daphne drops it, the error event says it
         except OSError:
             logger.debug("%s was gone before it was closed", self.address)
 

@@ -15,13 +15,17 @@ class Relayed(TypedDict):
 
 
 class RosterChange(TypedDict):
-    """To a room: one of its peers joined, left or changed; ``channel`` is where it is reached."""
+    """To a room: one of its peers joined, left or changed; ``channel`` is where it is reached.
+
+    Who joined the room later has the greater ``number``.
+    """
 
     type: str
     room: str
     peer_id: str
     channel: str
     change: Change
+    number: int
     frame: str
 
 

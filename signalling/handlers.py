@@ -48,14 +48,7 @@ async def join_room(peer: Peer, event: protocol.JoinRoom) -> None:
         raise ProtocolError(ErrorCode.ALREADY_JOINED, "Leave your present room first.")
     joined = await _take_seat(peer, identity, event.room_code)
     await peer.answer(_room_joined(joined))
-    participant = joined.participant
-    await peer.publish(
-        _require_membership(peer),
-        "joined",
-        protocol.PeerJoined(
-            peer_id=participant.peer_id, user_info=participant.user_info, media=participant.media
-        ),
-    )
+    await _announce(peer, joined)
 
 
 async def leave_room(peer: Peer, event: protocol.LeaveRoom) -> None:
@@ -120,8 +113,22 @@ async def _take_seat(peer: Peer, identity: Identity, code: str) -> Joined:
             guessing.failed(*keys)
             raise RoomNotFound from None
         raise
+    membership.number = joined.participant.pk  # given under the room's lock
     membership.roster = {other.peer_id: other.channel_name for other in joined.others}
     return joined
+
+
+async def _announce(peer: Peer, joined: Joined) -> None:
+    participant = joined.participant
+    event = protocol.PeerJoined(
+        peer_id=participant.peer_id, user_info=participant.user_info, media=participant.media
+    )
+    try:
+        await peer.publish(_require_membership(peer), "joined", event)
+    except ProtocolError as failure:
+        # The others would never know of this peer, and drop what it sends: it comes back instead.
+        failure.close = CloseCode.UNAVAILABLE
+        raise
 
 
 async def _give_up(peer: Peer) -> None:

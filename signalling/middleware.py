@@ -19,7 +19,7 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError
 from django.http import parse_cookie
-from django.http.request import validate_host
+from django.http.request import split_domain_port, validate_host
 
 from . import guessing, tokens
 from .conf import conf
@@ -49,6 +49,7 @@ class OriginMiddleware(OriginValidator):
             "refused a handshake from origin %r: it is not in SIGNALLING['ALLOWED_ORIGINS']",
             [origin[:200] for origin in origins],
         )
+        scope["query_string"] = tokens.redact(scope["query_string"])  # servers log refusals too
         return await WebsocketDenier()(scope, receive, send)
 
     def allows(self, scope: Scope, origin: str) -> bool:
@@ -151,7 +152,7 @@ def is_own(scope: Scope, origin: ParseResult) -> bool:
     own = origin.netloc.lower() == host.lower() != ""
     allowed = settings.ALLOWED_HOSTS or (["localhost", "127.0.0.1"] if settings.DEBUG else [])
     # A page that has its own name resolve to this address would own any Host header.
-    return own and validate_host(origin.hostname or "", allowed)
+    return own and validate_host(split_domain_port(host)[0], allowed)
 
 
 def _is_same_origin(scope: Scope) -> bool:

@@ -19,11 +19,15 @@ Change = Literal["joined", "left", "updated"]
 
 @dataclass
 class Membership:
-    """A socket's place in one room. The roster is who may be relayed to: peer id → channel name."""
+    """A socket's place in one room. The roster is who may be relayed to: peer id → channel name.
+
+    ``number`` grows with each join of the room, whichever peer's it is.
+    """
 
     room_code: str
     peer_id: str = field(default_factory=new_peer_id)
     roster: dict[str, str] = field(default_factory=dict)
+    number: int = 0
 
 
 class Peer(Protocol):

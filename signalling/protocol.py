@@ -143,7 +143,7 @@ class Media(Struct, omit_defaults=True, frozen=True):
 
 # No control characters, and no marks that turn the reading direction of the text around them.
 DisplayName = Annotated[
-    str, Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*$")
+    str, Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*\Z")
 ]
 
 
@@ -406,6 +406,11 @@ def _decode(frame: str | bytes, limits: FrameLimits) -> Request:
             f"A frame has at most {limits.frame} bytes.",
             close=CloseCode.PROTOCOL_VIOLATIONS,
         )
+    if isinstance(frame, bytes):  # the decoders skip over what they need not read
+        try:
+            frame = frame.decode()
+        except UnicodeDecodeError:
+            raise FrameRefused(ErrorCode.BAD_JSON, "The frame is not UTF-8.") from None
     if depth_exceeds(frame, limits.depth):
         raise FrameRefused(
             ErrorCode.BAD_REQUEST, f"JSON may be nested {limits.depth} levels deep.", path="$"

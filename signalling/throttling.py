@@ -91,4 +91,6 @@ def network(address: str) -> str:
         return address
     if ip.version == 4:
         return address
+    if ip.ipv4_mapped:  # how a server that listens on both sees its IPv4 clients
+        return str(ip.ipv4_mapped)
     return str(ipaddress.ip_network((ip, 64), strict=False))

@@ -207,8 +207,8 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {
-        "rooms": {"handlers": ["console"], "level": LOG_LEVEL},
-        "signalling": {"handlers": ["console"], "level": LOG_LEVEL},
+        "rooms": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False},
+        "signalling": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False},
         "django": {"handlers": ["console"], "level": "WARNING"},
     },
 }

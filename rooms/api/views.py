@@ -43,7 +43,9 @@ class RoomListView(RefusalMixin, ListAPIView[Room]):
     serializer_class = RoomSerializer
 
     def get_queryset(self) -> QuerySet[Any]:
-        return Room.objects.filter(host=self.request.user.pk).with_live_counts()
+        # A counting query drops the order of the model.
+        mine = Room.objects.filter(host=self.request.user.pk).with_live_counts()
+        return mine.order_by("-created_at", "-pk")
 
     @extend_schema(
         request=RoomRequestSerializer,

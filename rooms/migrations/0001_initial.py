@@ -75,6 +75,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='participant',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('left_at__isnull', True), ('seat__gte', 1)), models.Q(('left_at__isnull', False), ('seat__isnull', True)), _connector='OR'), name='signalling_live_peer_has_seat'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('left_at__isnull', True), ('seat__gte', 1), ('seat__isnull', False)), models.Q(('left_at__isnull', False), ('seat__isnull', True)), _connector='OR'), name='signalling_live_peer_has_seat'),
         ),
     ]

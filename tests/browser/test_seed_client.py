@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import expect
 
@@ -107,3 +110,22 @@ def test_two_of_its_kind_and_our_page(room: str, enter: Enter) -> None:
     alice.sees_and_hears(2)
     eventually(lambda: has_media_from_all(first, 2))
     eventually(lambda: has_media_from_all(second, 2))
+
+
+def readme_client() -> str:
+    readme = Path(__file__).parents[2] / "README.md"
+    (client,) = re.findall(r"```js\n(.*?)```", readme.read_text(), re.DOTALL)
+    return str(client)
+
+
+def test_the_client_of_the_readme_calls_our_page(room: str, enter: Enter) -> None:
+    client = readme_client()
+    assert len(client.splitlines()) <= 20
+    alice, bob = enter("alice").join(room), enter("bob")
+    client = client.replace("http://127.0.0.1:8000", bob.demo.url).replace("ABC123", room)
+    client = client.replace("ws://127.0.0.1:8000/ws/signalling/", bob.demo.socket_url)
+    client = client.replace('password: "…"', f'password: "{bob.demo.passwords["bob"]}"')
+    bob.page.goto(bob.demo.url)
+    bob.page.evaluate(f"async () => {{ {client} }}")
+    alice.sees_and_hears(1)
+    bob.page.wait_for_function("document.querySelector('video')?.videoWidth > 0")

@@ -26,7 +26,9 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, default=8000, help="port on 127.0.0.1 (default: 8000)")
+        parser.add_argument(
+            "--port", type=int, default=8000, help="port on 127.0.0.1 (default: 8000)"
+        )
         parser.add_argument("--prepare-only", action="store_true", help="prepare, but do not serve")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -76,7 +78,7 @@ class Command(BaseCommand):
                     "",
                     *(f"  user {name:6} password {word}" for name, word in passwords.items()),
                     "",
-                    "  One browser holds one sign-in: both tabs may be alice, or use a private window for bob.",
+                    "  Both tabs may be alice; for bob use another browser or a private window.",
                     "  Stop with Ctrl-C.",
                     "",
                 )

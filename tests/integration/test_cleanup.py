@@ -1,0 +1,342 @@
+"""However a membership ends, and in the middle of whatever: no row and no group member is left."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from channels_redis.pubsub import RedisPubSubChannelLayer
+
+from signalling.groups import room_group
+from signalling.protocol import CloseCode
+from signalling.testing import Refused, SignallingClient
+
+from . import hooks
+from .conftest import Logs, MakeSite
+from .servers import PostgreSQL, Redis, ServerName, Site, Victim, eventually, running
+
+ROOM_LOCK = "SELECT 1 FROM signalling_rooms_room WHERE code = %s FOR UPDATE"
+PEER_LOCK = (
+    "SELECT 1 FROM signalling_rooms_participant p JOIN signalling_rooms_room r ON r.id = p.room_id "
+    "WHERE r.code = %s AND p.left_at IS NULL FOR UPDATE OF p"
+)
+USERS_LOCK = "LOCK TABLE auth_user IN ACCESS EXCLUSIVE MODE"
+WAITERS = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+WAYS = ["closes", "resets", "is_killed"]
+
+
+@pytest.fixture(scope="module")
+def site(make_site: MakeSite) -> Site:
+    """A site whose database can be made to wait at any moment."""
+    return make_site(
+        engine="postgresql",
+        redis=True,
+        signalling={"CAN_JOIN": "tests.integration.hooks.can_join"},
+    )
+
+
+@pytest.fixture
+def room(site: Site) -> str:
+    return site.room()
+
+
+class Lock:
+    """A lock in the site's database, for which one of its statements has to wait."""
+
+    def __init__(self, postgresql: PostgreSQL, site: Site) -> None:
+        database = site.database.url.rpartition("/")[2].partition("?")[0]
+        self._holder = postgresql.connect(database)
+        self._observer = postgresql.connect(database)
+
+    @contextmanager
+    def holds(self, statement: str, *parameters: str) -> Iterator[None]:
+        with self._holder.transaction():
+            self._holder.execute(statement.encode(), parameters or None)
+            yield
+
+    def keeps_somebody_waiting(self) -> None:
+        eventually(lambda: self._count() > 0, "the statement that has to wait")
+
+    def _count(self) -> int:
+        row = self._observer.execute(WAITERS).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def close(self) -> None:
+        for connection in (self._holder, self._observer):
+            connection.close()
+
+
+@pytest.fixture
+def lock(postgresql: PostgreSQL, site: Site) -> Iterator[Lock]:
+    lock = Lock(postgresql, site)
+    yield lock
+    lock.close()
+
+
+class Leaver:
+    """Somebody who goes without a word, in one of the ways in which clients go."""
+
+    def __init__(self, site: Site, way: str) -> None:
+        self.way = way
+        self.site = site
+        self.client: SignallingClient | Victim = (
+            site.victim() if way == "is_killed" else site.client("alice")
+        )
+
+    async def comes(self) -> None:
+        if isinstance(self.client, SignallingClient):
+            await self.client.connects()
+
+    async def says(self, event: str, **data: str) -> None:
+        if isinstance(self.client, SignallingClient):
+            await self.client.sends(event, data)
+        else:
+            self.client.says(event, **data)
+
+    async def goes(self) -> None:
+        """Go, and wait until the server has noticed."""
+        noticed = self._departures()
+        if isinstance(self.client, Victim):
+            self.client.is_killed()
+        else:
+            await getattr(self.client, self.way)()
+        eventually(lambda: self._departures() > noticed, "the end of the connection")
+
+    def _departures(self) -> int:
+        return self.site.worker.text().count("WSDISCONNECT")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_in_a_room(site: Site, room: str, way: str) -> None:
+    async with site.client("bob") as bob:
+        await bob.joins(room)
+        alice = Leaver(site, way)
+        await alice.comes()
+        await alice.says("join:room", roomCode=room)
+        joined = await bob.sees("peer:joined", within=10)
+        await alice.goes()
+        left = await bob.sees("peer:left")
+        assert left["peerId"] == joined["peerId"]
+        assert left["reason"] == ("left" if way == "closes" else "disconnected")
+        await bob.sees_nothing()
+    site.is_empty(room)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_in_the_middle_of_a_join(site: Site, room: str, lock: Lock, way: str) -> None:
+    async with site.client("bob") as bob:
+        await bob.joins(room)
+        alice = Leaver(site, way)
+        await alice.comes()
+        with lock.holds(ROOM_LOCK, room):
+            await alice.says("join:room", roomCode=room)
+            lock.keeps_somebody_waiting()
+            await alice.goes()
+            assert site.database.live_rows(room) == 1
+        # Her join went on without her, so the others are told of both.
+        joined, left = await bob.sees("peer:joined"), await bob.sees("peer:left")
+        assert joined["peerId"] == left["peerId"]
+        assert site.database.left_rows(room) == 1
+        await bob.sees_nothing()
+    site.is_empty(room)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_in_the_middle_of_a_leave(site: Site, room: str, lock: Lock, way: str) -> None:
+    alice = Leaver(site, way)
+    await alice.comes()
+    await alice.says("join:room", roomCode=room)
+    eventually(lambda: site.database.live_rows(room) == 1, "the join")
+    with lock.holds(PEER_LOCK, room):
+        await alice.says("leave:room")
+        lock.keeps_somebody_waiting()
+        await alice.goes()
+    site.is_empty(room)
+    assert site.database.reasons(room) == ["left"]
+
+
+@pytest.mark.parametrize("way", ["resets", "is_killed"])
+async def test_in_the_middle_of_a_connect(site: Site, lock: Lock, way: str) -> None:
+    token = site.token("alice")  # before nobody can be looked up any more
+    with lock.holds(USERS_LOCK):
+        if way == "is_killed":
+            victim = site.victim()
+            lock.keeps_somebody_waiting()
+            victim.is_killed()
+        else:
+            cut_off(site, handshake(site, token), after=lock.keeps_somebody_waiting)
+    await still_works(site)
+
+
+def handshake(site: Site, token: str) -> bytes:
+    lines = [
+        "GET /ws/signalling/ HTTP/1.1",
+        f"Host: {site.worker.address}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        f"Authorization: Bearer {token}",
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def cut_off(site: Site, sent: bytes, after: object = None) -> None:
+    """Send the beginning of a conversation, then reset the connection."""
+    with socket.create_connection(("127.0.0.1", site.worker.port), timeout=5) as connection:
+        connection.sendall(sent)
+        if callable(after):
+            after()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def still_works(site: Site) -> None:
+    room = site.room()
+    async with site.client("bob") as bob:
+        await bob.joins(room)
+        await bob.sees_nothing()
+    site.is_empty(room)
+
+
+async def test_a_reset_at_any_byte_of_the_handshake_and_of_the_first_frame(site: Site) -> None:
+    room = site.room()
+    payload = f'{{"event":"join:room","data":{{"roomCode":"{room}"}}}}'.encode()
+    frame = bytes([0x81, 0x80 | len(payload), 0, 0, 0, 0]) + payload
+    conversation = handshake(site, site.token("alice")) + frame
+    for length in range(0, len(conversation) + 1, 13):
+        cut_off(site, conversation[:length])
+    cut_off(site, conversation)
+    await still_works(site)
+    site.is_empty(room)
+
+
+async def test_many_joins_and_leaves_without_waiting(site: Site, room: str) -> None:
+    async with site.client("bob") as bob, site.client("alice") as alice:
+        await bob.joins(room)
+        for _ in range(30):
+            await alice.sends("join:room", {"roomCode": room})
+            await alice.sends("leave:room")
+        await alice.request("ping", within=20)
+        for _ in range(30):
+            await alice.sees("room:joined")
+            joined, left = await bob.sees("peer:joined"), await bob.sees("peer:left")
+            assert joined["peerId"] == left["peerId"]
+        await bob.sees_nothing()
+        await alice.sees_nothing()
+        assert site.database.live_rows(room) == 1
+    site.is_empty(room)
+
+
+# --- Exceptions ------------------------------------------------------------------------------------
+
+
+async def test_a_join_that_fails_with_a_bug(site: Site, logs: Logs) -> None:
+    logs.will_have("broken on purpose")
+    room = site.room(name=hooks.BROKEN)
+    async with site.client("alice") as alice:
+        with pytest.raises(Refused, match="internal"):
+            await alice.joins(room)
+        site.is_empty(room)
+        await alice.joins(site.room())  # the socket is as good as before
+
+
+async def test_a_bug_outside_of_any_request(
+    site: Site, room: str, redis: Redis, logs: Logs
+) -> None:
+    logs.will_have("internal error")
+    async with site.client("alice") as alice:
+        await alice.joins(room)
+        layer = RedisPubSubChannelLayer(hosts=[redis.url], prefix="signalling")
+        await layer.group_send(room_group(room), {"type": "no.such.handler"})
+        await alice.sees_error("internal")
+        assert await alice.sees_close() == CloseCode.INTERNAL
+        await layer.flush()
+    site.is_empty(room)
+
+
+async def test_while_redis_is_away(
+    make_site: MakeSite, tmp_path: Path, logs: Logs, room: str
+) -> None:
+    logs.will_have("the channel layer is away")
+    with running(Redis(tmp_path)) as redis:
+        site = make_site(redis=redis)
+        room, other = site.room(), site.room()
+        async with site.client("alice") as alice, site.client("bob") as bob:
+            await alice.joins(room)
+            redis.stop()
+            with pytest.raises(Refused, match="unavailable"):
+                await bob.joins(other)
+            with pytest.raises(Refused, match="unavailable"):
+                await alice.leaves()
+            assert site.database.live_rows() == 0
+            await alice.request("ping")
+            redis.start()
+        site.stop()
+
+
+# --- The end of a worker ---------------------------------------------------------------------------
+
+
+async def daphne_has_swept() -> None:
+    """Let Daphne 4.2 sweep up the requests that have become sockets.
+
+    For up to a second after any handshake its ``kill_all_applications`` stumbles (KeyError) over such
+    a request, cancels nothing, and the process ends without any clean-up. Nothing shows from outside
+    when its sweep, once a second, is through.
+    """
+    await asyncio.sleep(2.2)
+
+
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+async def test_sigterm_to_a_worker_with_people_in_rooms(
+    make_site: MakeSite, server: ServerName
+) -> None:
+    site = make_site(server=server)
+    rooms = [site.room(), site.room()]
+    clients = [site.client(f"peer{number}") for number in range(6)]
+    for number, client in enumerate(clients):
+        await client.connects()
+        await client.joins(rooms[number % 2])
+    if server == "daphne":
+        await daphne_has_swept()
+    site.worker.signals(signal.SIGTERM)
+    for client in clients:
+        await client.sees_close(within=15)
+    site.worker.ends()
+    assert site.database.live_rows() == 0
+    assert sum(site.database.left_rows(room) for room in rooms) == 6
+
+
+async def test_sigterm_to_a_worker_in_the_middle_of_a_join(
+    make_site: MakeSite, postgresql: PostgreSQL
+) -> None:
+    site = make_site(engine="postgresql")
+    room, lock = site.room(), Lock(postgresql, site)
+    alice = site.client("alice")
+    await alice.connects()
+    await daphne_has_swept()
+    with lock.holds(ROOM_LOCK, room):
+        await alice.sends("join:room", {"roomCode": room})
+        lock.keeps_somebody_waiting()
+        site.worker.signals(signal.SIGTERM)
+        await asyncio.sleep(0.2)  # the signal may also come first: right either way
+    lock.close()
+    site.worker.ends()
+    assert site.database.live_rows(room) == 0
+
+
+def test_a_lock_is_a_lock(site: Site, lock: Lock, room: str) -> None:
+    """The tests above stand on this: nobody else can take what a ``Lock`` holds."""
+    with lock.holds(ROOM_LOCK, room), pytest.raises(psycopg.errors.LockNotAvailable):
+        lock._observer.execute((ROOM_LOCK + " NOWAIT").encode(), (room,))

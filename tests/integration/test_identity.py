@@ -1,0 +1,309 @@
+"""Who a socket belongs to, and which pages may open one: on Daphne and on uvicorn."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+import pytest
+from django.conf import settings
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+
+from signalling.testing import Refused, SignallingClient, access_token
+
+from .conftest import MakeSite
+from .servers import ORIGIN, Site
+
+PROTOCOL = "signalling.v1"
+KEY = str(settings.SIMPLE_JWT["SIGNING_KEY"])
+
+
+@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
+    return make_site(server=request.param, signalling={"AUTHENTICATION_TIMEOUT": 2})
+
+
+@pytest.fixture(scope="module")
+def cookie(site: Site) -> str:
+    """The cookies of a browser in which Alice has signed in."""
+    return site.session_cookie("alice")
+
+
+async def is_alice(client: SignallingClient, site: Site) -> None:
+    """Make sure that a socket is Alice's: it takes her token for a renewal, and no other."""
+    renewed = await client.request("authenticate", {"token": site.token("alice")})
+    assert renewed["userInfo"] == {"username": "alice"}
+    with pytest.raises(Refused, match="token_subject_mismatch"):
+        await client.request("authenticate", {"token": site.token("bob")})
+    await client.joins(site.room())
+
+
+async def is_refused(client: SignallingClient, code: str) -> None:
+    await client.sees_error(code)
+    assert await client.sees_close() == 4401
+
+
+# --- Five sources ----------------------------------------------------------------------------------
+
+
+async def test_header(site: Site) -> None:
+    async with site.client("alice") as alice:
+        await is_alice(alice, site)
+
+
+async def test_subprotocol_which_is_not_echoed(site: Site) -> None:
+    offered = [PROTOCOL, f"bearer.{site.token('alice')}"]
+    async with site.stranger(subprotocols=offered) as alice:
+        assert alice.subprotocol == PROTOCOL
+        await is_alice(alice, site)
+
+
+async def test_query(site: Site) -> None:
+    async with site.stranger(query=f"?token={site.token('alice')}") as alice:
+        await is_alice(alice, site)
+
+
+async def test_session_of_an_own_page(site: Site, cookie: str) -> None:
+    own = site.worker.http_url
+    async with site.stranger(headers=[("Cookie", cookie)], origin=own) as alice:
+        await is_alice(alice, site)
+
+
+async def test_first_frame(site: Site) -> None:
+    async with site.stranger() as alice:
+        await alice.sends("authenticate", {"token": site.token("alice")})
+        proved = await alice.sees("authenticated")
+        assert proved["userInfo"] == {"username": "alice"}
+        assert proved["expiresAt"]
+        await is_alice(alice, site)
+
+
+@pytest.mark.parametrize("origin", [None, ORIGIN], ids=["no origin", "another allowed origin"])
+async def test_session_counts_for_no_other_page(
+    site: Site, cookie: str, origin: str | None
+) -> None:
+    async with site.stranger(headers=[("Cookie", cookie)], origin=origin) as stranger:
+        await stranger.sends("join:room", {"roomCode": site.room()})
+        await is_refused(stranger, "authentication_required")
+
+
+async def test_silence_is_ended(site: Site) -> None:
+    async with site.stranger() as stranger:
+        await is_refused(stranger, "authentication_required")
+
+
+async def test_a_socket_that_authenticates_in_time_is_not_ended(site: Site) -> None:
+    async with site.stranger() as silent, site.stranger() as alice:
+        await alice.request("authenticate", {"token": site.token("alice")})
+        await is_refused(silent, "authentication_required")  # so its time is over, and alice's was
+        await alice.sees_nothing()
+
+
+# --- Precedence: the first that is there counts -----------------------------------------------------
+
+HEADER, SUBPROTOCOL, QUERY, SESSION = range(4)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [*itertools.combinations((HEADER, SUBPROTOCOL, QUERY, SESSION), 2)],
+)
+async def test_the_first_source_counts(site: Site, cookie: str, first: int, second: int) -> None:
+    def client(tokens: dict[int, str]) -> SignallingClient:
+        bearer = [f"bearer.{tokens[SUBPROTOCOL]}"] if SUBPROTOCOL in tokens else []
+        return site.client(
+            token=tokens.get(HEADER),
+            subprotocols=[PROTOCOL, *bearer],
+            query=f"?token={tokens[QUERY]}" if QUERY in tokens else "",
+            headers=[("Cookie", cookie)] if SESSION in tokens else [],
+            origin=site.worker.http_url,
+        )
+
+    if second != SESSION:  # the session is always a good one
+        async with client({first: site.token("alice"), second: "bad"}) as alice:
+            await is_alice(alice, site)
+    async with client({first: "bad", second: site.token("alice")}) as refused:
+        await is_refused(refused, "token_invalid")
+
+
+# --- Bad tokens -------------------------------------------------------------------------------------
+
+
+def odd(**claims: Any) -> Callable[[Site], str]:
+    """Return a maker of tokens that are signed as they should be, with these claims (None: without)."""
+
+    def make(site: Site) -> str:
+        payload = {**AccessToken.for_user(site.user("alice")).payload, **claims}
+        kept = {name: value for name, value in payload.items() if value is not None}
+        # By hand: PyJWT itself refuses to write some of these.
+        text = json.dumps(kept).encode()
+        return jwt.PyJWS().encode(text, KEY, algorithm="HS256")
+
+    return make
+
+
+def signed(key: str, algorithm: str) -> Callable[[Site], str]:
+    def make(site: Site) -> str:
+        payload = AccessToken.for_user(site.user("alice")).payload
+        return jwt.encode(payload, key, algorithm=algorithm)
+
+    return make
+
+
+def inactive(site: Site) -> str:
+    return access_token(site.database.user(is_active=False))
+
+
+def revoked(site: Site) -> str:
+    user = site.database.user()
+    token = access_token(user)
+    user.set_password("new")
+    site.database.save(user)
+    return token
+
+
+def deleted(site: Site) -> str:
+    user = site.database.user()
+    token = access_token(user)
+    site.database.does(user.delete, using=site.database.alias)
+    return token
+
+
+BAD_TOKENS: dict[str, tuple[Callable[[Site], str], str]] = {
+    "empty": (lambda site: "", "token_invalid"),
+    "word": (lambda site: "word", "token_invalid"),
+    "dots": (lambda site: "a.b.c", "token_invalid"),
+    "refresh token": (lambda site: str(RefreshToken.for_user(site.user("alice"))), "token_invalid"),
+    "inactive user": (inactive, "user_inactive"),
+    "deleted user": (deleted, "token_invalid"),
+    "new password": (revoked, "token_revoked"),
+    "expired": (odd(exp=int(time.time()) - 1), "token_expired"),
+    "user_id abc": (odd(user_id="abc"), "token_invalid"),
+    "user_id huge": (odd(user_id=10**30), "token_invalid"),
+    "user_id list": (odd(user_id=[1]), "token_invalid"),
+    "user_id object": (odd(user_id={"pk": 1}), "token_invalid"),
+    "user_id with NUL": (odd(user_id="1\x00"), "token_invalid"),
+    "no user_id": (odd(user_id=None), "token_invalid"),
+    "exp beyond all": (odd(exp=1e300), "token_invalid"),
+    "exp infinite": (odd(exp=float("inf")), "token_invalid"),
+    "exp in the year 300000": (odd(exp=2**43), "token_invalid"),
+    "exp a word": (odd(exp="x"), "token_invalid"),
+    "exp a list": (odd(exp=[]), "token_invalid"),
+    "no exp": (odd(exp=None), "token_invalid"),
+    "no jti": (odd(jti=None), "token_invalid"),
+    "no type": (odd(token_type=None), "token_invalid"),
+    "not yet": (odd(nbf=int(time.time()) + 3600), "token_invalid"),
+    "nbf a word": (odd(nbf="x"), "token_invalid"),
+    "iat a word": (odd(iat="x"), "token_invalid"),
+    "no signature": (signed("", "none"), "token_invalid"),
+    "HS512": (signed(KEY, "HS512"), "token_invalid"),
+    "another key": (signed("another" * 8, "HS256"), "token_invalid"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")  # of the HS512 one
+@pytest.mark.parametrize("name", BAD_TOKENS)
+async def test_a_bad_token_is_refused_with_its_code(site: Site, name: str) -> None:
+    make, code = BAD_TOKENS[name]
+    token = make(site)
+    async with site.client(token=token) as client:
+        await is_refused(client, code)
+    async with site.stranger() as client:
+        await client.sends("authenticate", {"token": token})
+        await is_refused(client, code)
+
+
+async def test_an_inactive_users_session_is_refused(site: Site) -> None:
+    user = site.user("leaver")
+    cookie = site.session_cookie("leaver")
+    user.is_active = False
+    site.database.save(user)
+    own = site.worker.http_url
+    async with site.stranger(headers=[("Cookie", cookie)], origin=own) as leaver:
+        await leaver.sends("ping")
+        # Django's own backend forgets an inactive user's session
+        await is_refused(leaver, "authentication_required")
+
+
+# --- No token in a log ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("origin", [None, "http://evil.example"], ids=["accepted", "refused"])
+async def test_a_token_in_the_query_is_in_no_log(site: Site, origin: str | None) -> None:
+    token = site.token("alice")
+    client = site.stranger(query=f"?token=x-{token}&a=b&token={token}", origin=origin)
+    if origin is None:
+        async with client:
+            await client.request("ping")
+    else:
+        with pytest.raises(InvalidStatus):
+            await client.connects()
+    async with site.client("alice") as alice:
+        await alice.request("ping")  # what comes before it has been logged
+    log = site.worker.text()
+    assert "/ws/signalling/" in log
+    assert token.split(".")[2] not in log
+
+
+# --- Origins -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("origin", [None, ORIGIN, ORIGIN.upper(), "own"])
+async def test_allowed_origin(site: Site, origin: str | None) -> None:
+    if origin == "own":
+        origin = site.worker.http_url
+    async with site.client("alice", origin=origin) as alice:
+        await alice.joins(site.room())
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "null",
+        "",
+        "*",
+        "http://evil.example",
+        "http://localhost",
+        "http://localhost:5174",
+        "https://localhost:5173",
+        "http://localhost:5173.evil.example",
+        "http://evil-localhost:5173",
+        "http://localhost.evil.example:5173",
+        "http://localhost:5173@evil.example",
+        "http://evil@127.0.0.1",
+        "http://127.0.0.1:1",
+        "http://[",
+        "http://[::1",
+        "http://localhost:port",
+        "localhost:5173",
+        "file://",
+        "javascript:alert(1)",
+    ],
+)
+async def test_foreign_origin_is_refused_at_the_handshake(site: Site, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await site.client("alice", origin=origin).connects()
+    # What is no origin at all Daphne refuses by itself, with 400.
+    assert refused.value.response.status_code in (400, 403)
+
+
+@pytest.mark.parametrize("second", [ORIGIN, "http://evil.example"])
+async def test_two_origins_are_refused(site: Site, second: str) -> None:
+    client = site.client("alice", origin=ORIGIN, headers=[("Origin", second)])
+    with pytest.raises(InvalidHandshake) as refused:
+        await client.connects()
+    assert isinstance(refused.value, InvalidStatus)
+    assert refused.value.response.status_code in (400, 403)
+
+
+async def test_a_foreign_page_with_the_cookies_of_a_victim_gets_no_socket(
+    site: Site, cookie: str
+) -> None:
+    for origin in ("http://evil.example", "null"):
+        with pytest.raises(InvalidStatus):
+            await site.stranger(headers=[("Cookie", cookie)], origin=origin).connects()

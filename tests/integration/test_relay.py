@@ -1,0 +1,254 @@
+"""Who is told what, and in which order: by one worker, and by two that share a Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from signalling.testing import Refused, SignallingClient
+
+from .conftest import MakeSite
+from .servers import Site
+
+OFFER = {"type": "offer", "sdp": "v=0\r\n"}
+PAYLOADS: dict[str, dict[str, Any]] = {
+    "webrtc:offer": {"offer": OFFER},
+    "webrtc:answer": {"answer": {"type": "answer", "sdp": "v=0\r\n"}},
+    "webrtc:ice": {"candidate": "candidate:1 1 UDP 2130706431 192.0.2.1 54321 typ host"},
+}
+
+
+@pytest.fixture(scope="module", params=["one worker", "two workers and Redis"])
+def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
+    """A site whose last worker is another one than its first where it has two."""
+    two = request.param != "one worker"
+    return make_site(workers=2, redis=True) if two else make_site()
+
+
+@pytest.fixture
+def room(site: Site) -> str:
+    return site.room()
+
+
+@pytest.fixture
+async def pair(site: Site, room: str) -> AsyncIterator[tuple[SignallingClient, SignallingClient]]:
+    """Alice and Bob in one room, who know of each other and have nothing unread."""
+    async with site.client("alice") as alice, site.client("bob", worker=-1) as bob:
+        await alice.joins(room)
+        await bob.joins(room)
+        await alice.sees("peer:joined")
+        yield alice, bob
+
+
+# --- Order ----------------------------------------------------------------------------------------
+
+
+async def test_the_first_offer_of_a_newcomer_never_overtakes_its_peer_joined(
+    site: Site, room: str
+) -> None:
+    async with site.client("alice") as alice, site.client("bob", worker=-1) as bob:
+        await alice.joins(room)
+        for _ in range(50):
+            await bob.sends("join:room", {"roomCode": room})
+            joined = await bob.sees("room:joined")
+            await bob.sends("webrtc:offer", {"targetPeerId": alice.peer_id, "offer": OFFER})
+            await bob.sends("leave:room")
+            assert (await alice.sees("peer:joined"))["peerId"] == joined["peerId"]
+            assert (await alice.sees("webrtc:offer"))["fromPeerId"] == joined["peerId"]
+            assert (await alice.sees("peer:left"))["peerId"] == joined["peerId"]
+        await bob.sees_nothing()
+
+
+async def test_two_who_join_at_once_learn_of_each_other_exactly_once(site: Site) -> None:
+    async with site.client("alice") as alice, site.client("bob", worker=-1) as bob:
+        for _ in range(30):
+            room = site.room()
+            joined = await asyncio.gather(alice.joins(room), bob.joins(room))
+            was_there = [bool(answer["peers"]) for answer in joined]
+            assert sorted(was_there) == [False, True]
+            first, second = (alice, bob) if was_there[1] else (bob, alice)
+            assert (await first.sees("peer:joined"))["peerId"] == second.peer_id
+            await second.leaves()
+            assert (await first.sees("peer:left"))["peerId"] == second.peer_id
+            await first.leaves()
+
+
+async def test_order_is_kept_for_each_pair_over_1000_frames_of_all_kinds(
+    site: Site, room: str
+) -> None:
+    chance = random.Random(1)
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(site.client(name, worker=index % -2))
+            for index, name in enumerate(("alice", "bob", "carol"))
+        ]
+        alice, bob, carol = clients
+        for number, client in enumerate(clients):
+            await client.joins(room)
+            for earlier in clients[:number]:
+                await earlier.sees("peer:joined")
+        sent: dict[str, list[tuple[str, Any]]] = {bob.peer_id: [], carol.peer_id: []}
+        for number in range(1000):
+            event = chance.choice(list(PAYLOADS))
+            target = chance.choice([bob, carol]).peer_id
+            payload = _numbered(event, number)
+            sent[target].append((event, payload))
+            await alice.sends(event, {"targetPeerId": target, **payload})
+        for receiver in (bob, carol):
+            for event, payload in sent[receiver.peer_id]:
+                seen = await receiver.sees(event, within=20)
+                assert payload.items() <= seen.items()
+        await alice.sees_nothing()
+
+
+def _numbered(event: str, number: int) -> dict[str, Any]:
+    if event == "webrtc:ice":
+        return {"candidate": f"candidate:{number}"}
+    kind = event.removeprefix("webrtc:")
+    return {kind: {"type": kind, "sdp": f"v=0 {number}"}}
+
+
+# --- Boundaries ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", PAYLOADS)
+async def test_relays_never_cross_rooms(
+    site: Site, pair: tuple[SignallingClient, SignallingClient], event: str
+) -> None:
+    alice, bob = pair
+    async with (
+        site.client("carol") as carol,
+        site.client("dave", worker=-1) as dave,
+        site.client("erin") as lonely,
+    ):
+        other_room = site.room()
+        for client in (carol, dave):
+            await client.joins(other_room)
+        await carol.sees("peer:joined")
+        gone = dave.peer_id
+        await dave.leaves()
+        await carol.sees("peer:left")
+        await dave.joins(other_room)
+        await carol.sees("peer:joined")
+
+        channel = "specific.inmemory!abcdefghijkl"
+        targets = [carol.peer_id, dave.peer_id, gone, alice.peer_id, "", channel, "peer_nobody"]
+        texts: Counter[str] = Counter()
+        for target in targets:
+            with pytest.raises(Refused) as refused:
+                await alice.request(event, {"targetPeerId": target, **PAYLOADS[event]})
+            assert refused.value.code == "peer_not_found"
+            texts[json.dumps(refused.value.details)] += 1
+        assert len(texts) == 1, "the answers differ, so rooms can be probed"
+
+        with pytest.raises(Refused) as refused:
+            await lonely.request(event, {"targetPeerId": bob.peer_id, **PAYLOADS[event]})
+        assert refused.value.code == "not_in_room"
+        for client in (alice, bob, carol, dave, lonely):
+            await client.sees_nothing()
+
+
+async def test_nothing_reaches_a_peer_that_has_left(
+    pair: tuple[SignallingClient, SignallingClient],
+) -> None:
+    alice, bob = pair
+    await bob.leaves()
+    await alice.sends("webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
+    assert (await alice.sees("peer:left"))["peerId"] == bob.peer_id
+    with pytest.raises(Refused, match="peer_not_found"):
+        await alice.request("webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
+    await bob.sees_nothing()
+
+
+async def test_presence_never_crosses_rooms(
+    site: Site, pair: tuple[SignallingClient, SignallingClient]
+) -> None:
+    alice, bob = pair
+    async with site.client("carol") as carol, site.client("dave", worker=-1) as dave:
+        other_room = site.room()
+        await carol.joins(other_room)
+        await dave.joins(other_room)
+        await dave.request("peer:update", {"media": {"audio": False}, "displayName": "Dave"})
+        await dave.closes()
+        await alice.sees_nothing()
+        await bob.sees_nothing()
+        for event in ("peer:joined", "peer:updated", "peer:left"):
+            assert (await carol.sees(event))["peerId"] == dave.peer_id
+
+
+# --- Payloads --------------------------------------------------------------------------------------
+
+
+async def test_a_spoofed_sender_is_overwritten(
+    pair: tuple[SignallingClient, SignallingClient],
+) -> None:
+    alice, bob = pair
+    for event, payload in PAYLOADS.items():
+        spoofed = {"fromPeerId": bob.peer_id, "peerId": "peer_evil", "userInfo": {"username": "x"}}
+        await alice.request(event, {"targetPeerId": bob.peer_id, **payload, **spoofed})
+        assert await bob.sees(event) == {
+            "targetPeerId": bob.peer_id,
+            "fromPeerId": alice.peer_id,
+            **payload,
+        }
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param('"candidate:1 1 UDP 1 192.0.2.1 9 typ host"', id="text"),
+        pytest.param('""', id="end of candidates"),
+        pytest.param("null", id="null"),
+        pytest.param(
+            '{"candidate":"candidate:1","sdpMid":"0","sdpMLineIndex":0,"usernameFragment":"x",'
+            '"futureKey":{"z":[1,2.50,1e2],"a":true}}',
+            id="unknown keys, their order and the form of numbers",
+        ),
+        pytest.param('{"candidate" :  "\\u0041\\/b" , "sdpMid":null}', id="white space, escapes"),
+        pytest.param('{"candidate":"ümläut 🎥","candidate":"twice"}', id="not ASCII, twice"),
+    ],
+)
+async def test_a_candidate_is_relayed_byte_for_byte(
+    pair: tuple[SignallingClient, SignallingClient], payload: str
+) -> None:
+    alice, bob = pair
+    await alice.sends_raw(
+        f'{{"event":"webrtc:ice","data":{{"dropped":1,"targetPeerId":"{bob.peer_id}",'
+        f'"candidate":{payload},"sdpMid":"dropped"}}}}'
+    )
+    await bob.sees("webrtc:ice")
+    assert bob.last_frame == (
+        f'{{"event":"webrtc:ice","data":{{"targetPeerId":"{bob.peer_id}",'
+        f'"candidate":{payload},"fromPeerId":"{alice.peer_id}"}}}}'
+    )
+
+
+async def test_a_description_is_relayed_byte_for_byte(
+    pair: tuple[SignallingClient, SignallingClient],
+) -> None:
+    alice, bob = pair
+    for kind in ("offer", "answer"):
+        description = f'{{ "sdp":"v=0\\r\\n\\u00e4","type":"{kind}","later":[null] }}'
+        await alice.sends_raw(
+            f'{{"event":"webrtc:{kind}","data":{{"{kind}":{description},'
+            f'"targetPeerId":"{bob.peer_id}"}}}}'
+        )
+        await bob.sees(f"webrtc:{kind}")
+        assert description in bob.last_frame
+
+
+async def test_a_binary_frame_of_json_is_read_the_same_way(
+    pair: tuple[SignallingClient, SignallingClient],
+) -> None:
+    alice, bob = pair
+    data = {"targetPeerId": bob.peer_id, "candidate": "ü"}
+    frame = json.dumps({"event": "webrtc:ice", "data": data}, ensure_ascii=False)
+    await alice.sends_raw(frame.encode())
+    assert (await bob.sees("webrtc:ice"))["candidate"] == "ü"

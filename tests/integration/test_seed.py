@@ -1,0 +1,226 @@
+"""The seed's module description, word for word, by clients that know only the seed's events."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from signalling.testing import SignallingClient
+
+from .conftest import MakeSite
+from .servers import Site
+
+OFFER = {"type": "offer", "sdp": "v=0\r\n..."}
+ANSWER = {"type": "answer", "sdp": "v=0\r\n..."}
+CANDIDATE = "candidate:1 1 UDP 2130706431 192.168.1.1 54321 typ host"
+
+
+@pytest.fixture(scope="module")
+def site(make_site: MakeSite) -> Site:
+    return make_site()
+
+
+@pytest.fixture
+def room(site: Site) -> str:
+    return site.room()
+
+
+async def says(client: SignallingClient, event: str, data: dict[str, Any] | None = None) -> None:
+    """Send a frame exactly as a client of the seed does: no id, no extras."""
+    frame: dict[str, Any] = {"event": event}
+    if data is not None:
+        frame["data"] = data
+    await client.sends_raw(json.dumps(frame))
+
+
+async def joins(client: SignallingClient, code: str) -> dict[str, Any]:
+    await says(client, "join:room", {"roomCode": code})
+    joined = await client.sees("room:joined")
+    client.peer_id = joined["peerId"]
+    return joined
+
+
+class TestJoinRoom:
+    async def test_client_sends_join_room_with_room_code_and_server_sends_room_joined_with_peer_list(
+        self, site: Site, room: str
+    ) -> None:
+        async with site.client("alice") as alice, site.client("bob") as bob:
+            first = await joins(alice, room)
+            second = await joins(bob, room)
+        assert first["roomId"] == second["roomId"] == f"room_{room.lower()}"
+        assert first["peers"] == []
+        (peer,) = second["peers"]
+        assert (peer["id"], peer["userInfo"]) == (first["peerId"], {"username": "alice"})
+        assert first["peerId"] != second["peerId"]
+
+    async def test_server_validates_room_exists(self, site: Site) -> None:
+        async with site.client("alice") as alice:
+            await says(alice, "join:room", {"roomCode": "NOSUCH"})
+            await alice.sees_error("room_not_found")
+
+    async def test_server_adds_socket_to_room(self, site: Site, room: str) -> None:
+        async with site.client("alice") as alice:
+            await joins(alice, room)
+            assert site.database.live_rows(room) == 1
+
+    async def test_server_broadcasts_peer_joined_to_existing_peers(
+        self, site: Site, room: str
+    ) -> None:
+        async with (
+            site.client("alice") as alice,
+            site.client("bob") as bob,
+            site.client("carol") as carol,
+        ):
+            await joins(alice, room)
+            await joins(bob, room)
+            await alice.sees("peer:joined")
+            await joins(carol, room)
+            for existing in (alice, bob):
+                joined = await existing.sees("peer:joined")
+                assert joined["peerId"] == carol.peer_id
+                assert joined["userInfo"] == {"username": "carol"}
+            await carol.sees_nothing()
+
+
+class TestLeaveRoom:
+    async def test_client_sends_leave_room_and_server_broadcasts_peer_left_to_remaining_peers(
+        self, site: Site, room: str
+    ) -> None:
+        async with site.client("alice") as alice, site.client("bob") as bob:
+            await joins(alice, room)
+            await joins(bob, room)
+            await alice.sees("peer:joined")
+            await says(bob, "leave:room")
+            assert (await alice.sees("peer:left"))["peerId"] == bob.peer_id
+            await bob.sees_nothing()
+            await alice.sees_nothing()
+
+    @pytest.mark.parametrize("way", ["closes", "resets"])
+    async def test_client_disconnects_and_server_broadcasts_peer_left_to_remaining_peers(
+        self, site: Site, room: str, way: str
+    ) -> None:
+        async with site.client("alice") as alice, site.client("bob") as bob:
+            await joins(alice, room)
+            await joins(bob, room)
+            await alice.sees("peer:joined")
+            await getattr(bob, way)()
+            assert (await alice.sees("peer:left"))["peerId"] == bob.peer_id
+            await alice.sees_nothing()
+
+    async def test_server_removes_socket_from_room(self, site: Site, room: str) -> None:
+        async with site.client("alice") as alice, site.client("bob") as bob:
+            await joins(alice, room)
+            await says(alice, "leave:room")
+            await alice.sees_nothing()
+            assert site.database.live_rows(room) == 0
+            assert (await joins(bob, room))["peers"] == []
+            await alice.sees_nothing()
+
+
+class TestSignalling:
+    """Use cases 3 to 5: the server forwards to the target peer, and to nobody else."""
+
+    @pytest.mark.parametrize(
+        ("event", "payload"),
+        [
+            pytest.param("webrtc:offer", {"offer": OFFER}, id="webrtc_offer"),
+            pytest.param("webrtc:answer", {"answer": ANSWER}, id="webrtc_answer"),
+            pytest.param("webrtc:ice", {"candidate": CANDIDATE}, id="ice_candidate"),
+        ],
+    )
+    async def test_server_forwards_to_target_peer(
+        self, site: Site, room: str, event: str, payload: dict[str, Any]
+    ) -> None:
+        async with (
+            site.client("alice") as alice,
+            site.client("bob") as bob,
+            site.client("carol") as carol,
+        ):
+            for client in (alice, bob, carol):
+                await joins(client, room)
+            await says(carol, event, {"targetPeerId": alice.peer_id, **payload})
+            await alice.sees("peer:joined")
+            await alice.sees("peer:joined")
+            assert await alice.sees(event) == {
+                "targetPeerId": alice.peer_id,
+                "fromPeerId": carol.peer_id,
+                **payload,
+            }
+            await bob.sees("peer:joined")
+            for client in (alice, bob, carol):
+                await client.sees_nothing()
+
+    async def test_a_whole_negotiation(self, site: Site, room: str) -> None:
+        async with site.client("alice") as alice, site.client("bob") as bob:
+            await joins(alice, room)
+            (peer,) = (await joins(bob, room))["peers"]
+            await says(bob, "webrtc:offer", {"targetPeerId": peer["id"], "offer": OFFER})
+            assert (await alice.sees("peer:joined"))["peerId"] == bob.peer_id
+            caller = (await alice.sees("webrtc:offer"))["fromPeerId"]
+            await says(alice, "webrtc:answer", {"targetPeerId": caller, "answer": ANSWER})
+            assert (await bob.sees("webrtc:answer"))["answer"] == ANSWER
+            await says(alice, "webrtc:ice", {"targetPeerId": caller, "candidate": CANDIDATE})
+            assert (await bob.sees("webrtc:ice"))["candidate"] == CANDIDATE
+
+
+class TestEdgeCases:
+    async def test_room_not_found_sends_error_response_to_client(
+        self, site: Site, room: str
+    ) -> None:
+        async with site.client("alice") as alice:
+            await says(alice, "join:room", {"roomCode": "NOSUCH"})
+            error = await alice.sees_error("room_not_found")
+            assert error["event"] == "join:room"
+            assert "check the code or create the room" in error["message"]
+            await joins(alice, room)  # the client checked its code
+
+    async def test_target_peer_not_found_sends_error_response_to_client(
+        self, site: Site, room: str
+    ) -> None:
+        async with site.client("alice") as alice, site.client("bob") as bob:
+            await joins(alice, room)
+            await joins(bob, room)
+            await alice.sees("peer:joined")
+            await bob.closes()
+            await alice.sees("peer:left")
+            await says(alice, "webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
+            assert (await alice.sees_error("peer_not_found"))["event"] == "webrtc:offer"
+            await alice.sees_nothing()
+
+    async def test_authentication_required_allows_only_authenticated_users_to_join(
+        self, site: Site, room: str
+    ) -> None:
+        async with site.stranger() as stranger:
+            await says(stranger, "join:room", {"roomCode": room})
+            await stranger.sees_error("authentication_required")
+            assert await stranger.sees_close() == 4401
+        assert site.database.live_rows(room) == 0
+
+    async def test_authentication_required_verifies_jwt_and_associates_socket_with_user(
+        self, site: Site, room: str
+    ) -> None:
+        async with site.client("alice") as alice, site.client("bob") as bob:
+            await joins(alice, room)
+            assert (await joins(bob, room))["peers"][0]["userInfo"]["username"] == "alice"
+        async with site.client("mallory", token=site.token("mallory") + "x") as mallory:
+            await mallory.sees_error("token_invalid")
+            assert await mallory.sees_close() == 4401
+
+    async def test_max_room_size_limits_rooms_to_10_participants_for_p2p(
+        self, site: Site, room: str
+    ) -> None:
+        clients = [site.client(f"peer{number}") for number in range(11)]
+        for client in clients:
+            await client.connects()
+        for client in clients[:10]:
+            assert (await joins(client, room))["mode"] == "p2p"
+        await says(clients[10], "join:room", {"roomCode": room})
+        error = await clients[10].sees_error("room_full")
+        assert (error["limit"], error["mode"]) == (10, "p2p")
+        await clients[0].closes()
+        await clients[1].awaits("peer:left")
+        await joins(clients[10], room)
+        for client in clients:
+            await client.closes()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import re
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import authenticate
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+
+from rooms.models import Participant, Room
+from tests.conftest import Enter
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The passwords are kept beside the database, which is the test run's own."""
+    monkeypatch.setitem(settings.DATABASES["default"], "NAME", str(tmp_path / "db.sqlite3"))
+    return tmp_path
+
+
+def prepare(*arguments: str) -> str:
+    out = StringIO()
+    call_command("demo", "--prepare-only", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def passwords(printed: str) -> dict[str, str]:
+    return dict(re.findall(r"user (\w+) +password (\S+)", printed))
+
+
+def test_the_demo_has_two_users_a_room_and_its_urls(folder: Path) -> None:
+    printed = prepare("--port", "8765")
+    assert "http://127.0.0.1:8765/r/ABC123/" in printed
+    assert Room.objects.get().code == "ABC123"
+    assert set(passwords(printed)) == {"alice", "bob"}
+    for username, password in passwords(printed).items():
+        assert authenticate(username=username, password=password)
+    assert User.objects.get(username="alice").is_superuser
+    assert not User.objects.get(username="bob").is_staff
+    assert Room.objects.get().host == User.objects.get(username="alice")
+
+
+def test_passwords_are_random_and_for_their_owners_eyes(folder: Path) -> None:
+    printed = prepare()
+    assert len(set(passwords(printed).values())) == 2
+    kept = sorted(folder.glob("password-*"))
+    assert [path.name for path in kept] == ["password-alice", "password-bob"]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in kept)
+
+
+def test_a_second_run_keeps_everything() -> None:
+    first = passwords(prepare())
+    room, users = Room.objects.get(), list(User.objects.order_by("pk"))
+    second = passwords(prepare())
+    assert first == second
+    assert Room.objects.get() == room
+    assert [user.password for user in users] == [
+        user.password for user in User.objects.order_by("pk")
+    ]
+
+
+def test_who_was_in_the_room_when_the_demo_was_killed_is_so_no_more(enter: Enter) -> None:
+    prepare()
+    peer = enter(User.objects.get(username="bob")).participant
+    prepare()
+    peer.refresh_from_db()
+    assert (peer.is_live, peer.reason) == (False, Participant.Reason.SERVER_LOST)
+
+
+def test_a_demo_without_daphne_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(CommandError, match="Daphne is not installed"):
+        call_command("demo", stdout=StringIO())
+
+
+def test_the_demo_becomes_daphne(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "daphne").touch()
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    commands: list[list[str]] = []
+
+    def execute(path: Path, arguments: list[str]) -> None:
+        commands.append([str(argument) for argument in arguments])
+
+    monkeypatch.setattr("os.execv", execute)
+    call_command("demo", "--port", "8765", stdout=StringIO())
+    (command,) = commands
+    assert command[0] == str(tmp_path / "daphne")
+    assert command[-1] == "signalling_project.asgi:application"
+    assert command[1:5] == ["-b", "127.0.0.1", "-p", "8765"]

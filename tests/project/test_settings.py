@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from runpy import run_path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+import signalling_project
+
+SETTINGS = str(Path(signalling_project.__file__).with_name("settings.py"))
+SECRETS = {"SECRET_KEY": "s" * 40, "JWT_SIGNING_KEY": "j" * 40}
+Load = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Return a function that gives the settings of a site with this environment and no other."""
+
+    def load(**environment: str) -> dict[str, Any]:
+        for name in list(os.environ):
+            monkeypatch.delenv(name)
+        for name, value in {"ENV_FILE": os.devnull, **environment}.items():
+            monkeypatch.setenv(name, value)
+        return run_path(SETTINGS)
+
+    return load
+
+
+@pytest.mark.parametrize("missing", SECRETS)
+@pytest.mark.parametrize("value", [None, "", "x" * 31])
+def test_a_site_without_a_good_secret_does_not_start(
+    load: Load, missing: str, value: str | None
+) -> None:
+    environment = {**SECRETS}
+    del environment[missing]
+    if value is not None:
+        environment[missing] = value
+    with pytest.raises(ImproperlyConfigured, match=missing):
+        load(**environment)
+
+
+def test_the_defaults_are_secure(load: Load) -> None:
+    site = load(**SECRETS)
+    assert site["DEBUG"] is False
+    assert site["SECURE_SSL_REDIRECT"] is True
+    assert site["SESSION_COOKIE_SECURE"] is True
+    assert site["CSRF_COOKIE_SECURE"] is True
+    assert site["SECURE_HSTS_SECONDS"] == 3600
+    assert "SECURE_PROXY_SSL_HEADER" not in site
+    assert site["ALLOWED_HOSTS"] == ["localhost", "127.0.0.1", "[::1]"]
+    assert site["SIMPLE_JWT"]["SIGNING_KEY"] == SECRETS["JWT_SIGNING_KEY"]
+    assert site["SIMPLE_JWT"]["ACCESS_TOKEN_LIFETIME"] == timedelta(minutes=10)
+    assert site["SIMPLE_JWT"]["CHECK_REVOKE_TOKEN"] is True
+
+
+def test_our_client_is_the_seeds_by_default(load: Load) -> None:
+    site = load(**SECRETS)
+    assert site["CORS_ALLOWED_ORIGINS"] == ["http://localhost:5173"]
+    assert site["CORS_ALLOW_CREDENTIALS"] is True
+    assert site["SIGNALLING"] == {"ALLOWED_ORIGINS": ["http://localhost:5173"]}
+
+
+def test_client_url_names_the_origins_of_pages_and_sockets_alike(load: Load) -> None:
+    site = load(**SECRETS, CLIENT_URL="https://app.example.org/,https://b.example.org")
+    clients = ["https://app.example.org", "https://b.example.org"]
+    assert site["CORS_ALLOWED_ORIGINS"] == clients
+    assert site["SIGNALLING"]["ALLOWED_ORIGINS"] == clients
+
+
+def test_any_key_of_signalling_comes_from_the_environment(load: Load) -> None:
+    site = load(**SECRETS, SIGNALLING='{"P2P_LIMIT": 4, "QUERY_TOKEN": false}')
+    assert site["SIGNALLING"]["P2P_LIMIT"] == 4
+    assert site["SIGNALLING"]["QUERY_TOKEN"] is False
+    assert site["SIGNALLING"]["ALLOWED_ORIGINS"] == ["http://localhost:5173"]
+
+
+def test_sqlite_waits_for_its_turn(load: Load, tmp_path: Path) -> None:
+    database = load(**SECRETS, DATABASE_URL=f"sqlite:///{tmp_path}/a.sqlite3")["DATABASES"]
+    assert database["default"]["NAME"] == f"{tmp_path}/a.sqlite3"
+    assert database["default"]["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+    assert "journal_mode=WAL" in database["default"]["OPTIONS"]["init_command"]
+
+
+def test_postgresql_says_in_seconds_that_it_is_away(load: Load) -> None:
+    site = load(**SECRETS, DATABASE_URL="postgres://user:password@db.example.org/calls")
+    database = site["DATABASES"]["default"]
+    assert database["ENGINE"] == "django.db.backends.postgresql"
+    assert (database["HOST"], database["NAME"]) == ("db.example.org", "calls")
+    assert database["OPTIONS"]["connect_timeout"] == 3
+    assert database["OPTIONS"]["pool"]["timeout"] == 5
+
+
+def test_without_redis_a_site_is_one_process(load: Load) -> None:
+    layer = load(**SECRETS)["CHANNEL_LAYERS"]["default"]
+    assert layer["BACKEND"] == "channels.layers.InMemoryChannelLayer"
+
+
+def test_with_redis_it_may_be_many(load: Load) -> None:
+    site = load(**SECRETS, REDIS_URL="redis://redis.example.org:6379/0")
+    layer = site["CHANNEL_LAYERS"]["default"]
+    assert layer["BACKEND"].startswith("channels_redis.")
+    assert layer["CONFIG"]["hosts"] == ["redis://redis.example.org:6379/0"]
+
+
+def test_plain_http_has_to_be_asked_for(load: Load) -> None:
+    site = load(**SECRETS, HTTPS="off")
+    assert site["SECURE_SSL_REDIRECT"] is False
+    assert site["SESSION_COOKIE_SECURE"] is False
+    assert site["SECURE_HSTS_SECONDS"] == 0
+
+
+def test_a_proxy_is_trusted_where_the_site_says_so(load: Load) -> None:
+    site = load(**SECRETS, BEHIND_PROXY="on")
+    assert site["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
+
+
+def test_settings_may_come_from_a_file(load: Load, tmp_path: Path) -> None:
+    env = tmp_path / "env"
+    env.write_text("\n".join(f"{name}={value}" for name, value in SECRETS.items()))
+    site = load(ENV_FILE=str(env), ALLOWED_HOSTS="calls.example.org")
+    assert site["SECRET_KEY"] == SECRETS["SECRET_KEY"]
+    assert site["ALLOWED_HOSTS"] == ["calls.example.org"]
+    for name in SECRETS:
+        os.environ.pop(name, None)  # the file's values went into the environment
+
+
+def test_every_variable_is_documented(load: Load) -> None:
+    source = Path(SETTINGS).read_text()
+    documentation, code = source.split('"""', 2)[1:]
+    for name in ("SECRET_KEY", "JWT_SIGNING_KEY", "DATABASE_URL", "REDIS_URL", "CLIENT_URL"):
+        assert name in documentation
+        assert f'"{name}"' in code

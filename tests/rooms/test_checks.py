@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+from django.apps import apps
+from django.core import checks
+from pytest_django import Settings
+
+
+def problems(prefix: str = "rooms.") -> list[str]:
+    """Return the ids of our own checks that complain, as ``manage.py check --database`` would."""
+    messages = checks.run_checks(databases=["default"])
+    return [str(message.id) for message in messages if str(message.id).startswith(prefix)]
+
+
+@pytest.mark.django_db
+def test_the_example_site_has_no_problems() -> None:
+    assert problems() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("hook", ["MAKE_CODE", "CAN_CREATE", "CAN_JOIN", "USER_INFO"])
+@pytest.mark.parametrize("path", ["rooms.codes.nothing", "no.such.module", "nodots", "", None, 3])
+def test_a_hook_that_cannot_be_imported_is_an_error(
+    settings: Settings, hook: str, path: object
+) -> None:
+    settings.SIGNALLING = {hook: path}
+    assert problems() == ["rooms.E001"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"P2P_LIMIT": 0},
+        {"P2P_LIMIT": 11},
+        {"P2P_LIMIT": "10"},
+        {"P2P_LIMIT": 5, "TOTAL_LIMIT": 4},
+        {"TOTAL_LIMIT": None},
+    ],
+)
+def test_limits_that_the_table_would_refuse_are_an_error(
+    settings: Settings, limits: dict[str, object]
+) -> None:
+    settings.SIGNALLING = limits
+    assert problems() == ["rooms.E002"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("limits", [(1, 1), (10, 10), (4, 200)])
+def test_limits_that_the_table_accepts_are_none(
+    settings: Settings, limits: tuple[int, int]
+) -> None:
+    settings.SIGNALLING = {"P2P_LIMIT": limits[0], "TOTAL_LIMIT": limits[1]}
+    assert problems() == []
+
+
+@pytest.mark.django_db
+def test_another_package_of_the_name_rooms_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = apps.get_app_config("signalling_rooms")
+    monkeypatch.setattr(config, "models_module", SimpleNamespace())
+    assert problems() == ["rooms.E003"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("options", [None, {}, {"transaction_mode": "DEFERRED"}])
+def test_sqlite_without_immediate_transactions_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, options: dict[str, str] | None
+) -> None:
+    databases = copy.deepcopy(settings.DATABASES)
+    databases["default"]["ENGINE"] = "django.db.backends.sqlite3"
+    databases["default"].pop("OPTIONS", None)
+    if options is not None:
+        databases["default"]["OPTIONS"] = options
+    # Not through `settings`: Django does not support to override its databases, and says so.
+    monkeypatch.setattr("rooms.checks.settings", SimpleNamespace(DATABASES=databases))
+    assert problems() == ["rooms.W001"]
+
+
+@pytest.mark.django_db
+def test_sqlite_with_immediate_transactions_and_postgresql_are_no_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    databases = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "OPTIONS": {"transaction_mode": "immediate"},
+        },
+        "other": {"ENGINE": "django.db.backends.postgresql"},
+    }
+    monkeypatch.setattr("rooms.checks.settings", SimpleNamespace(DATABASES=databases))
+    assert problems() == []

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rooms import codes
+from rooms.exceptions import CodeInvalid
+
+WORD = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+
+def test_a_generated_code_has_the_length_and_the_alphabet() -> None:
+    for _ in range(200):
+        code = codes.generate()
+        assert len(code) == codes.LENGTH
+        assert set(code) <= set(codes.ALPHABET)
+        assert codes.normalise(code) == code
+
+
+def test_the_alphabet_has_no_letter_that_looks_like_another() -> None:
+    assert not set(codes.ALPHABET) & set("01ILO")
+    assert len(set(codes.ALPHABET)) == len(codes.ALPHABET) == 31
+
+
+def test_generated_codes_differ() -> None:
+    assert len({codes.generate() for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(
+    ("given_code", "normal"),
+    [
+        ("abc123", "ABC123"),
+        ("ABC123", "ABC123"),
+        ("  abc123\n", "ABC123"),
+        ("tea-time_2", "TEA-TIME_2"),
+        ("abc", "ABC"),
+        ("a" * 32, "A" * 32),
+    ],
+)
+def test_a_code_is_kept_in_one_form(given_code: str, normal: str) -> None:
+    assert codes.normalise(given_code) == normal
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "",
+        "   ",
+        "ab",
+        "a" * 33,
+        "-abc",
+        "abc-",
+        "_abc",
+        "abc_",
+        "a b c",
+        "abc\x00",
+        "abc!",
+        "a/b/c",
+        "straße",  # its capitals would be ASCII
+        "\u017f" * 4,  # the same, and each of them a single letter
+        "абв",
+        "١٢٣",
+    ],
+)
+def test_a_code_of_another_form_is_refused(code: str) -> None:
+    with pytest.raises(CodeInvalid):
+        codes.normalise(code)
+
+
+@given(st.text(max_size=40) | st.text(alphabet=WORD + WORD.lower() + "-_", max_size=40))
+def test_normalising_twice_changes_nothing_and_ignores_case(code: str) -> None:
+    try:
+        normal = codes.normalise(code)
+    except CodeInvalid:
+        return
+    assert codes.normalise(normal) == normal
+    assert codes.normalise(code.lower()) == normal
+    assert 3 <= len(normal) <= codes.MAX_LENGTH
+    assert set(normal) <= set(WORD + "-_")
+    assert normal[0] in WORD
+    assert normal[-1] in WORD

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+
+from rooms.models import Room
+
+pytestmark = pytest.mark.django_db
+
+
+def create_room(*arguments: str) -> str:
+    out = StringIO()
+    call_command("create_room", *arguments, stdout=out)
+    return out.getvalue().strip()
+
+
+def test_the_code_of_the_new_room_is_printed() -> None:
+    code = create_room()
+    room = Room.objects.get(code=code)
+    assert len(code) == 10
+    assert (room.host, room.name) == (None, "")
+
+
+def test_code_name_and_host_can_be_chosen(alice: User) -> None:
+    assert create_room("--code", "tea", "--name", "Tea", "--host", "alice") == "TEA"
+    room = Room.objects.get(code="TEA")
+    assert (room.host, room.name) == (alice, "Tea")
+
+
+def test_a_taken_code_is_an_error(room: Room) -> None:
+    with pytest.raises(CommandError, match="taken"):
+        create_room("--code", "abc123")
+
+
+def test_a_taken_code_may_be_accepted(room: Room) -> None:
+    assert create_room("--code", "abc123", "--name", "New", "--exist-ok") == "ABC123"
+    assert Room.objects.get().name == "Tea"
+
+
+def test_a_code_of_another_form_is_an_error() -> None:
+    with pytest.raises(CommandError, match="3 to 32 letters"):
+        create_room("--code", "no way")
+
+
+def test_a_host_who_is_nobody_is_an_error() -> None:
+    with pytest.raises(CommandError, match="no user 'carol'"):
+        create_room("--host", "carol")

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from rooms.models import Room
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_code_is_stored_and_kept_in_upper_case() -> None:
+    room = Room(code=" tea-time ")
+    room.save()
+    assert room.code == "TEA-TIME"
+    room.refresh_from_db()
+    assert room.code == "TEA-TIME"
+
+
+@pytest.mark.parametrize("asked", ["tea", "TEA", "Tea", " tea "])
+def test_a_code_is_found_in_any_case(asked: str) -> None:
+    room = Room.objects.create(code="TEA")
+    assert Room.objects.get(code=asked) == room
+    assert Room.objects.get(code__in=[asked]) == room
+
+
+def test_a_part_of_a_code_is_found_in_any_case() -> None:
+    Room.objects.create(code="TEA")
+    assert Room.objects.filter(code__contains="ea").exists()
+
+
+def test_cleaning_brings_a_code_into_its_form() -> None:
+    room = Room(code="tea")
+    room.full_clean()
+    assert room.code == "TEA"
+
+
+@pytest.mark.parametrize("code", ["", "ab", "no way", "-tea-", "té-té", None, 12])
+def test_cleaning_refuses_another_form(code: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        Room(code=code).full_clean()
+    assert list(refusal.value.message_dict) == ["code"]
+
+
+def test_codes_that_differ_in_case_alone_are_the_same_code() -> None:
+    Room.objects.create(code="TEA")
+    with pytest.raises(ValidationError, match="already exists"):
+        Room(code="tea").full_clean()

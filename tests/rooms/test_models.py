@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+from django.utils import timezone
+from pytest_django import Settings
+
+from rooms.models import MESH_MAX, Participant, Room, new_peer_id
+from tests.conftest import Enter
+
+pytestmark = pytest.mark.django_db
+
+
+def seat(room: Room, user: User, number: int | None, **fields: object) -> Participant:
+    """Write a row past the services: the table itself must refuse what is wrong."""
+    return Participant.objects.create(room=room, user=user, seat=number, channel_name="c", **fields)
+
+
+def test_the_table_refuses_two_live_peers_in_one_seat(room: Room, bob: User) -> None:
+    seat(room, bob, 1)
+    with pytest.raises(IntegrityError):
+        seat(room, bob, 1)
+
+
+def test_the_same_seat_of_another_room_is_another_seat(room: Room, bob: User) -> None:
+    seat(room, bob, 1)
+    seat(Room.objects.create(code="OTHER"), bob, 1)
+
+
+def test_a_seat_is_free_again_when_its_peer_has_left(room: Room, bob: User) -> None:
+    seat(room, bob, None, left_at=timezone.now())
+    seat(room, bob, 1)
+
+
+def test_the_table_refuses_a_live_peer_without_a_seat(room: Room, bob: User) -> None:
+    with pytest.raises(IntegrityError):
+        seat(room, bob, None)
+
+
+def test_the_table_refuses_a_seat_nought(room: Room, bob: User) -> None:
+    with pytest.raises(IntegrityError):
+        seat(room, bob, 0)
+
+
+def test_the_table_refuses_a_peer_who_left_and_kept_the_seat(room: Room, bob: User) -> None:
+    with pytest.raises(IntegrityError):
+        seat(room, bob, 1, left_at=timezone.now())
+
+
+def test_the_table_refuses_a_peer_id_twice(room: Room, bob: User) -> None:
+    seat(room, bob, 1, peer_id="peer_x")
+    with pytest.raises(IntegrityError):
+        seat(room, bob, 2, peer_id="peer_x")
+
+
+@pytest.mark.parametrize("limit", [0, MESH_MAX + 1])
+def test_the_table_refuses_a_mesh_of_none_or_of_more_than_ten(limit: int) -> None:
+    with pytest.raises(IntegrityError):
+        Room.objects.create(p2p_limit=limit)
+
+
+def test_the_table_refuses_a_total_below_the_mesh() -> None:
+    with pytest.raises(IntegrityError):
+        Room.objects.create(p2p_limit=5, total_limit=4)
+
+
+def test_validation_says_the_same_of_limits() -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 10"):
+        Room(p2p_limit=11).full_clean()
+    with pytest.raises(ValidationError, match="The total limit is at least the mesh limit"):
+        Room(p2p_limit=5, total_limit=4).full_clean()
+
+
+def test_a_new_room_is_open_and_has_a_code_and_limits_of_its_own(settings: Settings) -> None:
+    settings.SIGNALLING = {"P2P_LIMIT": 4, "TOTAL_LIMIT": 8}
+    room = Room.objects.create()
+    assert len(room.code) == 10
+    assert (room.is_active, room.is_locked, room.mode) == (True, False, "p2p")
+    assert (room.p2p_limit, room.total_limit) == (4, 8)
+
+
+def test_the_limit_of_a_room_is_that_of_its_mode() -> None:
+    assert Room(p2p_limit=4, total_limit=8, mode="p2p").limit == 4
+    assert Room(p2p_limit=4, total_limit=8, mode="sfu").limit == 8
+
+
+def test_the_public_id_of_a_room_is_its_code_in_lower_case() -> None:
+    assert Room(code="ABC123").public_id == "room_abc123"
+
+
+def test_rooms_and_peers_have_names_for_people(room: Room, bob: User, enter: Enter) -> None:
+    assert str(room) == "Tea (ABC123)"
+    assert str(Room(code="ABC")) == "ABC"
+    assert str(enter(bob).participant) == f"bob in {room.pk}"
+
+
+def test_peer_ids_are_long_random_and_fit_their_column() -> None:
+    peer_ids = {new_peer_id() for _ in range(1000)}
+    assert len(peer_ids) == 1000
+    assert {len(peer_id) for peer_id in peer_ids} == {27}
+    assert all(peer_id.startswith("peer_") for peer_id in peer_ids)
+
+
+def test_a_peer_is_live_until_it_has_left() -> None:
+    assert Participant().is_live
+    assert not Participant(left_at=timezone.now()).is_live
+
+
+def test_the_newest_room_comes_first() -> None:
+    now = timezone.now()
+    for age in (2, 1, 3):
+        Room.objects.create(code=f"AGE-{age}", created_at=now - timedelta(days=age))
+    assert [room.code for room in Room.objects.all()] == ["AGE-1", "AGE-2", "AGE-3"]
+
+
+def test_a_room_outlives_its_host(room: Room, alice: User) -> None:
+    alice.delete()
+    room.refresh_from_db()
+    assert room.host is None

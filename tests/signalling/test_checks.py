@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import pytest
+from django.core import checks
+from django.core.checks import CheckMessage
+from pytest_django import Settings
+
+
+def complaints(*, deploy: bool = False) -> list[CheckMessage]:
+    messages = checks.run_checks(include_deployment_checks=deploy)
+    return [message for message in messages if str(message.id).startswith("signalling.")]
+
+
+def problems(*, deploy: bool = False) -> list[str]:
+    return [str(message.id) for message in complaints(deploy=deploy)]
+
+
+@pytest.fixture
+def deployed(settings: Settings) -> Settings:
+    """A site as it should be deployed."""
+    settings.CHANNEL_LAYERS = {
+        "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}
+    }
+    settings.SIGNALLING = {"QUERY_TOKEN": False}
+    return settings
+
+
+def test_the_example_site_has_no_problems() -> None:
+    assert problems() == []
+
+
+def test_a_deployed_site_has_no_problems(deployed: Settings) -> None:
+    assert problems(deploy=True) == []
+
+
+def test_a_site_without_the_setting_has_no_problems(settings: Settings) -> None:
+    del settings.SIGNALLING
+    assert problems() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("FRAME_BYTE", "Did you mean 'FRAME_BYTES'?"),
+        ("CAN_JOINS", "Did you mean 'CAN_JOIN'?"),
+        ("frame_bytes", "Did you mean 'FRAME_BYTES'?"),
+        ("XYZZY", "Known keys: ALLOWED_ORIGINS, "),
+    ],
+)
+def test_a_misspelt_key_is_an_error_with_a_hint(settings: Settings, key: str, hint: str) -> None:
+    settings.SIGNALLING = {key: 1}
+    (error,) = (message for message in complaints() if message.id == "signalling.E001")
+    assert repr(key) in error.msg
+    assert str(error.hint).startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("FRAME_BYTES", "65536"),
+        ("FRAME_BYTES", 0),
+        ("FRAME_BYTES", -1),
+        ("FRAME_BYTES", 1.5),
+        ("FRAME_BYTES", True),
+        ("FRAME_BYTES", None),
+        ("FRAME_RATE", "fast"),
+        ("FRAME_RATE", 0),
+        ("HEARTBEAT_TIMEOUT", False),
+        ("QUERY_TOKEN", 1),
+        ("SESSION_AUTH", "yes"),
+        ("ALLOWED_ORIGINS", "https://app.example.org"),
+        ("ICE_SERVERS", {"urls": "stun:stun.example.org"}),
+        ("CAN_JOIN", len),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_an_error(settings: Settings, key: str, value: object) -> None:
+    settings.SIGNALLING = {key: value}
+    errors = [message for message in complaints() if message.id == "signalling.E002"]
+    assert len(errors) == 1
+    assert key in errors[0].msg
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("FRAME_BYTES", 1),
+        ("FRAME_RATE", 1),
+        ("FRAME_RATE", 0.5),
+        ("QUERY_TOKEN", False),
+        ("ALLOWED_ORIGINS", ("https://app.example.org",)),
+        ("ALLOWED_ORIGINS", []),
+        ("ICE_SERVERS", [{"urls": "stun:stun.example.org"}]),
+        ("USER_INFO", "tests.rooms.hooks.shout"),
+    ],
+)
+def test_a_value_of_the_right_type_is_none(settings: Settings, key: str, value: object) -> None:
+    settings.SIGNALLING = {key: value}
+    assert problems() == []
+
+
+@pytest.mark.parametrize("layers", [{}, {"other": {"BACKEND": "x"}}])
+def test_a_site_without_a_channel_layer_is_an_error(
+    settings: Settings, layers: dict[str, object]
+) -> None:
+    settings.CHANNEL_LAYERS = layers
+    assert problems() == ["signalling.E003"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "app.example.org",
+        "//app.example.org",
+        "https://",
+        "https://app.example.org/",
+        "https://app.example.org/calls",
+        "",
+        None,
+        5,
+    ],
+)
+def test_an_origin_that_is_not_written_in_full_is_an_error(
+    settings: Settings, origin: object
+) -> None:
+    settings.SIGNALLING = {"ALLOWED_ORIGINS": [origin]}
+    assert problems() == ["signalling.E004"]
+
+
+@pytest.mark.parametrize("origin", ["https://app.example.org", "http://localhost:5173"])
+def test_an_origin_that_is_written_in_full_is_none(settings: Settings, origin: str) -> None:
+    settings.SIGNALLING = {"ALLOWED_ORIGINS": [origin]}
+    assert problems() == []
+
+
+def test_every_origin_is_a_warning(settings: Settings) -> None:
+    settings.SIGNALLING = {"ALLOWED_ORIGINS": ["*"]}
+    assert problems() == ["signalling.W001"]
+
+
+def test_the_in_memory_layer_is_a_warning_for_a_deployment(deployed: Settings) -> None:
+    deployed.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    assert problems() == []
+    assert problems(deploy=True) == ["signalling.W002"]
+
+
+@pytest.mark.parametrize("given", [{}, {"QUERY_TOKEN": True}])
+def test_tokens_in_the_query_are_a_warning_for_a_deployment(
+    deployed: Settings, given: dict[str, bool]
+) -> None:
+    deployed.SIGNALLING = given
+    assert problems() == []
+    assert problems(deploy=True) == ["signalling.W003"]

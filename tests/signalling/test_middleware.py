@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from django.contrib.auth.models import AnonymousUser, User
+from django.db import OperationalError
+from django.test import Client
+from pytest_django import Settings
+
+from rooms.models import Room
+from signalling import tokens
+from signalling.middleware import (
+    JWTAuthMiddleware,
+    OriginMiddleware,
+    SignallingMiddlewareStack,
+    client_address,
+)
+from tests.conftest import PASSWORD, access_token
+
+from .sockets import Socket, connected
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def bobs_cookie(bob: User) -> str:
+    client = Client()
+    client.force_login(bob)
+    return f"sessionid={client.cookies['sessionid'].value}"
+
+
+def scope(query: bytes = b"", /, **headers: str) -> dict[str, Any]:
+    pairs = [
+        (name.replace("_", "-").encode(), value.encode("latin-1"))
+        for name, value in headers.items()
+    ]
+    return {
+        "type": "websocket",
+        "path": "/",
+        "headers": pairs,
+        "query_string": query,
+        "client": ("192.0.2.1", 50_000),
+    }
+
+
+async def seen(handshake: dict[str, Any]) -> dict[str, Any]:
+    """Return the scope that the consumer would see."""
+    scopes: list[dict[str, Any]] = []
+
+    async def inner(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        scopes.append(scope)
+
+    await JWTAuthMiddleware(inner)(handshake, None, None)
+    return scopes[0]
+
+
+async def refusal_of(handshake: dict[str, Any]) -> str:
+    inside = await seen(handshake)
+    assert inside["identity"] is None
+    assert inside["user"] == AnonymousUser()
+    return str(inside["refusal"].code)
+
+
+# --- Identity ---------------------------------------------------------------------------------
+
+
+async def test_a_token_is_taken_from_the_header(bob: User) -> None:
+    inside = await seen(scope(authorization=f"Bearer {access_token(bob)}"))
+    assert (inside["identity"].user, inside["user"], inside["refusal"]) == (bob, bob, None)
+
+
+async def test_a_token_is_taken_from_the_subprotocol_and_never_echoed(
+    room: Room, bob: User
+) -> None:
+    offered = f"signalling.v1, bearer.{access_token(bob)}"
+    socket = Socket(headers={"sec-websocket-protocol": offered})
+    assert await socket.open() == "signalling.v1"
+    await socket.join()
+    await socket.hang_up()
+
+
+async def test_a_client_that_offers_the_token_alone_is_given_no_subprotocol(bob: User) -> None:
+    socket = Socket(headers={"sec-websocket-protocol": f"bearer.{access_token(bob)}"})
+    assert await socket.open() is None
+    await socket.hears_nothing()
+    await socket.hang_up()
+
+
+async def test_a_token_is_taken_from_the_query_and_out_of_it(room: Room, bob: User) -> None:
+    handshake = scope(b"a=1&token=" + access_token(bob).encode())
+    inside = await seen(handshake)
+    assert inside["user"] == bob
+    assert handshake["query_string"] == inside["query_string"] == b"a=1"  # the server logs its own
+
+
+async def test_the_query_may_be_switched_off(bob: User, settings: Settings) -> None:
+    settings.SIGNALLING = {"QUERY_TOKEN": False}
+    handshake = scope(b"token=" + access_token(bob).encode())
+    inside = await seen(handshake)
+    assert (inside["identity"], inside["refusal"]) == (None, None)
+    assert handshake["query_string"] == b""  # still no place for a log line
+
+
+async def test_the_first_token_that_is_found_counts_even_if_it_is_wrong(bob: User) -> None:
+    good = access_token(bob)
+    handshake = scope(
+        b"token=" + good.encode(),
+        authorization="Bearer wrong",
+        sec_websocket_protocol=f"bearer.{good}",
+    )
+    assert await refusal_of(handshake) == "token_invalid"
+
+
+async def test_no_token_proves_nothing_and_is_no_refusal() -> None:
+    inside = await seen(scope())
+    assert (inside["identity"], inside["refusal"]) == (None, None)
+    assert inside["user"] == AnonymousUser()
+
+
+async def test_a_database_that_is_away_is_said_so(
+    bob: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(token: str) -> None:
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(tokens, "authenticate", away)
+    socket = Socket(headers={"authorization": "Bearer any"})
+    await socket.open()
+    frame = await socket.next()
+    assert (frame["data"]["code"], frame["data"]["retryAfter"]) == ("unavailable", 2)
+    assert await socket.closed() == 4503
+    await socket.hang_up()
+
+
+async def test_who_guesses_at_tokens_is_slowed_down(bob: User, settings: Settings) -> None:
+    settings.SIGNALLING = {"FAILURE_LIMIT": 2}
+    for _ in range(2):
+        assert await refusal_of(scope(authorization="Bearer wrong")) == "token_invalid"
+    handshake = scope(authorization=f"Bearer {access_token(bob)}")
+    assert await refusal_of(handshake) == "rate_limited"
+    socket = Socket(headers={"authorization": f"Bearer {access_token(bob)}"})
+    await socket.open()
+    assert await socket.refused() == "rate_limited"
+    assert await socket.closed() == 4429
+    await socket.hang_up()
+    async with connected(bob, address="192.0.2.2") as elsewhere:
+        await elsewhere.hears_nothing()
+
+
+async def test_tokens_that_were_good_once_are_no_guesses(bob: User, settings: Settings) -> None:
+    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
+    token = access_token(bob)
+    bob.is_active = False
+    await bob.asave()
+    for _ in range(3):
+        assert await refusal_of(scope(authorization=f"Bearer {token}")) == "user_inactive"
+
+
+# --- Sessions ---------------------------------------------------------------------------------
+
+
+async def test_the_session_of_the_site_counts_on_its_own_pages(bob: User, bobs_cookie: str) -> None:
+    handshake = scope(host="localhost:8000", origin="http://localhost:8000", cookie=bobs_cookie)
+    inside = await seen(handshake)
+    assert inside["user"] == bob
+    assert inside["identity"].expires_at is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "localhost"},
+        {"host": "localhost", "origin": "http://localhost:5173"},
+        {"host": "evil.example", "origin": "http://evil.example"},
+        {"origin": "http://localhost"},
+        {"host": "localhost", "origin": "null"},
+        {"host": "localhost", "origin": "http://["},
+        {"host": "", "origin": ""},
+    ],
+)
+async def test_a_session_counts_on_no_other_page(bobs_cookie: str, headers: dict[str, str]) -> None:
+    inside = await seen(scope(cookie=bobs_cookie, **headers))
+    assert (inside["identity"], inside["refusal"]) == (None, None)
+
+
+OWN = {"host": "localhost", "origin": "http://localhost"}
+
+
+@pytest.mark.parametrize("cookie", ["", "sessionid=", "sessionid=forged", "sessionid", "a=b"])
+async def test_a_session_that_is_none_proves_nothing(cookie: str) -> None:
+    inside = await seen(scope(cookie=cookie, **OWN))
+    assert (inside["identity"], inside["refusal"]) == (None, None)
+
+
+async def test_sessions_may_be_switched_off(bobs_cookie: str, settings: Settings) -> None:
+    settings.SIGNALLING = {"SESSION_AUTH": False}
+    assert (await seen(scope(cookie=bobs_cookie, **OWN)))["identity"] is None
+
+
+async def test_the_session_of_a_user_who_is_not_active_proves_nothing(
+    bob: User, bobs_cookie: str
+) -> None:
+    bob.is_active = False
+    await bob.asave()
+    assert (await seen(scope(cookie=bobs_cookie, **OWN)))["identity"] is None
+
+
+async def test_a_new_password_ends_the_session(bob: User, bobs_cookie: str) -> None:
+    await sync_to_async(bob.set_password)(PASSWORD + "!")
+    await bob.asave()
+    assert (await seen(scope(cookie=bobs_cookie, **OWN)))["identity"] is None
+
+
+async def test_a_token_goes_before_the_session(alice: User, bobs_cookie: str) -> None:
+    token = f"Bearer {access_token(alice)}"
+    assert (await seen(scope(cookie=bobs_cookie, authorization=token, **OWN)))["user"] == alice
+
+
+# --- Origins ----------------------------------------------------------------------------------
+
+origins = OriginMiddleware(None)
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("localhost", "http://localhost"),
+        ("localhost:8000", "http://localhost:8000"),
+        ("LOCALHOST:8000", "http://localhost:8000"),
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("[::1]:8000", "http://[::1]:8000"),
+        ("localhost", "http://localhost:5173"),  # CLIENT_URL
+    ],
+)
+def test_own_pages_and_those_of_our_client_may_open_sockets(host: str, origin: str) -> None:
+    assert origins.allows(scope(host=host), origin)
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("localhost:8000", "http://localhost:9000"),
+        ("localhost", "http://evil.example"),
+        ("evil.example", "http://evil.example"),  # its name leads here: DNS rebinding
+        ("localhost", "http://localhost.evil.example"),
+        ("localhost", "https://localhost:5173"),
+        ("localhost", "null"),
+        ("localhost", ""),
+        ("localhost", "http://["),
+        ("localhost", "http://localhost:port"),
+        ("", ""),
+        ("localhost", "http://user@localhost"),
+    ],
+)
+def test_no_other_page_may(host: str, origin: str) -> None:
+    assert not origins.allows(scope(host=host), origin)
+
+
+def test_a_site_names_the_origins_of_its_clients(settings: Settings) -> None:
+    settings.SIGNALLING = {"ALLOWED_ORIGINS": ["https://app.example.org"]}
+    assert origins.allows(scope(host="localhost"), "https://app.example.org")
+    assert not origins.allows(scope(host="localhost"), "http://app.example.org")
+    assert not origins.allows(scope(host="localhost"), "https://app.example.org:8443")
+    assert not origins.allows(scope(host="localhost"), "http://localhost:5173")
+    settings.SIGNALLING = {"ALLOWED_ORIGINS": ["*"]}
+    assert origins.allows(scope(host="localhost"), "https://any.example.org")
+
+
+def test_any_subdomain_of_the_site_is_its_own_where_the_site_says_so(settings: Settings) -> None:
+    settings.ALLOWED_HOSTS = [".example.org"]
+    assert origins.allows(scope(host="calls.example.org"), "https://calls.example.org")
+    assert not origins.allows(scope(host="calls.example.org"), "https://www.example.org")
+
+
+async def test_a_foreign_page_is_refused_before_anything_is_asked(bob: User) -> None:
+    socket = Socket(
+        headers={"origin": "http://evil.example", "authorization": f"Bearer {access_token(bob)}"}
+    )
+    assert await socket.is_denied()
+
+
+async def test_a_refused_handshake_is_logged_without_its_token() -> None:
+    socket = Socket(query="?a=1&token=secret", headers={"origin": "http://evil.example"})
+    assert await socket.is_denied()
+    assert socket.scope["query_string"] == b"a=1"
+
+
+async def test_two_origins_are_none(bob: User) -> None:
+    socket = Socket()
+    socket.scope["headers"] = [(b"origin", b"http://localhost:5173")] * 2
+    assert await socket.is_denied()
+
+
+async def test_a_client_without_an_origin_is_no_browser_and_may_enter(
+    room: Room, bob: User
+) -> None:
+    async with connected(bob) as socket:
+        await socket.join()
+
+
+async def test_our_client_may_enter_from_its_own_origin(room: Room, bob: User) -> None:
+    async with connected(bob, headers={"origin": "http://localhost:5173"}) as socket:
+        await socket.join()
+
+
+def test_the_stack_looks_at_the_origin_first() -> None:
+    stack = SignallingMiddlewareStack("the consumer")
+    assert isinstance(stack, OriginMiddleware)
+    assert isinstance(stack.application, JWTAuthMiddleware)
+    assert stack.application.inner == "the consumer"
+
+
+# --- Addresses --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("client", "address"),
+    [
+        (("192.0.2.1", 5), "192.0.2.1"),
+        (["2001:db8::1", 5], "2001:db8::/64"),
+        (None, "unknown"),
+        (("", 0), ""),
+    ],
+)
+def test_the_address_of_a_client_is_a_key(client: Any, address: str) -> None:
+    assert client_address({"client": client}) == address
+
+
+def test_a_client_may_have_no_address_at_all() -> None:
+    assert client_address({}) == "unknown"
+
+
+async def test_nothing_is_left_in_the_channel_layer(room: Room, bob: User) -> None:
+    async with connected(bob) as socket:
+        await socket.join()
+    assert get_channel_layer().groups == {}

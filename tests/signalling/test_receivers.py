@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+from django.contrib.auth.models import User
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from rooms import services
+from rooms.models import Room
+from signalling.groups import room_group
+
+pytestmark = pytest.mark.django_db
+
+
+async def first_message_to(room: Room, close: Any) -> Any:
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add(room_group(room.code), channel)
+    await close()
+    return await layer.receive(channel)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_closed_room_is_announced_to_its_group(room: Room) -> None:
+    async def close() -> None:
+        await database_sync_to_async(services.close_room)(room)
+
+    assert async_to_sync(first_message_to)(room, close) == {
+        "type": "signalling.closed",
+        "room": "ABC123",
+        "reason": "closed",
+    }
+
+
+def test_a_site_without_a_channel_layer_may_close_rooms(
+    room: Room,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    settings.CHANNEL_LAYERS = {}
+    with django_capture_on_commit_callbacks(execute=True):
+        services.close_room(room)
+    assert not caplog.records
+    assert not Room.objects.get().is_active
+
+
+def test_a_broker_that_is_away_does_not_keep_a_room_open(
+    room: Room,
+    bob: User,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    async def away(*arguments: object) -> None:
+        raise ConnectionError("the broker is away")
+
+    monkeypatch.setattr(get_channel_layer(), "group_send", away)
+    with django_capture_on_commit_callbacks(execute=True):
+        services.close_room(room)
+    assert not Room.objects.get().is_active
+    assert "the broker is away" in caplog.text

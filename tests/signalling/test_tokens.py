@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from django.db import OperationalError
+from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
+
+from signalling import tokens
+from signalling.protocol import CloseCode
+from signalling.tokens import Identity, TokenRefused
+from tests.conftest import access_token
+
+KEY = str(django_settings.SIMPLE_JWT["SIGNING_KEY"])
+
+
+def forged(key: str = KEY, algorithm: str = "HS256", **claims: Any) -> str:
+    """Return a signed token whose claims we did not write."""
+    good: dict[str, Any] = {
+        "token_type": "access",
+        "exp": datetime.now(UTC) + timedelta(minutes=5),
+        "jti": "a",
+        "user_id": "1",
+    }
+    return jwt.encode({**good, **claims}, key, algorithm=algorithm)
+
+
+def refusal(token: str) -> str:
+    with pytest.raises(TokenRefused) as refused:
+        tokens.authenticate(token)
+    assert refused.value.close == CloseCode.AUTHENTICATION
+    assert refused.value.message
+    return str(refused.value.code)
+
+
+# --- What a token proves ----------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_an_access_token_proves_who_it_is_and_until_when(bob: User) -> None:
+    token = AccessToken.for_user(bob)
+    identity = tokens.authenticate(str(token))
+    assert identity.user == bob
+    assert identity.expires_at == datetime.fromtimestamp(token["exp"], UTC)
+    assert not identity.has_expired
+
+
+@pytest.mark.django_db
+def test_a_refresh_token_proves_nothing(bob: User) -> None:
+    assert refusal(str(RefreshToken.for_user(bob))) == "token_invalid"
+
+
+@pytest.mark.django_db
+def test_an_expired_token_says_so(bob: User) -> None:
+    token = AccessToken.for_user(bob)
+    token.set_exp(lifetime=-timedelta(seconds=1))
+    assert refusal(str(token)) == "token_expired"
+
+
+@pytest.mark.django_db
+def test_the_token_of_a_user_who_is_not_active_says_so(bob: User) -> None:
+    token = access_token(bob)
+    bob.is_active = False
+    bob.save()
+    assert refusal(token) == "user_inactive"
+
+
+@pytest.mark.django_db
+def test_a_new_password_revokes_the_tokens_of_the_old_one(bob: User) -> None:
+    token = access_token(bob)
+    bob.set_password("another horse")
+    bob.save()
+    assert refusal(token) == "token_revoked"
+
+
+@pytest.mark.django_db
+def test_the_token_of_a_user_who_is_gone_is_invalid(bob: User) -> None:
+    token = access_token(bob)
+    bob.delete()
+    assert refusal(token) == "token_invalid"
+
+
+@pytest.mark.parametrize("token", ["", " ", "a", "a.b", "a.b.c", "é.é.é", "\x00", "." * 5000])
+def test_what_is_no_token_is_invalid(token: str) -> None:
+    assert refusal(token) == "token_invalid"
+
+
+@pytest.mark.django_db
+def test_a_token_that_another_key_signed_is_invalid(bob: User) -> None:
+    assert refusal(forged(key="x" * 48, user_id=str(bob.pk))) == "token_invalid"
+    assert refusal(forged(key="", algorithm="none", user_id=str(bob.pk))) == "token_invalid"
+    assert refusal(forged(algorithm="HS512", user_id=str(bob.pk))) == "token_invalid"
+
+
+@pytest.mark.django_db
+def test_a_changed_token_is_invalid(bob: User) -> None:
+    head, body, signature = access_token(bob).split(".")
+    assert refusal(f"{head}.{body[:-2]}AA.{signature}") == "token_invalid"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": "soon"},
+        {"exp": None},
+        {"exp": 2**70},
+        {"exp": {"a": 1}},
+        {"exp": float("inf")},
+        {"user_id": None},
+        {"user_id": "bob"},
+        {"user_id": {}},
+        {"user_id": []},
+        {"user_id": "\x00"},
+        {"user_id": 2**80},
+        {"user_id": "9" * 400},
+        {"user_id": True},
+        {"token_type": "refresh"},
+        {"token_type": None},
+        {"token_type": ["access"]},
+        {"jti": None},
+        {"nbf": "later"},
+        {"iat": "before"},
+        {"aud": "someone"},
+        {"hash_password": 5},
+    ],
+)
+def test_odd_claims_that_we_signed_are_refused_and_raise_nothing_else(
+    bob: User, claims: dict[str, Any]
+) -> None:
+    token = forged(**{"user_id": str(bob.pk), **claims})
+    assert refusal(token) in {"token_invalid", "token_expired", "token_revoked"}
+
+
+def test_a_database_that_is_away_is_no_proof_against_a_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(*arguments: object) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(JWTAuthentication, "get_user", away)
+    with pytest.raises(OperationalError):
+        tokens.authenticate(forged())
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "has_expired"), [(None, False), (5, False), (0, True), (-5, True)]
+)
+def test_an_identity_expires_with_its_token_and_not_at_all_without(
+    expires_in: int | None, has_expired: bool
+) -> None:
+    expires_at = None
+    if expires_in is not None:
+        expires_at = datetime.now(UTC) + timedelta(seconds=expires_in)
+    assert Identity(user=User(), expires_at=expires_at).has_expired is has_expired
+
+
+# --- Where it is found ------------------------------------------------------------------------
+
+HEADER = (b"authorization", b"Bearer from-header")
+PROTOCOL = (b"sec-websocket-protocol", b"signalling.v1, bearer.from-protocol")
+QUERY = b"token=from-query"
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "token"),
+    [
+        ([HEADER, PROTOCOL], QUERY, "from-header"),
+        ([PROTOCOL], QUERY, "from-protocol"),
+        ([], QUERY, "from-query"),
+        ([], b"", None),
+        ([(b"authorization", b"bearer  x ")], b"", "x"),
+        ([(b"authorization", b"Basic eDp5"), PROTOCOL], b"", "from-protocol"),
+        ([(b"authorization", b"Bearer")], QUERY, ""),  # the first one found counts
+        ([(b"authorization", b"")], QUERY, "from-query"),
+        ([(b"sec-websocket-protocol", b"signalling.v1")], QUERY, "from-query"),
+        ([(b"sec-websocket-protocol", b" ,bearer.a.b.c,")], b"", "a.b.c"),
+        ([(b"sec-websocket-protocol", b"bearer.")], b"", ""),
+        ([(b"authorization", b"Bearer \xff")], b"", "ÿ"),
+        ([], b"x=1&token=a%2Eb&y=2", "a.b"),
+        ([], b"token=", None),
+        ([], b"tokens=a", None),
+        ([], b"\xff=\xfe&token=a", "a"),
+    ],
+)
+def test_the_first_token_found_counts(
+    headers: list[tuple[bytes, bytes]], query: bytes, token: str | None
+) -> None:
+    assert tokens.find(dict(headers), query) == token
+
+
+@pytest.mark.parametrize(
+    ("query", "redacted"),
+    [
+        (b"", b""),
+        (b"token=secret", b""),
+        (b"a=1&token=secret&b=", b"a=1&b="),
+        (b"token=secret&token=secret", b""),
+        (b"%74oken=secret", b""),
+        (b"a=%20", b"a=+"),
+    ],
+)
+def test_a_query_is_logged_without_its_token(query: bytes, redacted: bytes) -> None:
+    assert tokens.redact(query) == redacted
+
+
+def test_subprotocols_are_a_list_of_names() -> None:
+    header = {b"sec-websocket-protocol": b"a,  b ,,c"}
+    assert tokens.subprotocols(header) == ["a", "b", "c"]
+    assert tokens.subprotocols({}) == []
