@@ -4,10 +4,9 @@ PYTHON ?= python3
 PORT ?= 8000
 DEMO_DIR ?= .demo
 BIN := .venv/bin
-export DJANGO_SETTINGS_MODULE ?= signalling_project.settings
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit integration browser lock screenshots clean
+.PHONY: help demo test lint types unit integration browser lock screenshots bench clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +43,10 @@ screenshots: .venv/dev ## Take the README's picture again
 	@scripts/system-packages
 	UPDATE_SCREENSHOTS=1 $(BIN)/pytest tests/browser
 
+bench: .venv/bench benchmarks/peers/node_modules/.done ## Measure against other servers (BENCH="--quick", BENCH="--help")
+	@scripts/system-packages
+	$(BIN)/python -m benchmarks.run $(BENCH)
+
 lock: .venv/dev ## Pin the dependencies anew: requirements.txt and requirements-dev.txt
 	scripts/lock
 
@@ -64,6 +67,14 @@ clean: ## Remove the environment, the demo and the caches
 	@echo "Installing the pinned development packages …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ .venv/site
+
+.venv/bench: benchmarks/requirements.txt | .venv/dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements-dev.txt -r benchmarks/requirements.txt
+	@touch $@
+
+benchmarks/peers/node_modules/.done: benchmarks/peers/package.json benchmarks/peers/package-lock.json benchmarks/peers/nest/tsconfig.json $(wildcard benchmarks/peers/nest/*.ts)
+	@npm ci --silent --no-audit --no-fund --prefix benchmarks/peers
+	@touch $@
 
 node_modules/.done: package.json package-lock.json
 	@npm ci --silent --no-audit --no-fund
