@@ -1,0 +1,40 @@
+"""Fills the benchmark's database: the schema, one user and many rooms, all at once.
+
+Run with the server's own environment. Prints what the runner needs as one line of JSON.
+"""
+
+import json
+import sys
+from dataclasses import fields
+
+import django
+from django.core.management import call_command
+
+ROOMS = 1_600  # of ten peers: more than the largest case fills
+UNLIMITED = 1_000_000_000
+
+
+def main() -> None:
+    django.setup()
+    from django.contrib.auth import get_user_model
+    from rest_framework_simplejwt.tokens import AccessToken
+
+    from rooms.models import Room
+    from signalling.conf import SignallingSettings
+
+    call_command("migrate", verbosity=0)
+    user = get_user_model().objects.create_user("bench")
+    Room.objects.bulk_create(Room(code=f"BENCH-{number}", host=user) for number in range(ROOMS))
+    # Raised, not switched off: every check runs, and lets the load through.
+    names = [field.name.upper() for field in fields(SignallingSettings)]
+    limits = {
+        name: UNLIMITED
+        for name in names
+        if name.endswith(("_RATE", "_BURST")) or name.startswith("FLOOD_")
+    }
+    limits["FAILURE_LIMIT"] = UNLIMITED
+    sys.stdout.write(json.dumps({"token": str(AccessToken.for_user(user)), "limits": limits}))
+
+
+if __name__ == "__main__":
+    main()

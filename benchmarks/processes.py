@@ -1,0 +1,178 @@
+"""Real processes: started on a core of their own, measured from outside, always ended."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+_given = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = _given[0], _given[-1]
+
+
+class BenchmarkError(Exception):
+    """The run cannot go on; the text says why."""
+
+
+class Process:
+    """One program on one core; what it prints goes to a log file."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        core: int,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
+        **options: Any,
+    ) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.popen = subprocess.Popen(  # noqa: S603
+                command,
+                cwd=cwd,
+                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **(env or {})},
+                stderr=output,
+                **{"stdout": output, "stdin": subprocess.DEVNULL, **options},
+                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            )
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU of all threads so far, those that ended too (clock_getcpuclockid(3))."""
+        return time.clock_gettime((~self.popen.pid << 3) | 2)
+
+    @property
+    def private_kb(self) -> int:
+        """Memory that is this process's alone."""
+        rollup = Path(f"/proc/{self.popen.pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_"))
+
+    def wait_for_port(self, port: int, timeout: float = 30) -> None:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and self.popen.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise BenchmarkError(f"{self.popen.args!r} does not listen on {port}:\n{self.log_tail()}")
+
+    def log_tail(self, size: int = 2000) -> str:
+        return self.log.read_text(errors="replace")[-size:]
+
+    def stop(self) -> None:
+        """End it at once: nothing here outlives the run, so nothing needs a clean end."""
+        self.popen.kill()
+        self.popen.wait()
+
+
+def busy_seconds(core: int) -> float:
+    """Return for how long a core has run anything at all so far."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    ticks = next(line for line in lines if line.startswith(f"cpu{core} ")).split()[1:]
+    idle = int(ticks[3]) + int(ticks[4])
+    return (sum(map(int, ticks[:8])) - idle) / os.sysconf("SC_CLK_TCK")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def raise_file_limit() -> int:
+    """Let this process and those it starts open as many sockets as the system allows."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def find_program(name: str) -> str:
+    found = shutil.which(name) or next(
+        iter(sorted(glob(f"/usr/lib/postgresql/*/bin/{name}"))), None
+    )
+    if found is None:
+        raise BenchmarkError(f"{name} is not installed; scripts/system-packages installs it.")
+    return found
+
+
+class Stores:
+    """A Redis and a PostgreSQL of this run's own, in a temporary folder, on the loopback."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder = folder
+        self.stack = stack
+        self.redis: Process | None = None
+        self.redis_port = self.postgres_port = 0
+
+    def start_redis(self) -> None:
+        """Start it on the servers' core: what it takes is reported beside theirs."""
+        if self.redis is not None:
+            return
+        self.redis_port = free_port()
+        options = {"bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": str(self.folder)}
+        command = [find_program("redis-server"), "--port", str(self.redis_port)]
+        for name, value in options.items():
+            command += [f"--{name}", value]
+        self.redis = Process(command, core=SERVER_CORE, log=self.folder / "redis.log")
+        self.stack.callback(self.redis.stop)
+        self.redis.wait_for_port(self.redis_port)
+
+    def redis_url(self, database: int) -> str:
+        return f"redis://127.0.0.1:{self.redis_port}/{database}"
+
+    def start_postgres(self) -> None:
+        """Start it on the load's core, so that the servers' core is the servers' alone."""
+        if self.postgres_port:
+            return
+        self.postgres_port = free_port()
+        data = self.folder / "postgres"
+        data.mkdir()
+        # PostgreSQL refuses to run as root.
+        options: dict[str, Any] = {}
+        if os.getuid() == 0:
+            self.folder.chmod(0o711)
+            shutil.chown(data, "postgres")
+            options = {"user": "postgres", "group": "postgres", "cwd": data}
+        initdb = Process(
+            [find_program("initdb"), "-D", str(data), "-U", "bench", "-A", "trust", "-N"],
+            core=LOAD_CORE,
+            log=self.folder / "initdb.log",
+            **options,
+        )
+        if initdb.popen.wait(60):
+            raise BenchmarkError(f"initdb failed:\n{initdb.log_tail()}")
+        settings = {
+            "port": str(self.postgres_port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            "fsync": "off",  # what waits for the disk is not measured
+        }
+        command = [find_program("postgres"), "-D", str(data)]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        postgres = Process(command, core=LOAD_CORE, log=self.folder / "postgres.log", **options)
+        self.stack.callback(postgres.stop)
+        postgres.wait_for_port(self.postgres_port)
+
+    def create_database(self, name: str, template: str = "template1") -> None:
+        command = ["createdb", "-h", "127.0.0.1", "-p", str(self.postgres_port), "-U", "bench"]
+        command = [find_program(command[0]), *command[1:], "-T", template, name]
+        subprocess.run(command, check=True, timeout=60)  # noqa: S603
+
+    def database_url(self, name: str) -> str:
+        return f"postgres://bench@127.0.0.1:{self.postgres_port}/{name}"
