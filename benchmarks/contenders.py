@@ -33,7 +33,8 @@ def node(program: str) -> Command:
 
 
 def daphne(application: str, *options: str) -> Command:
-    python = [sys.executable, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", *options]
+    module = "signalling.daphne" if application == OURS else "daphne"
+    python = [sys.executable, "-m", module, "-v", "0", "-b", "127.0.0.1", *options]
     return lambda port: [*python, "-p", str(port), application]
 
 

@@ -98,6 +98,11 @@ def join(*, code: str, user: AbstractBaseUser, peer_id: str, channel_name: str) 
     return Joined(room=room, participant=participant, others=others)
 
 
+def present(code: str) -> list[Participant]:
+    """Return the live participants of the room with ``code``."""
+    return list(Participant.objects.live().filter(room__code=code).order_by("seat"))
+
+
 def leave(peer_id: str, *, reason: str = Participant.Reason.LEFT) -> bool:
     """Free the seat of a peer. Idempotent: true only for the one call that ended the membership."""
     with transaction.atomic():

@@ -39,6 +39,10 @@ class SignallingSettings(RoomSettings):
     """Frames that a socket may send at once."""
     frame_rate: float = 100.0
     """Frames a second that a socket may go on sending."""
+    byte_burst: int = 4 * 1024 * 1024
+    """Bytes that a socket may send at once."""
+    byte_rate: float = 1024.0 * 1024
+    """Bytes a second that a socket may go on sending."""
     offer_rate: float = 20.0
     """Offers a second, and at once."""
     flood_frames: int = 400
@@ -49,6 +53,11 @@ class SignallingSettings(RoomSettings):
     """Failed joins and failed authentications, for each user and address, before delays begin."""
     failure_window: float = 1800.0
     """Seconds for which a failure counts."""
+
+    outbound_frames: int = 512
+    """Frames that wait for a client, before it is closed 4508."""
+    outbound_bytes: int = 1024 * 1024
+    """Bytes of them."""
 
     authentication_timeout: float = 5.0
     """Seconds from the handshake to the first authentication."""

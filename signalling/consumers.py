@@ -8,19 +8,24 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any
 
 from channels.db import database_sync_to_async
-from channels.exceptions import ChannelFull, StopConsumer
-from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from django.db import DatabaseError
+from channels.exceptions import ChannelFull
+from django.db import InterfaceError, OperationalError
 
+from rooms import services
 from rooms.exceptions import RoomError
 
-from . import handlers, protocol
+from . import handlers, metrics, protocol, refusals
 from .conf import SignallingSettings, conf
-from .groups import Closed, Relayed, RosterChange, room_group
-from .middleware import client_address, identify_token, unavailable
+from .direct import DirectConsumer
+from .groups import Closed, Relayed, RosterChange, missed, room_group
+from .layers import ChannelGone, Undeliverable
+from .limits import SocketLimits
+from .middleware import client_address, identify_token
+from .outbox import Overflow
 from .peers import Change, Membership, P, T
 from .protocol import (
     CloseCode,
@@ -31,18 +36,18 @@ from .protocol import (
     RequestId,
     ServerEvent,
 )
-from .throttling import TokenBucket
 from .tokens import Identity, subprotocols
 
 logger = logging.getLogger("signalling")
 
+DATABASE_AWAY = (OperationalError, InterfaceError)  # the other errors of a database are ours
 
-class SignallingConsumer(AsyncJsonWebsocketConsumer):
+
+class SignallingConsumer(DirectConsumer):
     """One socket of one peer; the ``peers.Peer`` of the handlers.
 
-    Needs ``SignallingMiddlewareStack`` around it. Channels gives it one message at a time, from the
-    client and from the channel layer alike, so nothing here runs beside itself but the two timers.
-    Nothing raises out of it: Channels would then skip ``disconnect`` and leave a ghost in the room.
+    Needs ``SignallingMiddlewareStack`` around it. Nothing raises out of it, and its membership ends with
+    it, however it ends.
     """
 
     identity: Identity | None
@@ -50,44 +55,37 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         self.settings: SignallingSettings = conf()
+        self.limits = SocketLimits(self.settings)
+        self.outbound_frames = self.settings.outbound_frames
+        self.outbound_bytes = self.settings.outbound_bytes
         self.identity = scope["identity"]
         self.address = client_address(scope)
         self.ended_by = "disconnected"
-        self.is_accepted = self.is_closing = False
+        self.is_closing = False
         self._request_id: RequestId | None = None
+        self._held: list[dict[str, Any]] = []
         self._database_call: asyncio.Future[Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._set_limits()
-        try:
+        with metrics.sockets.track_inprogress():
             await super().__call__(scope, receive, send)
-        except Exception:  # a channel layer that is away, for one
-            logger.exception("the connection of %s ends: its channel layer failed", self.address)
-            if not self.is_accepted:  # a client cannot read why a handshake was refused
-                self.base_send = send
-                await self.accept()
-            await self.refuse(unavailable())
-        finally:
-            await self._clean_up()
+
+    async def listen(self) -> None:
+        try:
+            await super().listen()
+        except Exception as error:  # told once the socket is accepted
+            logger.warning("no channel for %s: %r", self.address, error)
+            self.scope["refusal"] = refusals.unavailable(close=CloseCode.UNAVAILABLE)
 
     # --- Channels' events -------------------------------------------------------------------
-
-    async def dispatch(self, message: dict[str, Any]) -> None:
-        try:
-            await super().dispatch(message)
-        except StopConsumer:
-            raise
-        except Exception:
-            reference = self._log_internal_error(str(message.get("type")))
-            await self.refuse(_internal(reference, close=CloseCode.INTERNAL))
 
     async def connect(self) -> None:
         offered = subprotocols(dict(self.scope["headers"]))
         chosen = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None
         await self.accept(subprotocol=chosen)
-        self.is_accepted = True
-        if self.scope["refusal"] is not None:
-            await self.refuse(self.scope["refusal"])
+        refusal = self.scope["refusal"]
+        if refusal is not None:
+            self.refuse(refusal)
         elif self.identity is None:
             self._after(self.settings.authentication_timeout, self._require_authentication)
 
@@ -98,25 +96,31 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
         if self.is_closing:
             return
         frame = text_data if text_data is not None else bytes_data or b""
-        self._heard_at = asyncio.get_running_loop().time()
+        self._heard_at = monotonic()
         request: Request | None = None
         try:
-            self._check_rate(frame)
+            self.limits.check_frame(len(frame))
             request = protocol.decode(frame, self.settings.frame_limits)
             self._request_id = request.id
             await self.handle(request)
         except FrameRefused as refusal:
-            await self._refuse_frame(refusal)
+            self._request_id = refusal.request_id
+            if self.identity is None and refusal.request_event != protocol.Authenticate.event:
+                self.refuse(refusals.authentication_required())
+                return
+            refusal.close = self.limits.violated() or refusal.close
+            self._say_no(refusal, refusal.request_event)
         except ProtocolError as refusal:
-            await self.refuse(refusal, request)
+            if request is None:  # over the rate: not decoded
+                self._request_id = protocol.identify(frame)[0]
+            self.refuse(refusal, request)
         except RoomError as refusal:
-            await self.refuse(_from_domain(refusal), request)
-        except DatabaseError:
-            logger.exception("the database is away")
-            await self.refuse(unavailable(), request, close=False)
+            self.refuse(refusals.from_domain(refusal), request)
+        except DATABASE_AWAY:
+            logger.warning("the database is away", exc_info=True)
+            self.refuse(refusals.unavailable(), request)
         except Exception:
-            reference = self._log_internal_error(request.event.event if request else "frame")
-            await self.refuse(_internal(reference), request)
+            self.refuse(self._internal(request.event.event if request else "frame"), request)
         finally:
             self._request_id = None
 
@@ -124,29 +128,58 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
         """Run the handler of a request; what it does not answer itself is acknowledged."""
         event = request.event
         if self.identity is None and not isinstance(event, protocol.Authenticate):
-            raise _authentication_required()
+            raise refusals.authentication_required()
         if isinstance(event, protocol.WebrtcOffer):
-            _limit(self._offers.take(), "Too many offers")
-        if isinstance(event, protocol.Ping):
+            self.limits.check_offer()
+        elif isinstance(event, protocol.Ping):
             self._expect_heartbeat()
+        metrics.requests[type(event)].inc()
         await handlers.HANDLERS[type(event)](self, event)
         if self._request_id is not None:
             await self.answer(protocol.Ack())
 
+    async def disconnect(self, code: int) -> None:
+        """Remember how it ended; ``clean_up`` is where every way out passes."""
+        if code in (1000, 1001):
+            self.ended_by = "left"
+
     # --- The channel layer's messages ---------------------------------------------------------
 
-    async def signalling_relay(self, message: Relayed) -> None:
-        """An offer, an answer or a candidate for this peer; not of one who is not, or no longer, here."""
+    def deliver(self, message: dict[str, Any]) -> None:
         membership = self.membership
-        if membership is None or membership.peer_id != message["target"]:
+        if membership is None:
             return
-        if message["sender"] in membership.roster:
-            await self.send(text_data=message["frame"])
+        if not membership.is_seated:
+            self._hold(message)
+            return
+        match message["type"]:
+            case "signalling.relay":
+                self._relayed(membership, message)  # type: ignore[arg-type]
+            case "signalling.roster":
+                self._roster_changed(membership, message)  # type: ignore[arg-type]
+            case "signalling.closed":
+                self._closed(membership, message)  # type: ignore[arg-type]
+            case "channel.lost":
+                self._lost(membership, message["channel"])
+            case "channel.missed":
+                self._spawn(self._refresh())
+            case unknown:
+                raise ValueError(f"no handler for {unknown}")
 
-    async def signalling_roster(self, message: RosterChange) -> None:
+    def _hold(self, message: dict[str, Any]) -> None:
+        if len(self._held) >= self.settings.outbound_frames:
+            raise Overflow
+        self._held.append(message)
+
+    def _relayed(self, membership: Membership, message: Relayed) -> None:
+        """An offer, an answer or a candidate; not of one who is not, or no longer, here."""
+        if membership.peer_id == message["target"] and message["sender"] in membership.roster:
+            self.write(message["frame"])
+
+    def _roster_changed(self, membership: Membership, message: RosterChange) -> None:
         """Another peer of the room joined, left or changed; what is known is not said twice."""
-        membership, peer_id = self.membership, message["peer_id"]
-        if membership is None or membership.room_code != message["room"]:
+        peer_id = message["peer_id"]
+        if membership.room_code != message["room"]:
             return
         is_known = peer_id in membership.roster
         match message["change"]:
@@ -161,23 +194,44 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
             case _:
                 is_news = is_known
         if is_news:
-            await self.send(text_data=message["frame"])
+            self.write(message["frame"])
 
-    async def signalling_closed(self, message: Closed) -> None:
-        """The room was closed; its rows are closed already."""
-        membership, self.membership = self.membership, None
-        if membership is None or membership.room_code != message["room"]:
-            self.membership = membership
+    def _closed(self, membership: Membership, message: Closed) -> None:
+        """The room was closed, and the memberships of its peers with it."""
+        if membership.room_code != message["room"]:
             return
-        await self.unsubscribe(membership.room_code)
-        await self.send(text_data=protocol.encode(protocol.RoomClosed(reason=message["reason"])))
-        await self.close(CloseCode.ROOM_CLOSED)
+        self.membership = None
+        self._spawn(self._unsubscribe(membership.room_code))
+        self.write(protocol.encode(protocol.RoomClosed(reason=message["reason"])))
+        self._close(CloseCode.ROOM_CLOSED)
+
+    def _lost(self, membership: Membership, channel: str) -> None:
+        """What was acknowledged to this peer did not arrive after all."""
+        metrics.undelivered.inc()
+        for peer_id, reached_at in membership.roster.items():
+            if reached_at == channel:
+                lost = refusals.unavailable(retry_after=1)
+                lost.details["target_peer_id"] = peer_id
+                self.refuse(lost)
+
+    async def _refresh(self) -> None:
+        """Announcements may have been lost: the database knows who is here."""
+        membership = self.membership
+        if membership is None:
+            return
+        try:
+            present = await self.database(services.present, membership.room_code)
+        except DATABASE_AWAY:
+            logger.warning("cannot refresh a roster: the database is away")
+            return
+        for change in missed(membership, present):
+            self.deliver(dict(change))
 
     # --- peers.Peer ---------------------------------------------------------------------------
 
     async def answer(self, event: ServerEvent) -> None:
         request_id, self._request_id = self._request_id, None
-        await self.send(text_data=protocol.encode(event, request_id))
+        self.write(protocol.encode(event, request_id))
 
     async def database(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         call = asyncio.ensure_future(database_sync_to_async(function)(*args, **kwargs))
@@ -186,15 +240,32 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
         return result
 
     async def identify(self, token: str) -> Identity:
-        identity = await identify_token(token, self.address)
-        self._cancel_timer(self._require_authentication)
-        return identity
+        self._cancel_timer(
+            self._require_authentication
+        )  # it came in time; checking may take longer
+        return await identify_token(token, self.address)
+
+    def seated(self) -> None:
+        assert self.membership is not None
+        self.membership.is_seated = True
+        held, self._held = self._held, []
+        for message in held:
+            self.deliver(message)
 
     async def subscribe(self, room_code: str) -> None:
         await _layer(self.channel_layer.group_add(room_group(room_code), self.channel_name))
 
     async def unsubscribe(self, room_code: str) -> None:
+        self._held.clear()
         await _layer(self.channel_layer.group_discard(room_group(room_code), self.channel_name))
+
+    async def _unsubscribe(self, room_code: str) -> None:
+        try:
+            await self.unsubscribe(room_code)
+        except ProtocolError:
+            logger.warning(
+                "a socket stays in the group of a closed room: its channel layer is away"
+            )
 
     async def publish(self, membership: Membership, change: Change, event: ServerEvent) -> None:
         message = RosterChange(
@@ -206,7 +277,13 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
             number=membership.number,
             frame=protocol.encode(event),
         )
-        await _layer(self.channel_layer.group_send(room_group(membership.room_code), message))
+        group = room_group(membership.room_code)
+        try:
+            await _layer(self.channel_layer.group_send(group, message))
+        except RostersRefresh:
+            if change == "updated":
+                raise
+            logger.warning("some hear later that %s has %s", membership.peer_id, change)
 
     async def relay(self, target_peer_id: str, frame: str) -> None:
         assert self.membership is not None
@@ -214,177 +291,139 @@ class SignallingConsumer(AsyncJsonWebsocketConsumer):
             type="signalling.relay",
             target=target_peer_id,
             sender=self.membership.peer_id,
+            reply_channel=self.channel_name,
             frame=frame,
         )
         await _layer(self.channel_layer.send(self.membership.roster[target_peer_id], message))
 
-    # --- Saying no ----------------------------------------------------------------------------
+    # --- Saying something, and no -------------------------------------------------------------
 
-    async def refuse(
-        self, error: ProtocolError, request: Request | None = None, *, close: bool = True
-    ) -> None:
+    def write(self, frame: str) -> None:
+        """Send a frame, or queue it; a client that does not keep up loses its socket."""
+        if not self.is_closing:
+            self.outbox.put({"type": "websocket.send", "text": frame})
+
+    def refuse(self, error: ProtocolError, request: Request | None = None) -> None:
         """Answer with an ``error`` event, and close the socket where the refusal costs it."""
-        name = request.event.event if request else None
-        await self._say(protocol.error_event(error, name), error.close if close else None)
+        self._say_no(error, request.event.event if request else None)
 
-    async def _refuse_frame(self, refusal: FrameRefused) -> None:
-        self._request_id = refusal.request_id
-        costs_socket = refusal.close
-        if self._violations.take():
-            costs_socket = CloseCode.PROTOCOL_VIOLATIONS
-        await self._say(protocol.error_event(refusal, refusal.request_event), costs_socket)
+    def _say_no(self, error: ProtocolError, request_event: str | None) -> None:
+        metrics.errors[error.code].inc()
+        request_id, self._request_id = self._request_id, None
+        self.write(protocol.encode(protocol.error_event(error, request_event), request_id))
+        if error.close is not None:
+            self._close(error.close)
 
-    async def _say(self, event: protocol.Error, close: CloseCode | None) -> None:
+    def _close(self, code: CloseCode) -> None:
+        if not self.is_closing:
+            self.is_closing = True
+            metrics.closes[code].inc()
+            # No reason: Daphne drops it, and the event before says it.
+            self.outbox.put({"type": "websocket.close", "code": int(code)})
+
+    def overflowed(self) -> None:
+        """Drop what waits, say why, leave the room now, and give the close frame a little time."""
         if self.is_closing:
             return
-        await self.answer(event)
-        if close is not None:
-            await self.close(close)
-
-    async def close(self, code: int | None = None, reason: str | None = None) -> None:
         self.is_closing = True
-        try:
-            await super().close(
-                code and int(code)
-            )  # no reason: Daphne drops it, the error event says it
-        except OSError:
-            logger.debug("%s was gone before it was closed", self.address)
+        metrics.overflows.inc()
+        metrics.closes[CloseCode.TOO_SLOW].inc()
+        why = protocol.encode(protocol.error_event(refusals.too_slow()))
+        self.outbox.put_last(
+            {"type": "websocket.send", "text": why},
+            {"type": "websocket.close", "code": int(CloseCode.TOO_SLOW)},
+        )
+        self._spawn(self._leave())
+        self.abandon()
 
-    async def send(
-        self, text_data: str | None = None, bytes_data: bytes | None = None, close: bool = False
-    ) -> None:
-        if self.is_closing:
-            return
-        try:
-            await super().send(text_data=text_data, bytes_data=bytes_data, close=close)
-        except OSError:  # as ASGI wants it of a send after the disconnect, which is on its way here
-            logger.debug("%s was gone before a frame could be sent", self.address)
+    def delivery_failed(self, message_type: str) -> None:
+        self.refuse(self._internal(message_type, close=CloseCode.INTERNAL))
 
-    def _log_internal_error(self, doing: str) -> str:
+    def _internal(self, doing: str, close: CloseCode | None = None) -> ProtocolError:
         reference = secrets.token_hex(6)
         logger.exception("internal error %s while handling %s", reference, doing)
-        return reference
+        return refusals.internal(reference, close=close)
 
-    # --- Limits and timers ----------------------------------------------------------------------
-
-    def _set_limits(self) -> None:
-        rate = self.settings.frame_rate
-        self._frames = TokenBucket(rate, self.settings.frame_burst)
-        self._flood = TokenBucket(rate / 10, self.settings.flood_frames)
-        self._offers = TokenBucket(self.settings.offer_rate, self.settings.offer_rate)
-        self._violations = TokenBucket(1, self.settings.violations)
-
-    def _check_rate(self, frame: str | bytes) -> None:
-        wait = self._frames.take()
-        if wait:
-            self._request_id = protocol.identify(frame)[0]
-            is_flood = bool(self._flood.take())
-            _limit(wait, "Too many frames", close=CloseCode.FLOOD if is_flood else None)
+    # --- Timers -------------------------------------------------------------------------------
 
     def _expect_heartbeat(self) -> None:
         """Who pings is held to it; a client that knows only the seed's events may stay silent."""
         if "_check_silence" not in self._timers:
             self._after(self.settings.heartbeat_timeout, self._check_silence)
 
-    async def _check_silence(self) -> None:
-        silence = asyncio.get_running_loop().time() - self._heard_at
+    def _check_silence(self) -> None:
+        silence = monotonic() - self._heard_at
         if silence < self.settings.heartbeat_timeout:
             self._after(self.settings.heartbeat_timeout - silence, self._check_silence)
             return
-        await self.refuse(
+        self.refuse(
             ProtocolError(
                 ErrorCode.UNAVAILABLE, "Nothing was heard of you.", close=CloseCode.HEARTBEAT
             )
         )
 
-    async def _require_authentication(self) -> None:
-        await self.refuse(_authentication_required())
+    def _require_authentication(self) -> None:
+        self.refuse(refusals.authentication_required())
 
-    def _after(self, seconds: float, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        def start() -> None:
-            task = asyncio.create_task(function())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
+    def _after(self, seconds: float, function: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        self._timers[function.__name__] = loop.call_later(seconds, start)
+        self._timers[function.__name__] = loop.call_later(seconds, self._on_time, function)
 
-    def _cancel_timer(self, function: Callable[[], Any]) -> None:
+    def _on_time(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Overflow:
+            self.overflowed()
+
+    def _cancel_timer(self, function: Callable[[], None]) -> None:
         timer = self._timers.pop(function.__name__, None)
         if timer is not None:
             timer.cancel()
 
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     # --- The end --------------------------------------------------------------------------------
 
-    async def disconnect(self, code: int) -> None:
-        """Remember how it ended; the clean-up is in ``__call__``, where every way out passes."""
-        if code in (1000, 1001):
-            self.ended_by = "left"
-
-    async def _clean_up(self) -> None:
-        """Leave nothing behind. Shielded: a server that stops cancels this very task."""
+    async def clean_up(self) -> None:
         self.is_closing = True
         for timer in self._timers.values():
             timer.cancel()
-        clean_up = asyncio.ensure_future(self._leave())
-        try:
-            await asyncio.shield(clean_up)
-        except asyncio.CancelledError:
-            await clean_up
-            raise
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._leave()
 
     async def _leave(self) -> None:
         if self._database_call is not None:  # a join that was cut off still commits: wait for it
             await asyncio.wait([self._database_call])
         try:
             await handlers.leave(self, reason=self.ended_by)
+        except (ProtocolError, *DATABASE_AWAY) as error:
+            logger.warning("not everybody learns that %s left: %r", self.address, error)
         except Exception:
             logger.exception("the leave of %s was not completed", self.address)
+
+
+class RostersRefresh(ProtocolError):
+    """The broker is away; all workers read their rosters anew when it is back."""
+
+    def __init__(self) -> None:
+        away = refusals.unavailable()
+        super().__init__(away.code, away.message, **away.details)
 
 
 async def _layer(call: Coroutine[Any, Any, None]) -> None:
     """Await a call of the channel layer; its failures become refusals."""
     try:
         await call
+    except ChannelGone:
+        raise refusals.peer_not_found() from None
     except ChannelFull:
-        raise ProtocolError(
-            ErrorCode.PEER_BUSY, "This peer does not keep up; try again.", retry_after=1
-        ) from None
-    except Exception:
-        logger.exception("the channel layer is away")
-        refusal = unavailable()
-        refusal.close = None
-        raise refusal from None
-
-
-def _limit(wait: float, message: str, close: CloseCode | None = None) -> None:
-    if wait:
-        raise ProtocolError(
-            ErrorCode.RATE_LIMITED,
-            f"{message}; slow down.",
-            close=close,
-            retry_after=round(wait + 0.0005, 3),
-        )
-
-
-def _authentication_required() -> ProtocolError:
-    return ProtocolError(
-        ErrorCode.AUTHENTICATION_REQUIRED,
-        "Authenticate first: send a token with the handshake or an authenticate event.",
-        close=CloseCode.AUTHENTICATION,
-    )
-
-
-def _from_domain(error: RoomError) -> ProtocolError:
-    refusal = ProtocolError(error.code, str(error))
-    refusal.details = dict(error.details)
-    return refusal
-
-
-def _internal(reference: str, close: CloseCode | None = None) -> ProtocolError:
-    return ProtocolError(
-        ErrorCode.INTERNAL,
-        "Something went wrong here; it was logged.",
-        close=close,
-        reference=reference,
-    )
+        raise refusals.peer_busy() from None
+    except Undeliverable:
+        raise RostersRefresh from None
+    except Exception as error:
+        logger.warning("the channel layer is away: %r", error)
+        raise refusals.unavailable() from None

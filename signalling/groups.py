@@ -1,16 +1,23 @@
 """What the consumers say to each other over the channel layer, and the names they say it under."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from typing import TypedDict
 
-from .peers import Change
+from rooms.models import Participant
+
+from . import protocol
+from .peers import Change, Membership
 
 
 class Relayed(TypedDict):
-    """To one peer: a frame of another peer, as it will be sent."""
+    """To one peer: a frame of another peer, as it will be sent; ``reply_channel`` hears of its loss."""
 
     type: str
     target: str
     sender: str
+    reply_channel: str
     frame: str
 
 
@@ -40,3 +47,33 @@ class Closed(TypedDict):
 def room_group(room_code: str) -> str:
     """Return the group of a room. A stored code has only characters that a group name may have."""
     return f"signalling.room.{room_code}"
+
+
+def missed(membership: Membership, present: list[Participant]) -> Iterator[RosterChange]:
+    """Yield what a peer has not heard, as the announcements that it should have heard."""
+    live = {participant.peer_id for participant in present}
+    for peer_id in membership.roster.keys() - live:
+        yield _change(membership, protocol.PeerLeft(peer_id=peer_id, reason="disconnected"), "left")
+    for participant in present:
+        if participant.peer_id not in membership.roster:
+            event = protocol.PeerJoined(
+                peer_id=participant.peer_id,
+                user_info=participant.user_info,
+                media=participant.media,
+            )
+            change = _change(membership, event, "joined")
+            yield change | {"channel": participant.channel_name, "number": participant.pk}
+
+
+def _change(
+    membership: Membership, event: protocol.PeerLeft | protocol.PeerJoined, change: Change
+) -> RosterChange:
+    return RosterChange(
+        type="signalling.roster",
+        room=membership.room_code,
+        peer_id=event.peer_id,
+        channel="",
+        change=change,
+        number=0,
+        frame=protocol.encode(event),
+    )

@@ -19,21 +19,27 @@ from . import guessing, protocol
 from .conf import conf
 from .peers import Membership, Peer
 from .protocol import CloseCode, ErrorCode, ProtocolError
-from .tokens import Identity
+from .refusals import authentication_required, peer_not_found
+from .tokens import Identity, TokenRefused
 
 Handler = Callable[[Peer, Any], Awaitable[None]]
 
 
 async def authenticate(peer: Peer, event: protocol.Authenticate) -> None:
     """Prove or renew an identity; a socket never changes hands."""
-    identity = await peer.identify(event.token)
+    try:
+        identity = await peer.identify(event.token)
+    except TokenRefused as refusal:
+        if peer.identity is not None and refusal.code == ErrorCode.TOKEN_EXPIRED:
+            refusal.close = None  # what expires ends no call
+        raise
     if peer.identity is not None and peer.identity.user.pk != identity.user.pk:
         raise ProtocolError(
             ErrorCode.TOKEN_SUBJECT_MISMATCH, "This token is another user's than this socket."
         )
     peer.identity = identity
     expires_at = identity.expires_at.isoformat() if identity.expires_at else None
-    info = hook(conf().user_info)(identity.user)
+    info = await peer.database(hook(conf().user_info), identity.user)
     await peer.answer(protocol.Authenticated(user_info=info, expires_at=expires_at))
 
 
@@ -48,6 +54,7 @@ async def join_room(peer: Peer, event: protocol.JoinRoom) -> None:
         raise ProtocolError(ErrorCode.ALREADY_JOINED, "Leave your present room first.")
     joined = await _take_seat(peer, identity, event.room_code)
     await peer.answer(_room_joined(joined))
+    peer.seated()
     await _announce(peer, joined)
 
 
@@ -60,7 +67,7 @@ async def relay(peer: Peer, event: protocol.Relay) -> None:
     """Pass an offer, an answer or a candidate on. No database, no thread, no copy of the payload."""
     membership = _require_membership(peer)
     if event.target_peer_id not in membership.roster:
-        raise ProtocolError(ErrorCode.PEER_NOT_FOUND, "There is no such peer in your room.")
+        raise peer_not_found()
     frame = protocol.encode_relay(event, membership.peer_id)
     await peer.relay(event.target_peer_id, frame)
 
@@ -94,7 +101,7 @@ async def leave(peer: Peer, *, reason: str) -> None:
 
 
 async def _take_seat(peer: Peer, identity: Identity, code: str) -> Joined:
-    keys = f"user:{identity.user.pk}", f"address:{peer.address}"
+    keys = f"code:{identity.user.pk}", f"code:{peer.address}"
     guessing.check(*keys)
     try:
         # From here on the socket's clean-up knows which membership to end.
@@ -157,11 +164,7 @@ def _room_joined(joined: Joined) -> protocol.RoomJoined:
 
 def _require_identity(peer: Peer) -> Identity:
     if peer.identity is None:
-        raise ProtocolError(
-            ErrorCode.AUTHENTICATION_REQUIRED,
-            "Authenticate first: send a token with the handshake or an authenticate event.",
-            close=CloseCode.AUTHENTICATION,
-        )
+        raise authentication_required()
     if peer.identity.has_expired:  # ends no call, but opens no door
         raise ProtocolError(
             ErrorCode.TOKEN_EXPIRED, "The access token has expired; renew it with authenticate."

@@ -17,13 +17,14 @@ from channels.middleware import BaseMiddleware
 from channels.security.websocket import OriginValidator, WebsocketDenier
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.db import DatabaseError
+from django.db import InterfaceError, OperationalError
 from django.http import parse_cookie
 from django.http.request import split_domain_port, validate_host
 
 from . import guessing, tokens
 from .conf import conf
 from .protocol import CloseCode, ErrorCode, ProtocolError
+from .refusals import unavailable
 from .throttling import network
 from .tokens import Identity, TokenRefused
 
@@ -82,9 +83,9 @@ class JWTAuthMiddleware(BaseMiddleware):
             identity = await self.identify(scope, token)
         except ProtocolError as error:
             refusal = error
-        except DatabaseError:
+        except (OperationalError, InterfaceError):
             logger.exception("cannot check an identity: the database is away")
-            refusal = unavailable()
+            refusal = unavailable(close=CloseCode.UNAVAILABLE)
         scope = dict(scope, identity=identity, refusal=refusal)
         scope["user"] = identity.user if identity else AnonymousUser()
         return await super().__call__(scope, receive, send)
@@ -99,13 +100,16 @@ class JWTAuthMiddleware(BaseMiddleware):
 
 
 async def identify_token(token: str, address: str) -> Identity:
-    """Return the identity of a token; the one way in for tokens, from a handshake or a frame."""
-    key = f"address:{address}"
-    guessing.check(key, close=CloseCode.FLOOD)
+    """Return the identity of a token; the one way in for tokens, from a handshake or a frame.
+
+    A good token is never throttled: somebody else at the same address may be the guesser.
+    """
+    key = f"token:{address}"
     try:
         identity: Identity = await database_sync_to_async(tokens.authenticate)(token)
     except TokenRefused as refusal:
         if refusal.code == ErrorCode.TOKEN_INVALID:  # the others were good tokens once
+            guessing.check(key, close=CloseCode.FLOOD)
             guessing.failed(key)
         raise
     return identity
@@ -136,20 +140,10 @@ def client_address(scope: Scope) -> str:
     return network(client[0]) if client else "unknown"
 
 
-def unavailable(retry_after: int = 2) -> ProtocolError:
-    """Return the refusal for a store that is away: the client comes back with jitter."""
-    return ProtocolError(
-        ErrorCode.UNAVAILABLE,
-        "The service is briefly unavailable; try again.",
-        close=CloseCode.UNAVAILABLE,
-        retry_after=retry_after,
-    )
-
-
 def is_own(scope: Scope, origin: ParseResult) -> bool:
     """Tell whether an origin is the site's own: the host that was asked for, and a host of this site."""
     (host,) = _values(scope, b"host") or ("",)
-    own = origin.netloc.lower() == host.lower() != ""
+    own = origin.netloc.lower() == host.lower() != "" and origin.scheme in ("http", "https")
     allowed = settings.ALLOWED_HOSTS or (["localhost", "127.0.0.1"] if settings.DEBUG else [])
     # A page that has its own name resolve to this address would own any Host header.
     return own and validate_host(split_domain_port(host)[0], allowed)

@@ -21,13 +21,15 @@ Change = Literal["joined", "left", "updated"]
 class Membership:
     """A socket's place in one room. The roster is who may be relayed to: peer id → channel name.
 
-    ``number`` grows with each join of the room, whichever peer's it is.
+    ``number`` grows with each join of the room, whichever peer's it is. Until it ``is_seated``, its
+    ``room:joined`` is not out, and what others say to it waits.
     """
 
     room_code: str
     peer_id: str = field(default_factory=new_peer_id)
     roster: dict[str, str] = field(default_factory=dict)
     number: int = 0
+    is_seated: bool = False
 
 
 class Peer(Protocol):
@@ -46,6 +48,9 @@ class Peer(Protocol):
 
     async def identify(self, token: str) -> Identity:
         """Return the identity that a token proves."""
+
+    def seated(self) -> None:
+        """``room:joined`` is out: hear what others have said to this peer meanwhile."""
 
     async def subscribe(self, room_code: str) -> None:
         """Begin to hear what is published to a room."""

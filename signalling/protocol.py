@@ -6,6 +6,7 @@ together. A frame is one JSON object, ``{"event": str, "data"?: object, "id"?: s
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -57,6 +58,7 @@ class CloseCode(IntEnum):
     FLOOD = 4429
     INTERNAL = 4500
     UNAVAILABLE = 4503
+    TOO_SLOW = 4508
 
 
 class ProtocolError(Exception):
@@ -316,6 +318,7 @@ class Error(ServerEvent):
     limit: int | UnsetType = UNSET
     mode: str | UnsetType = UNSET
     retry_after: float | UnsetType = UNSET
+    target_peer_id: str | UnsetType = UNSET
     reference: str | UnsetType = UNSET
 
 
@@ -471,21 +474,16 @@ def depth_exceeds(frame: str | bytes, limit: int) -> bool:
     text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
     if text.count("{") + text.count("[") <= limit:
         return False
-    depth, in_string, escaped = 0, False, False
-    for character in text:
-        if in_string:
-            in_string = escaped or character != '"'
-            escaped = character == "\\" and not escaped
-        elif character == '"':
-            in_string = True
-        elif character in "{[":
-            depth += 1
-            if depth > limit:
-                return True
-        elif character in "}]":
-            depth -= 1
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "{[" else -1
+        if depth > limit:
+            return True
     return False
 
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
 
 # --- Out --------------------------------------------------------------------------------------
 

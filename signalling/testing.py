@@ -222,6 +222,16 @@ class SignallingClient:
         assert self.close_code is not None
         return self.close_code
 
+    async def stops_reading(self) -> None:
+        """Take nothing more from the socket, as a page does that hangs: the buffers fill up."""
+        assert self._reader is not None
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+
+    def reads_again(self) -> None:
+        """Take what has come meanwhile, and what comes."""
+        self._reader = asyncio.create_task(self._read(self._connection))
+
     @property
     def unread(self) -> list[Data]:
         """The frames that came and that nobody has looked at yet."""

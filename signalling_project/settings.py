@@ -111,21 +111,15 @@ else:
     )
 
 REDIS_URL = env.str("REDIS_URL", default="")
-if REDIS_URL:
-    CHANNEL_LAYERS = {
-        "default": {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [REDIS_URL], "prefix": "signalling"},
-        }
+CHANNEL_LAYERS = {
+    "default": {
+        # Several processes need Redis to reach each other; commas part several hosts.
+        "BACKEND": "signalling.layers.RedisChannelLayer",
+        "CONFIG": {"hosts": REDIS_URL.split(",")},
     }
-else:
-    # One process. The capacity bounds what waits for one socket; beyond it senders are told.
-    CHANNEL_LAYERS = {
-        "default": {
-            "BACKEND": "channels.layers.InMemoryChannelLayer",
-            "CONFIG": {"capacity": 1000},
-        }
-    }
+    if REDIS_URL
+    else {"BACKEND": "signalling.layers.LocalChannelLayer"}
+}
 
 # --- Identity -------------------------------------------------------------------------------
 

@@ -42,7 +42,13 @@ from signalling.testing import SignallingClient, access_token
 
 P = ParamSpec("P")
 T = TypeVar("T")
-ServerName = Literal["daphne", "uvicorn"]
+ServerName = Literal["daphne", "stock-daphne", "uvicorn"]
+APPLICATION = "signalling_project.asgi:application"
+PROGRAMS = {
+    "daphne": [sys.executable, "-m", "signalling.daphne"],
+    "stock-daphne": [sys.executable, "-m", "daphne"],
+    "uvicorn": [sys.executable, "-m", "uvicorn", "--ws", "websockets-sansio", "--lifespan", "off"],
+}
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT = 30.0
@@ -395,9 +401,14 @@ class Worker(Process):
             listener.listen(1024)
             self.port = listener.getsockname()[1]
             descriptor = listener.fileno()
-            program = str(Path(sys.executable).with_name(self.name))
             self.spawn(
-                [program, "--fd", str(descriptor), *options, "signalling_project.asgi:application"],
+                [
+                    *PROGRAMS[self.name],
+                    "--fd",
+                    str(descriptor),
+                    *options,
+                    APPLICATION,
+                ],
                 cwd=ROOT,
                 env=self.environment,
                 pass_fds=[descriptor],

@@ -11,13 +11,14 @@ from django.contrib.auth.models import User
 from msgspec import Raw
 from pytest_django import Settings
 
-from rooms import exceptions, services
+from rooms import exceptions, policies, services
 from rooms.models import Participant, Room
 from rooms.services import Joined
 from signalling import handlers, protocol
 from signalling.peers import Change, Membership, P, T
 from signalling.protocol import ProtocolError, ServerEvent
 from signalling.tokens import Identity, TokenRefused
+from tests.rooms.hooks import shout
 
 BOB = User(pk=2, username="bob")
 ALICE = User(pk=1, username="alice")
@@ -49,6 +50,9 @@ class FakePeer:
         if token not in self.tokens:
             raise TokenRefused(protocol.ErrorCode.TOKEN_INVALID)
         return self.tokens[token]
+
+    def seated(self) -> None:
+        self.did.append("seated")
 
     async def subscribe(self, room_code: str) -> None:
         self.did.append(f"subscribe {room_code}")
@@ -101,9 +105,10 @@ async def test_a_token_makes_an_identity() -> None:
     peer = FakePeer(user=None)
     expires_at = datetime(2030, 1, 1, tzinfo=UTC)
     peer.tokens["t"] = Identity(user=BOB, expires_at=expires_at)
+    peer.results[policies.user_info] = {"username": "bob"}
     await handlers.authenticate(peer, protocol.Authenticate(token="t"))
     assert peer.identity is peer.tokens["t"]
-    assert peer.did == [
+    assert peer.did[1:] == [
         protocol.Authenticated(
             user_info={"username": "bob"}, expires_at="2030-01-01T00:00:00+00:00"
         )
@@ -114,8 +119,9 @@ async def test_a_site_may_say_more_of_who_has_authenticated(settings: Settings) 
     settings.SIGNALLING = {"USER_INFO": "tests.rooms.hooks.shout"}
     peer = FakePeer(user=None)
     peer.tokens["t"] = Identity(user=BOB)
+    peer.results[shout] = {"username": "BOB"}
     await handlers.authenticate(peer, protocol.Authenticate(token="t"))
-    (answer,) = peer.did
+    _, answer = peer.did
     assert (answer.user_info["username"], answer.expires_at) == ("BOB", None)
 
 
@@ -148,7 +154,7 @@ async def test_a_join_goes_group_first_row_second_answer_third_announcement_last
     )
     await handlers.join_room(peer, protocol.JoinRoom(room_code=" abc123 "))
     assert peer.steps == [
-        "subscribe ABC123", "join", "room:joined", "publish joined to ABC123"
+        "subscribe ABC123", "join", "room:joined", "seated", "publish joined to ABC123"
     ]  # fmt: skip
     assert peer.membership is not None
     _, asked = peer.did[1]

@@ -139,15 +139,14 @@ async def test_who_guesses_at_tokens_is_slowed_down(bob: User, settings: Setting
     settings.SIGNALLING = {"FAILURE_LIMIT": 2}
     for _ in range(2):
         assert await refusal_of(scope(authorization="Bearer wrong")) == "token_invalid"
-    handshake = scope(authorization=f"Bearer {access_token(bob)}")
-    assert await refusal_of(handshake) == "rate_limited"
-    socket = Socket(headers={"authorization": f"Bearer {access_token(bob)}"})
+    assert await refusal_of(scope(authorization="Bearer wrong")) == "rate_limited"
+    socket = Socket(headers={"authorization": "Bearer wrong"})
     await socket.open()
     assert await socket.refused() == "rate_limited"
     assert await socket.closed() == 4429
     await socket.hang_up()
-    async with connected(bob, address="192.0.2.2") as elsewhere:
-        await elsewhere.hears_nothing()
+    async with connected(bob) as good:  # at the same address: somebody else may be the guesser
+        await good.hears_nothing()
 
 
 async def test_tokens_that_were_good_once_are_no_guesses(bob: User, settings: Settings) -> None:

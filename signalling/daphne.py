@@ -1,0 +1,141 @@
+"""Daphne with bounds: ``python -m signalling.daphne``, with the options of ``daphne``.
+
+Stock Daphne reads as fast as a client sends and buffers as much as an application writes. Here
+
+- a consumer that is busy stops its client: reading pauses while too many frames wait for it;
+- ``send`` waits while the client does not read, which is what lets a consumer bound its own queue;
+- a violation of the WebSocket protocol is answered with its close code (1002, 1007, 1009) instead of
+  a dropped connection;
+- the defaults are those of signalling: frames of 64 KiB, no end to a call after a day.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+try:  # Daphne makes its loop while it is imported, so this comes first
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+except ImportError:  # a slower loop, and the same behaviour
+    pass
+
+from daphne.cli import CommandLineInterface as DaphneCommandLineInterface
+from daphne.server import Server as DaphneServer
+from daphne.ws_protocol import WebSocketProtocol
+
+Event = dict[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+
+FRAMES_WAITING = 64  # frames that wait for a busy consumer before its client is stopped
+FRAME_BYTES = 64 * 1024
+
+
+class Writability:
+    """What Twisted's transport tells of its write buffer (``IPushProducer``)."""
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+        self.event = asyncio.Event()
+        self.event.set()
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        self.event.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        self.event.set()
+        if self.transport.disconnecting:
+            self.transport.startWriting()  # or a close that waited for the buffer waits for ever
+
+    def stopProducing(self) -> None:  # noqa: N802
+        self.event.set()
+
+
+class BoundedProtocol(WebSocketProtocol):
+    """One WebSocket, bounded both ways."""
+
+    is_paused = False
+
+    def connectionMade(self) -> None:  # noqa: N802
+        super().connectionMade()
+        # The HTTP channel that this connection was before has left itself there.
+        self.transport.unregisterProducer()
+        self.writability = Writability(self.transport)
+        self.transport.registerProducer(self.writability, True)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
+        super().onMessage(payload, isBinary)
+        if not self.is_paused and self.application_queue.qsize() >= FRAMES_WAITING:
+            self.is_paused = True
+            self.transport.pauseProducing()
+
+    def onClose(self, wasClean: bool, code: int, reason: str) -> None:  # noqa: N802, N803
+        self.writability.stopProducing()
+        super().onClose(wasClean, code, reason)
+
+    def bound(self, receive: Receive, send: Send) -> tuple[Receive, Send]:
+        """Return the two ends of the application, with the bounds."""
+
+        async def bounded_receive() -> Event:
+            event = await receive()
+            if self.is_paused and self.application_queue.qsize() <= FRAMES_WAITING // 2:
+                self.is_paused = False
+                self.transport.resumeProducing()
+            return event
+
+        async def bounded_send(event: Event) -> None:
+            if event["type"] == "websocket.send" and not self.writability.event.is_set():
+                await self.writability.event.wait()
+            await send(event)
+
+        return bounded_receive, bounded_send
+
+
+class Server(DaphneServer):
+    """Daphne's server with ``BoundedProtocol``."""
+
+    def __init__(self, application: Any, **options: Any) -> None:
+        super().__init__(self._bound(application), ready_callable=self._configure, **options)
+
+    def create_application(self, protocol: Any, scope: Event) -> Any:
+        self._creating = protocol  # the application is called in this very turn
+        return super().create_application(protocol, scope)
+
+    def _bound(self, application: Any) -> Any:
+        def bounded(scope: Event, receive: Receive, send: Send) -> Any:
+            if scope["type"] == "websocket":
+                receive, send = self._creating.bound(receive, send)
+            return application(scope, receive, send)
+
+        return bounded
+
+    def _configure(self) -> None:
+        self.ws_factory.protocol = BoundedProtocol
+        self.ws_factory.setProtocolOptions(failByDrop=False)
+
+
+class CommandLineInterface(DaphneCommandLineInterface):
+    """The options of ``daphne``; only defaults differ."""
+
+    description = "Django HTTP/WebSocket server with bounds for signalling"
+    server_class = Server
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parser.set_defaults(
+            websocket_timeout=-1,
+            websocket_max_message_size=FRAME_BYTES,
+            websocket_max_frame_size=FRAME_BYTES,
+        )
+
+    @classmethod
+    def entrypoint(cls) -> None:
+        cls().run(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    CommandLineInterface.entrypoint()

@@ -1,0 +1,350 @@
+"""How the processes of a ``RedisChannelLayer`` reach each other: one pub/sub channel for each.
+
+All that one turn of a process's event loop has for another process is packed into one PUBLISH, so the
+price of Redis is paid by the batch and not by the message. Two streams arrive at a process: its own,
+and one that all processes read (group messages). Every batch carries its source and a number, hence
+
+- order is kept for each pair of sender and receiver, over both streams;
+- a PUBLISH that nobody heard is known at once (Redis returns the number of receivers), and a batch
+  that Redis lost afterwards is known by the gap in the numbers: at the next batch, or when the
+  receiver subscribes again and says what it has seen. Either way the senders are told.
+
+A Redis that is away closes nothing: the listener subscribes again as soon as it can, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgpack
+from channels.exceptions import ChannelFull
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+logger = logging.getLogger("signalling.pubsub")
+
+ALL = "all"
+BEAT_SECONDS = 2.0
+REMEMBERED_SECONDS = 10.0
+REMEMBERED_BATCHES = 20_000
+
+Waiter = asyncio.Future[None]
+Reply = tuple[str, str]  # the sender's channel, and the channel that the message was for
+
+
+class Undeliverable(Exception):
+    """A message did not reach its process: Redis is away, or the process is."""
+
+
+class Batch:
+    """What one turn of the loop has for one target."""
+
+    __slots__ = ("items", "replies", "target", "waiters")
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.items: list[bytes] = []
+        self.replies: list[Reply] = []
+        self.waiters: list[Waiter] = []
+
+    def settle(self, error: Exception | None) -> None:
+        """Let the senders go on, or tell them that it failed."""
+        if error is not None:
+            self.replies.clear()  # they are told here, and not once more when the gap is found
+        for waiter in self.waiters:
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+
+
+class Shard:
+    """One Redis host: a connection that publishes and one that listens."""
+
+    def __init__(self, hub: Hub, options: dict[str, Any]) -> None:
+        self.hub = hub
+        self._publisher = connect(options, timeout=hub.timeout)
+        self._subscriber = connect(options, timeout=None)
+        self._batches: list[Batch] = []
+        self._open: dict[str, Batch] = {}
+        self._size = 0
+        self._is_flushing = False
+        self._sent: dict[str, int] = {}
+        self._seen: dict[tuple[str, str], int] = {}
+        self._remembered: deque[tuple[float, str, int, list[Reply]]] = deque()
+        self._heard_at = time.monotonic()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.ready = asyncio.Event()
+
+    def start(self) -> None:
+        self._spawn(self._keep_listening())
+        self._spawn(self._keep_beating())
+
+    async def close(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._publisher.aclose()
+        await self._subscriber.aclose()
+
+    # --- Out --------------------------------------------------------------------------------
+
+    def post(self, target: str, item: bytes, reply: Reply | None) -> Waiter:
+        """Put an item into the target's batch; the waiter ends when the batch is published.
+
+        Raises ``ChannelFull`` where more than the bound is waiting for Redis.
+        """
+        if self._size + len(item) > self.hub.buffer_bytes:
+            raise ChannelFull("too much is waiting for Redis")
+        self._size += len(item)
+        batch = self._batch(target)
+        batch.items.append(item)
+        if reply is not None:
+            batch.replies.append(reply)
+        waiter = asyncio.get_running_loop().create_future()
+        batch.waiters.append(waiter)
+        if not self._is_flushing:
+            self._is_flushing = True
+            # A new task begins in the next turn, so it takes all that this turn still posts.
+            self._spawn(self._flush())
+        return waiter
+
+    def _batch(self, target: str) -> Batch:
+        batch = self._open.get(target)
+        if batch is not None and (target != ALL or self._batches[-1] is batch):
+            return batch
+        if target == ALL:
+            # What follows must not overtake a message to all, nor it what went before.
+            self._open.clear()
+        batch = self._open[target] = Batch(target)
+        self._batches.append(batch)
+        return batch
+
+    async def _flush(self) -> None:
+        try:
+            while self._batches:
+                batches, self._batches, self._open, self._size = self._batches, [], {}, 0
+                await self._publish(batches)
+        finally:
+            self._is_flushing = False
+
+    async def _publish(self, batches: list[Batch]) -> None:
+        pipeline = self._publisher.pipeline(transaction=False)
+        for batch in batches:
+            number = self._sent[batch.target] = self._sent.get(batch.target, 0) + 1
+            head = msgpack.packb((self.hub.id, batch.target == ALL, number))
+            pipeline.publish(self.hub.redis_channel(batch.target), head + b"".join(batch.items))
+            self._remember(batch, number)
+        try:
+            receivers = await pipeline.execute()
+        except Exception as error:  # whatever it is, nobody may be left waiting
+            logger.warning("Redis is away, so %d batches are lost: %s", len(batches), error)
+            for batch in batches:
+                batch.settle(Undeliverable(str(error)))
+            return
+        for batch, count in zip(batches, receivers, strict=True):
+            batch.settle(None if count else Undeliverable(f"nobody hears {batch.target}"))
+
+    def _remember(self, batch: Batch, number: int) -> None:
+        now = time.monotonic()
+        if batch.replies:
+            self._remembered.append((now, batch.target, number, batch.replies))
+        while self._remembered and (
+            self._remembered[0][0] < now - REMEMBERED_SECONDS
+            or len(self._remembered) > REMEMBERED_BATCHES
+        ):
+            self._remembered.popleft()
+
+    def report_lost(self, target: str, first: int, last: int) -> None:
+        """Tell the senders of the target's batches ``first`` to ``last`` that they were lost."""
+        for _, of, number, replies in self._remembered:
+            if of == target and first <= number <= last:
+                for sender, channel in replies:
+                    self.hub.lost(sender, channel)
+
+    # --- In ---------------------------------------------------------------------------------
+
+    async def _keep_listening(self) -> None:
+        wait = 0.05
+        while True:
+            try:
+                await self._listen()
+            except (RedisError, OSError, TimeoutError) as error:
+                if self.ready.is_set():
+                    logger.warning("lost the subscription to Redis: %s", error)
+            except Exception:
+                logger.exception("the listener failed and begins again")
+            wait = 0.05 if self.ready.is_set() else min(wait * 2, 1.0)
+            self.ready.clear()
+            await asyncio.sleep(wait)
+
+    async def _listen(self) -> None:
+        own = self.hub.redis_channel(self.hub.id)
+        async with self._subscriber.pubsub() as pubsub:
+            async with asyncio.timeout(self.hub.timeout):
+                await pubsub.subscribe(own, self.hub.redis_channel(ALL))
+                for _ in range(2):  # both are confirmed before anybody may rely on them
+                    await pubsub.parse_response(block=True)
+            self._heard_at = time.monotonic()
+            self.ready.set()
+            if self._seen:
+                logger.warning("subscribed to Redis again")
+                self._say_seen()
+            while True:
+                silence = 3 * BEAT_SECONDS
+                async with asyncio.timeout(silence):
+                    kind, _, payload = await pubsub.parse_response(block=True)
+                if kind == b"message":
+                    self._read(payload)
+
+    def _read(self, payload: bytes) -> None:
+        unpacker = msgpack.Unpacker(raw=False, strict_map_key=False)
+        unpacker.feed(payload)
+        source, is_to_all, number = next(unpacker)
+        if source == self.hub.id and is_to_all:
+            return
+        stream = (source, ALL if is_to_all else self.hub.id)
+        last = self._seen.get(stream)
+        self._seen[stream] = number
+        if last is not None and number > last + 1:
+            self._tell(source, "lost", [stream[1], last + 1, number - 1])
+            self.hub.missed(source)
+        for kind, *item in unpacker:
+            self._handle(source, kind, item)
+
+    def _handle(self, source: str, kind: str, item: list[Any]) -> None:
+        match kind:
+            case "channel":
+                channel, message = item
+                if not self.hub.deliver(channel, message) and "reply_channel" in message:
+                    self._tell(source, "gone", [message["reply_channel"], channel])
+            case "group":
+                self.hub.deliver_group(*item)
+            case "gone":
+                self.hub.lost(*item)
+            case "lost":
+                self.report_lost(*item)
+            case "seen":
+                self._compare(source, *item)
+
+    def _say_seen(self) -> None:
+        """Tell all sources how far they have been heard, so that they know what was lost."""
+        sources = {source for source, _ in self._seen if source != self.hub.id}
+        for source in sources:
+            seen = [self._seen.get((source, stream), 0) for stream in (self.hub.id, ALL)]
+            self._tell(source, "seen", seen)
+        self.hub.missed("any")
+
+    def _compare(self, source: str, own: int, to_all: int) -> None:
+        if own:
+            self.report_lost(source, own + 1, self._sent.get(source, 0))
+        if to_all:
+            self.report_lost(ALL, to_all + 1, self._sent.get(ALL, 0))
+
+    def _tell(self, target: str, kind: str, item: list[Any]) -> None:
+        try:
+            waiter = self.hub.shard_of(target).post(target, msgpack.packb([kind, *item]), None)
+        except ChannelFull:
+            logger.warning("cannot tell %s what was lost: too much is waiting for Redis", target)
+            return
+        waiter.add_done_callback(_log_failure)
+
+    async def _keep_beating(self) -> None:
+        """A message to all, oneself too: what was lost is noticed, and a dead subscription is."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            self.post(ALL, msgpack.packb(["beat"]), None).add_done_callback(_log_failure)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class Hub:
+    """One process, or rather one event loop of it, among the processes of a layer."""
+
+    def __init__(
+        self,
+        *,
+        prefix: str,
+        hosts: Iterable[dict[str, Any]],
+        timeout: float,
+        buffer_bytes: int,
+        deliver: Callable[[str, dict[str, Any]], bool],
+        deliver_group: Callable[[str, dict[str, Any]], None],
+        lost: Callable[[str, str], None],
+        missed: Callable[[str], None],
+    ) -> None:
+        self.id = secrets.token_hex(6)
+        self.prefix = prefix
+        self.timeout = timeout
+        self.buffer_bytes = buffer_bytes
+        self.deliver = deliver
+        self.deliver_group = deliver_group
+        self.lost = lost
+        self.missed = missed
+        self.shards = [Shard(self, options) for options in hosts]
+        self._is_listening = False
+
+    async def listen(self) -> None:
+        """Return once this process hears the others; raises ``Undeliverable`` where it cannot."""
+        if not self._is_listening:
+            self._is_listening = True
+            for shard in self.shards:
+                shard.start()
+        try:
+            async with asyncio.timeout(self.timeout):
+                for shard in self.shards:
+                    await shard.ready.wait()
+        except TimeoutError:
+            raise Undeliverable("Redis is away") from None
+
+    async def send(self, target: str, channel: str, message: dict[str, Any]) -> None:
+        item = msgpack.packb(["channel", channel, message])
+        sender = message.get("reply_channel")
+        reply = (sender, channel) if sender else None
+        await self.shard_of(target).post(target, item, reply)
+
+    async def send_to_all(self, group: str, message: dict[str, Any]) -> None:
+        item = msgpack.packb(["group", group, message])
+        await asyncio.gather(*(shard.post(ALL, item, None) for shard in self.shards))
+
+    def shard_of(self, target: str) -> Shard:
+        return self.shards[zlib.crc32(target.encode()) % len(self.shards)]
+
+    def redis_channel(self, target: str) -> str:
+        return f"{self.prefix}:{target}"
+
+    async def close(self) -> None:
+        for shard in self.shards:
+            await shard.close()
+
+
+def connect(options: dict[str, Any], timeout: float | None) -> Redis:
+    """Return a client. Nothing is sent twice: whether a lost PUBLISH was heard cannot be known."""
+    options = dict(options)
+    url = options.pop("address", "redis://localhost:6379")
+    settings: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout or 2.0,
+        "retry": Retry(NoBackoff(), 0),
+        **options,
+    }
+    return Redis.from_url(url, **settings)
+
+
+def _log_failure(waiter: Waiter) -> None:
+    if not waiter.cancelled() and waiter.exception() is not None:
+        logger.debug("a note to another process was lost: %s", waiter.exception())
