@@ -59,6 +59,9 @@ class SignallingSettings(RoomSettings):
     outbound_bytes: int = 1024 * 1024
     """Bytes of them."""
 
+    database_threads: int = 4
+    """Database calls of a process at once, where the database is not SQLite."""
+
     authentication_timeout: float = 5.0
     """Seconds from the handshake to the first authentication."""
     heartbeat_timeout: float = 45.0

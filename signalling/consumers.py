@@ -11,14 +11,12 @@ from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Any
 
-from channels.db import database_sync_to_async
 from channels.exceptions import ChannelFull
-from django.db import InterfaceError, OperationalError
 
 from rooms import services
 from rooms.exceptions import RoomError
 
-from . import handlers, metrics, protocol, refusals
+from . import database, handlers, metrics, protocol, refusals
 from .conf import SignallingSettings, conf
 from .direct import DirectConsumer
 from .groups import Closed, Relayed, RosterChange, missed, room_group
@@ -39,8 +37,6 @@ from .protocol import (
 from .tokens import Identity, subprotocols
 
 logger = logging.getLogger("signalling")
-
-DATABASE_AWAY = (OperationalError, InterfaceError)  # the other errors of a database are ours
 
 
 class SignallingConsumer(DirectConsumer):
@@ -116,7 +112,7 @@ class SignallingConsumer(DirectConsumer):
             self.refuse(refusal, request)
         except RoomError as refusal:
             self.refuse(refusals.from_domain(refusal), request)
-        except DATABASE_AWAY:
+        except database.AWAY:
             logger.warning("the database is away", exc_info=True)
             self.refuse(refusals.unavailable(), request)
         except Exception:
@@ -221,7 +217,7 @@ class SignallingConsumer(DirectConsumer):
             return
         try:
             present = await self.database(services.present, membership.room_code)
-        except DATABASE_AWAY:
+        except database.AWAY:
             logger.warning("cannot refresh a roster: the database is away")
             return
         for change in missed(membership, present):
@@ -234,7 +230,7 @@ class SignallingConsumer(DirectConsumer):
         self.write(protocol.encode(event, request_id))
 
     async def database(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        call = asyncio.ensure_future(database_sync_to_async(function)(*args, **kwargs))
+        call = asyncio.ensure_future(database.in_database(function)(*args, **kwargs))
         self._database_call = call
         result: T = await asyncio.shield(call)
         return result
@@ -400,7 +396,7 @@ class SignallingConsumer(DirectConsumer):
             await asyncio.wait([self._database_call])
         try:
             await handlers.leave(self, reason=self.ended_by)
-        except (ProtocolError, *DATABASE_AWAY) as error:
+        except (ProtocolError, *database.AWAY) as error:
             logger.warning("not everybody learns that %s left: %r", self.address, error)
         except Exception:
             logger.exception("the leave of %s was not completed", self.address)

@@ -12,16 +12,14 @@ from typing import Any
 from urllib.parse import ParseResult, urlparse
 
 from channels.auth import get_user
-from channels.db import database_sync_to_async
 from channels.middleware import BaseMiddleware
 from channels.security.websocket import OriginValidator, WebsocketDenier
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.db import InterfaceError, OperationalError
 from django.http import parse_cookie
 from django.http.request import split_domain_port, validate_host
 
-from . import guessing, tokens
+from . import database, guessing, tokens
 from .conf import conf
 from .protocol import CloseCode, ErrorCode, ProtocolError
 from .refusals import unavailable
@@ -83,7 +81,7 @@ class JWTAuthMiddleware(BaseMiddleware):
             identity = await self.identify(scope, token)
         except ProtocolError as error:
             refusal = error
-        except (OperationalError, InterfaceError):
+        except database.AWAY:
             logger.exception("cannot check an identity: the database is away")
             refusal = unavailable(close=CloseCode.UNAVAILABLE)
         scope = dict(scope, identity=identity, refusal=refusal)
@@ -106,7 +104,7 @@ async def identify_token(token: str, address: str) -> Identity:
     """
     key = f"token:{address}"
     try:
-        identity: Identity = await database_sync_to_async(tokens.authenticate)(token)
+        identity: Identity = await database.in_database(tokens.authenticate)(token)
     except TokenRefused as refusal:
         if refusal.code == ErrorCode.TOKEN_INVALID:  # the others were good tokens once
             guessing.check(key, close=CloseCode.FLOOD)

@@ -93,4 +93,5 @@ def test_a_host_site_need_not_install_what_only_the_example_site_runs_on(
         "djangorestframework-simplejwt",
         "pyjwt",
         "msgspec",
+        "prometheus-client",
     }

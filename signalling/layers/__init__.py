@@ -16,11 +16,24 @@ than, the stock layers:
   the loop, with no queue between them; what bounds that consumer is its own outbound queue.
 - Order is kept for each pair of sender and channel, ``send`` and ``group_send`` alike.
 - ``RedisChannelLayer`` keeps no message for a process that is away (the stock core layer keeps them
-  in Redis for ``expiry`` seconds). The sender is told: see ``pubsub.Undeliverable``.
+  in Redis for ``expiry`` seconds). The sender is told: see ``Undeliverable``.
 """
 
-from .local import ChannelGone, LocalChannelLayer
-from .pubsub import Undeliverable
-from .redis import RedisChannelLayer
+from typing import TYPE_CHECKING, Any
+
+from .exceptions import ChannelGone, Undeliverable
+from .local import LocalChannelLayer
+
+if TYPE_CHECKING:
+    from .redis import RedisChannelLayer
 
 __all__ = ["ChannelGone", "LocalChannelLayer", "RedisChannelLayer", "Undeliverable"]
+
+
+def __getattr__(name: str) -> Any:
+    """A site of one process needs neither redis-py nor msgpack."""
+    if name == "RedisChannelLayer":
+        from .redis import RedisChannelLayer
+
+        return RedisChannelLayer
+    raise AttributeError(name)

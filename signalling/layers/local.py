@@ -13,12 +13,10 @@ from typing import Any
 from channels.exceptions import ChannelFull
 from channels.layers import BaseChannelLayer
 
+from .exceptions import ChannelGone
+
 Message = dict[str, Any]
 Deliver = Callable[[Message], None]
-
-
-class ChannelGone(ChannelFull):
-    """The consumer of this channel has gone."""
 
 
 class Mailbox:

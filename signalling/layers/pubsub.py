@@ -30,6 +30,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from .exceptions import Undeliverable
+
 logger = logging.getLogger("signalling.pubsub")
 
 ALL = "all"
@@ -39,10 +41,6 @@ REMEMBERED_BATCHES = 20_000
 
 Waiter = asyncio.Future[None]
 Reply = tuple[str, str]  # the sender's channel, and the channel that the message was for
-
-
-class Undeliverable(Exception):
-    """A message did not reach its process: Redis is away, or the process is."""
 
 
 class Batch:
