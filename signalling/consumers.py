@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
+from sys import intern
 from time import monotonic
 from typing import Any
 
@@ -184,7 +185,7 @@ class SignallingConsumer(DirectConsumer):
                 # former membership in this room, which was still on its way.
                 is_news = not is_known and message["number"] > membership.number
                 if is_news:
-                    membership.roster[peer_id] = message["channel"]
+                    membership.roster[intern(peer_id)] = intern(message["channel"])
             case "left":
                 is_news = membership.roster.pop(peer_id, None) is not None
             case _:

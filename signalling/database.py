@@ -24,8 +24,9 @@ T = TypeVar("T")
 AWAY = (OperationalError, InterfaceError)  # the other errors of a database are faults of ours
 
 
+@cache  # making the wrapper costs as much as calling it
 def in_database(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
-    """Return ``function`` as a coroutine function that runs in a thread of the database."""
+    """Return ``function``, one that a module or a setting names, to be awaited and run in a thread."""
     options: dict[str, Any] = {}
     if connection.vendor != "sqlite":
         options = {"thread_sensitive": False, "executor": _threads()}

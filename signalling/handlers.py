@@ -8,6 +8,7 @@ exception (``ProtocolError``, or ``RoomError`` of the domain), which the consume
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from sys import intern
 from typing import Any
 
 from rooms import codes, services
@@ -121,7 +122,10 @@ async def _take_seat(peer: Peer, identity: Identity, code: str) -> Joined:
             raise RoomNotFound from None
         raise
     membership.number = joined.participant.pk  # given under the room's lock
-    membership.roster = {other.peer_id: other.channel_name for other in joined.others}
+    # Interned: the same ids are in the rosters of all sockets of the room.
+    membership.roster = {
+        intern(other.peer_id): intern(other.channel_name) for other in joined.others
+    }
     return joined
 
 

@@ -84,9 +84,9 @@ class JWTAuthMiddleware(BaseMiddleware):
         except database.AWAY:
             logger.exception("cannot check an identity: the database is away")
             refusal = unavailable(close=CloseCode.UNAVAILABLE)
-        scope = dict(scope, identity=identity, refusal=refusal)
-        scope["user"] = identity.user if identity else AnonymousUser()
-        return await super().__call__(scope, receive, send)
+        user = identity.user if identity else AnonymousUser()
+        scope = dict(scope, identity=identity, refusal=refusal, user=user)
+        return await self.inner(scope, receive, send)
 
     async def identify(self, scope: Scope, token: str | None) -> Identity | None:
         """Return who the handshake proves the client to be."""

@@ -15,6 +15,9 @@ Event = dict[str, Any]
 Send = Callable[[Event], Awaitable[None]]
 
 
+_NOTHING: deque[Event] = deque(maxlen=0)
+
+
 class Overflow(Exception):
     """The client reads more slowly than it is written to, and its bound is reached."""
 
@@ -31,7 +34,9 @@ class Outbox:
 
     def __init__(self, send: Send, max_frames: int, max_bytes: int) -> None:
         self._send: Callable[[Event], Coroutine[Any, Any, None]] = send  # type: ignore[assignment]
-        self._queue: deque[Event] = deque()
+        self._queue: deque[Event] = (
+            _NOTHING  # most sockets never queue, and a deque takes 600 bytes
+        )
         self._size = 0
         self._writer: asyncio.Task[None] | None = None
         self.max_frames = max_frames
@@ -61,7 +66,7 @@ class Outbox:
             if self._writer is None:
                 self.put(event)
             else:
-                self._queue.append(event)
+                self._append(event)
 
     async def drained(self) -> None:
         """Wait until everything is with the server."""
@@ -90,8 +95,13 @@ class Outbox:
         size = _size(event)
         if len(self._queue) >= self.max_frames or self._size + size > self.max_bytes:
             raise Overflow
-        self._queue.append(event)
+        self._append(event)
         self._size += size
+
+    def _append(self, event: Event) -> None:
+        if self._queue is _NOTHING:
+            self._queue = deque()
+        self._queue.append(event)
 
     async def _write(self, begun: Awaitable[None]) -> None:
         try:
