@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from rooms.conf import RoomSettings, load
@@ -67,7 +68,7 @@ class SignallingSettings(RoomSettings):
     heartbeat_timeout: float = 45.0
     """Seconds of silence after which a client that sends ``ping`` is taken for dead."""
 
-    @property
+    @cached_property
     def frame_limits(self) -> FrameLimits:
         return FrameLimits(
             frame=self.frame_bytes,

@@ -53,6 +53,7 @@ class SignallingConsumer(DirectConsumer):
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         self.settings: SignallingSettings = conf()
         self.limits = SocketLimits(self.settings)
+        self.frame_limits = self.settings.frame_limits
         self.outbound_frames = self.settings.outbound_frames
         self.outbound_bytes = self.settings.outbound_bytes
         self.identity = scope["identity"]
@@ -64,8 +65,11 @@ class SignallingConsumer(DirectConsumer):
         self._database_call: asyncio.Future[Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        with metrics.sockets.track_inprogress():
+        metrics.totals["sockets"] += 1
+        try:
             await super().__call__(scope, receive, send)
+        finally:
+            metrics.totals["sockets"] -= 1
 
     async def listen(self) -> None:
         try:
@@ -96,8 +100,8 @@ class SignallingConsumer(DirectConsumer):
         self._heard_at = monotonic()
         request: Request | None = None
         try:
-            self.limits.check_frame(len(frame))
-            request = protocol.decode(frame, self.settings.frame_limits)
+            self.limits.check_frame(len(frame), self._heard_at)
+            request = protocol.decode(frame, self.frame_limits)
             self._request_id = request.id
             await self.handle(request)
         except FrameRefused as refusal:
@@ -130,7 +134,7 @@ class SignallingConsumer(DirectConsumer):
             self.limits.check_offer()
         elif isinstance(event, protocol.Ping):
             self._expect_heartbeat()
-        metrics.requests[type(event)].inc()
+        metrics.requests[type(event)] += 1
         await handlers.HANDLERS[type(event)](self, event)
         if self._request_id is not None:
             await self.answer(protocol.Ack())
@@ -204,7 +208,7 @@ class SignallingConsumer(DirectConsumer):
 
     def _lost(self, membership: Membership, channel: str) -> None:
         """What was acknowledged to this peer did not arrive after all."""
-        metrics.undelivered.inc()
+        metrics.totals["undelivered"] += 1
         for peer_id, reached_at in membership.roster.items():
             if reached_at == channel:
                 lost = refusals.unavailable(retry_after=1)
@@ -305,7 +309,7 @@ class SignallingConsumer(DirectConsumer):
         self._say_no(error, request.event.event if request else None)
 
     def _say_no(self, error: ProtocolError, request_event: str | None) -> None:
-        metrics.errors[error.code].inc()
+        metrics.errors[str(error.code)] += 1
         request_id, self._request_id = self._request_id, None
         self.write(protocol.encode(protocol.error_event(error, request_event), request_id))
         if error.close is not None:
@@ -314,7 +318,7 @@ class SignallingConsumer(DirectConsumer):
     def _close(self, code: CloseCode) -> None:
         if not self.is_closing:
             self.is_closing = True
-            metrics.closes[code].inc()
+            metrics.closes[int(code)] += 1
             # No reason: Daphne drops it, and the event before says it.
             self.outbox.put({"type": "websocket.close", "code": int(code)})
 
@@ -323,8 +327,8 @@ class SignallingConsumer(DirectConsumer):
         if self.is_closing:
             return
         self.is_closing = True
-        metrics.overflows.inc()
-        metrics.closes[CloseCode.TOO_SLOW].inc()
+        metrics.totals["overflows"] += 1
+        metrics.closes[int(CloseCode.TOO_SLOW)] += 1
         why = protocol.encode(protocol.error_event(refusals.too_slow()))
         self.outbox.put_last(
             {"type": "websocket.send", "text": why},

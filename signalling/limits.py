@@ -20,9 +20,12 @@ class SocketLimits:
         self._flood = TokenBucket(settings.frame_rate / 10, settings.flood_frames)
         self._violations = TokenBucket(1, settings.violations)
 
-    def check_frame(self, size: int) -> None:
-        """Raise ``rate_limited`` for a frame too many; a flood of them costs the socket, 4429."""
-        wait = self._frames.take() or self._bytes.take(size)
+    def check_frame(self, size: int, now: float) -> None:
+        """Raise ``rate_limited`` for a frame too many; a flood of them costs the socket, 4429.
+
+        ``now``: of ``time.monotonic``.
+        """
+        wait = self._frames.take(1, now) or self._bytes.take(size, now)
         if wait:
             is_flood = self._flood.take() > 0
             raise rate_limited(wait, "frames", close=CloseCode.FLOOD if is_flood else None)

@@ -100,39 +100,31 @@ class LeaveRoom(ClientEvent):
 class Relay(ClientEvent):
     """What the server passes on. The payload stays raw JSON, checked but never changed."""
 
-    payload_type: ClassVar[Any]
+    payload_name: ClassVar[str]
     target_peer_id: Annotated[str, Meta(max_length=64)]
 
     @property
     def payload(self) -> Raw:
-        raise NotImplementedError
+        raw: Raw = getattr(self, self.payload_name)
+        return raw
 
 
 class WebrtcOffer(Relay):
     event = "webrtc:offer"
+    payload_name = "offer"
     offer: Raw
-
-    @property
-    def payload(self) -> Raw:
-        return self.offer
 
 
 class WebrtcAnswer(Relay):
     event = "webrtc:answer"
+    payload_name = "answer"
     answer: Raw
-
-    @property
-    def payload(self) -> Raw:
-        return self.answer
 
 
 class WebrtcIce(Relay):
     event = "webrtc:ice"
+    payload_name = "candidate"
     candidate: Raw
-
-    @property
-    def payload(self) -> Raw:
-        return self.candidate
 
 
 class Media(Struct, omit_defaults=True, frozen=True):
@@ -197,7 +189,7 @@ class AnswerDescription(Struct):
     sdp: str
 
 
-class IceCandidate(Struct, rename={"sdp_mid": "sdpMid", "sdp_m_line_index": "sdpMLineIndex"}):
+class IceCandidate(Struct, rename="camel"):
     """RTCIceCandidateInit (W3C WebRTC, 4.8.1)."""
 
     candidate: str = ""
@@ -205,9 +197,11 @@ class IceCandidate(Struct, rename={"sdp_mid": "sdpMid", "sdp_m_line_index": "sdp
     sdp_m_line_index: Annotated[int, Meta(ge=0, le=65_535)] | None = None
 
 
-WebrtcOffer.payload_type = OfferDescription
-WebrtcAnswer.payload_type = AnswerDescription
-WebrtcIce.payload_type = str | IceCandidate | None  # null and "" end the candidates
+PAYLOADS: dict[type[Relay], Any] = {
+    WebrtcOffer: OfferDescription,
+    WebrtcAnswer: AnswerDescription,
+    WebrtcIce: str | IceCandidate | None,  # null and "" end the candidates
+}
 
 
 # --- Server to client -------------------------------------------------------------------------
@@ -265,21 +259,21 @@ class PeerLeft(ServerEvent):
     reason: str
 
 
-class RelayedOffer(ServerEvent):
+class RelayedOffer(ServerEvent, kw_only=False):
     event = "webrtc:offer"
     target_peer_id: str
     offer: Raw
     from_peer_id: str
 
 
-class RelayedAnswer(ServerEvent):
+class RelayedAnswer(ServerEvent, kw_only=False):
     event = "webrtc:answer"
     target_peer_id: str
     answer: Raw
     from_peer_id: str
 
 
-class RelayedIce(ServerEvent):
+class RelayedIce(ServerEvent, kw_only=False):
     event = "webrtc:ice"
     target_peer_id: str
     candidate: Raw
@@ -375,10 +369,7 @@ class _Identified(Struct):
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
 _identified_decoder = msgspec.json.Decoder(_Identified)
 _event_decoders = {name: msgspec.json.Decoder(struct) for name, struct in CLIENT_EVENTS.items()}
-_payload_decoders: dict[type[Relay], msgspec.json.Decoder[Any]] = {
-    struct: msgspec.json.Decoder(struct.payload_type)
-    for struct in (WebrtcOffer, WebrtcAnswer, WebrtcIce)
-}
+_payload_decoders = {relay: msgspec.json.Decoder(type_) for relay, type_ in PAYLOADS.items()}
 
 
 class FrameRefused(ProtocolError):
@@ -431,23 +422,26 @@ def _decode(frame: str | bytes, limits: FrameLimits) -> Request:
 
 
 def _check_payload(event: Relay, limits: FrameLimits) -> None:
-    path = f"$.data.{event.event.removeprefix('webrtc:').replace('ice', 'candidate')}"
-    payload = bytes(event.payload)
-    value = _read(_payload_decoders[type(event)], payload, path)
-    limit = limits.candidate if isinstance(event, WebrtcIce) else limits.sdp
-    if len(payload) <= limit:  # JSON text is never shorter than what it says
-        return
-    size = len(payload) if isinstance(event, WebrtcIce) else len(value.sdp.encode())
+    payload = event.payload
+    value = _read(_payload_decoders[type(event)], payload, "$.data.", event.payload_name)
+    is_candidate = isinstance(event, WebrtcIce)
+    limit = limits.candidate if is_candidate else limits.sdp
+    size = len(memoryview(payload))
+    if size > limit and not is_candidate:  # JSON text is never shorter than what it says
+        size = len(value.sdp.encode())
     if size > limit:
+        path = f"$.data.{event.payload_name}"
         raise FrameRefused(ErrorCode.MESSAGE_TOO_LARGE, f"At most {limit} bytes.", path=path)
 
 
-def _read(decoder: msgspec.json.Decoder[Any], text: str | bytes | Raw, path: str) -> Any:
+def _read(
+    decoder: msgspec.json.Decoder[Any], text: str | bytes | Raw, path: str, name: str = ""
+) -> Any:
     try:
         return decoder.decode(text)
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `")
-        where = path + where.rstrip("`").removeprefix("$")
+        where = path + name + where.rstrip("`").removeprefix("$")
         raise FrameRefused(ErrorCode.BAD_REQUEST, reason, path=where) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise FrameRefused(ErrorCode.BAD_JSON, "The frame is not a JSON object.") from None
@@ -509,15 +503,9 @@ def encode_relay(event: Relay, from_peer_id: str) -> str:
 
 
 _RELAYED: dict[type[Relay], Any] = {
-    WebrtcOffer: lambda target, raw, sender: RelayedOffer(
-        target_peer_id=target, offer=raw, from_peer_id=sender
-    ),
-    WebrtcAnswer: lambda target, raw, sender: RelayedAnswer(
-        target_peer_id=target, answer=raw, from_peer_id=sender
-    ),
-    WebrtcIce: lambda target, raw, sender: RelayedIce(
-        target_peer_id=target, candidate=raw, from_peer_id=sender
-    ),
+    WebrtcOffer: RelayedOffer,
+    WebrtcAnswer: RelayedAnswer,
+    WebrtcIce: RelayedIce,
 }
 
 

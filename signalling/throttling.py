@@ -22,15 +22,22 @@ class TokenBucket:
         self._tokens = float(burst)
         self._filled_at = clock()
 
-    def take(self, cost: float = 1.0) -> float:
-        """Return 0 and take the tokens, or take nothing and return the seconds to wait for them."""
-        now = self._clock()
-        self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
+    def take(self, cost: float = 1.0, now: float | None = None) -> float:
+        """Return 0 and take the tokens, or take nothing and return the seconds to wait for them.
+
+        ``now``: what the clock says, where the caller has just asked it.
+        """
+        if now is None:
+            now = self._clock()
+        tokens = self._tokens + (now - self._filled_at) * self.rate
+        if tokens > self.burst:
+            tokens = self.burst
         self._filled_at = now
-        if self._tokens >= cost:
-            self._tokens -= cost
+        if tokens >= cost:
+            self._tokens = tokens - cost
             return 0.0
-        return (cost - self._tokens) / self.rate
+        self._tokens = tokens
+        return (cost - tokens) / self.rate
 
 
 class FailureThrottle:
