@@ -199,11 +199,11 @@ class Shard:
             if self._seen:
                 logger.warning("subscribed to Redis again")
                 self._say_seen()
+            connection = pubsub.connection
             while True:
-                silence = 3 * BEAT_SECONDS
-                async with asyncio.timeout(silence):
-                    kind, _, payload = await pubsub.parse_response(block=True)
+                kind, _, payload = await connection.read_response(disable_decoding=True)
                 if kind == b"message":
+                    self._heard_at = time.monotonic()
                     self._read(payload)
 
     def _read(self, payload: bytes) -> None:
@@ -263,6 +263,9 @@ class Shard:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             self.post(ALL, msgpack.packb(["beat"]), None).add_done_callback(_log_failure)
+            if self.ready.is_set() and time.monotonic() - self._heard_at > 3 * BEAT_SECONDS:
+                logger.warning("nothing was heard from Redis for too long")
+                await self._subscriber.connection_pool.disconnect()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

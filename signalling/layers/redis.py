@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 import zlib
+from threading import get_ident
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -58,6 +59,7 @@ class RedisChannelLayer(BaseChannelLayer):
         self.timeout = timeout
         self.buffer_bytes = buffer_bytes
         self._members: WeakKeyDictionary[asyncio.AbstractEventLoop, Member] = WeakKeyDictionary()
+        self._by_thread: dict[int, Member] = {}
 
     # --- The channel layer specification ----------------------------------------------------
 
@@ -117,15 +119,21 @@ class RedisChannelLayer(BaseChannelLayer):
 
     async def close(self) -> None:
         """Leave Redis; for tests, and for a loop that ends before its process does."""
+        self._by_thread.pop(get_ident(), None)
         member = self._members.pop(asyncio.get_running_loop(), None)
         if member is not None:
             await member.hub.close()
 
     def _member(self) -> Member:
+        # By thread, for asking for the running loop costs a system call: this is for each message.
+        member = self._by_thread.get(get_ident())
+        if member is not None and member.loop.is_running():
+            return member
         loop = asyncio.get_running_loop()
         member = self._members.get(loop)
         if member is None:
             member = self._members[loop] = Member(self)
+        self._by_thread[get_ident()] = member
         return member
 
     # --- Named queues ------------------------------------------------------------------------
@@ -157,6 +165,7 @@ class Member:
 
     def __init__(self, layer: RedisChannelLayer) -> None:
         self.layer = layer
+        self.loop = asyncio.get_running_loop()
         self.hub = Hub(
             prefix=layer.prefix,
             hosts=layer.hosts,
