@@ -135,9 +135,13 @@ class Media(Struct, omit_defaults=True, frozen=True):
     screen: bool | UnsetType = UNSET
 
 
-# No control characters, and no marks that turn the reading direction of the text around them.
+# No control characters, nothing that is invisible or turns the reading direction, and not only blanks.
 DisplayName = Annotated[
-    str, Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*\Z")
+    str,
+    Meta(
+        max_length=64,
+        pattern=r"^(?:\Z|(?=.*\S)[^\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]*\Z)",
+    ),
 ]
 
 

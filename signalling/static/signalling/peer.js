@@ -16,6 +16,9 @@ export const OFFER_PATIENCE = 4_000; // how long to wait for a newcomer's offer 
 
 const KINDS = /** @type {const} */ (["audio", "video"]);
 
+/** Candidates kept for a description that has not come; more is no browser's doing. */
+const MAX_EARLY = 200;
+
 /** @type {Partial<Record<RTCIceConnectionState, PeerState>>} */
 const STATES = {
   connected: "connected",
@@ -98,7 +101,7 @@ export class Peer extends EventTarget {
     const init = readCandidate(candidate);
     if (this.pc.remoteDescription) await this.#addCandidate(init);
     // Candidates of an offer that was ignored would fit no later description.
-    else if (!this.#ignoreOffer) this.#earlyCandidates.push(init);
+    else if (!this.#ignoreOffer && this.#earlyCandidates.length < MAX_EARLY) this.#earlyCandidates.push(init);
   }
 
   /** Send another track of this kind, or none; needs no negotiation. @param {Kind} kind */

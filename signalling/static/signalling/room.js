@@ -95,7 +95,9 @@ export class Room extends EventTarget {
       media: this.media,
       send: (event, data) => this.#relay(id, event, data),
     });
-    const name = userInfo.displayName || userInfo.username;
+    const {username, displayName} = userInfo;
+    // Both, for anybody may call himself by another's name.
+    const name = displayName && displayName !== username ? `${displayName} (${username})` : username;
     const participant = {id, name, media: media ?? {}, state: peer.state, stream: peer.stream};
     this.peers.set(id, peer);
     this.participants.set(id, participant);
