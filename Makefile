@@ -1,4 +1,5 @@
-# The whole interface of the project. Needs Python 3.11 or newer; `make test` needs Node too.
+# The whole interface of the project. Needs Python 3.11 or newer; `make test` installs the rest on a
+# Debian, as root, and says elsewhere what is missing.
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -15,8 +16,9 @@ demo: .venv/site ## Serve a working two-tab call on http://127.0.0.1:8000 (PORT=
 	@$(BIN)/python scripts/demo_env.py $(DEMO_DIR)
 	@ENV_FILE=$(abspath $(DEMO_DIR))/env exec $(BIN)/python manage.py demo --port $(PORT)
 
-test: .venv/dev node_modules/.done ## Everything: system packages, lint, types, migrations, all tests
-	@scripts/system-packages
+test: ## Everything: system packages, lint, types, migrations, all tests
+	@PYTHON="$(PYTHON)" scripts/system-packages
+	@$(MAKE) --no-print-directory .venv/dev node_modules/.done
 	@scripts/test
 
 lint: .venv/dev ## Lint, formatting, import rules
@@ -55,6 +57,7 @@ clean: ## Remove the environment, the demo and the caches
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv is missing: sudo apt-get install python3-venv" >&2; exit 1; }
 	@echo "Making the environment (.venv) …"
 	@$(PYTHON) -m venv .venv
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
+from django.contrib.auth import get_permission_codename, get_user_model
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -65,14 +66,17 @@ class RoomAdmin(RoomModelAdmin):
     )
     list_filter = ("is_active", "is_locked", "mode", OccupancyFilter, "created_at")
     list_select_related = ("host",)
-    search_fields = ("code", "name", "host__username")
-    autocomplete_fields = ("host",)
+    search_fields = ("code", "name")
+    raw_id_fields = ("host",)  # asks nothing of the site's own admin of its users
     readonly_fields = ("mode", "created_at")
     date_hierarchy = "created_at"
     actions = ("close_rooms", "lock_rooms", "unlock_rooms")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Room]:
-        return super().get_queryset(request).with_live_counts()  # type: ignore[attr-defined, no-any-return]
+        return Room.objects.with_live_counts()
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        return (*self.search_fields, f"host__{get_user_model().USERNAME_FIELD}")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Room | None = None) -> tuple[str, ...]:
         # The people in a room reach each other under its code, so a room keeps it.
@@ -82,17 +86,14 @@ class RoomAdmin(RoomModelAdmin):
         return {"host": request.user.pk, **super().get_changeform_initial_data(request)}
 
     @admin.display(description=_("people"), ordering="live_count")
-    def people(self, room: Any) -> str:
+    def people(self, room: Room) -> str:
         return f"{room.live_count} / {room.limit}"
 
     def save_model(self, request: HttpRequest, obj: Room, form: Any, change: bool) -> None:
         """Taking the tick off "active" closes the room as the action does: its people are told."""
-        closes = change and "is_active" in form.changed_data and not obj.is_active
-        if closes:
-            obj.is_active = True
-        super().save_model(request, obj, form, change)
-        if closes:
+        if change and "is_active" in form.changed_data and not obj.is_active:
             services.close_room(obj)
+        super().save_model(request, obj, form, change)
 
     @admin.action(
         description=_("Close: send everybody home and let nobody in"), permissions=["change"]
@@ -111,9 +112,7 @@ class RoomAdmin(RoomModelAdmin):
         self._set_locked(request, queryset, False)
 
     def _set_locked(self, request: HttpRequest, queryset: QuerySet[Room], locked: bool) -> None:
-        # The annotation of the list cannot be updated through, hence the fresh queryset.
-        chosen = Room.objects.filter(pk__in=[room.pk for room in queryset])
-        self._report(request, chosen.update(is_locked=locked))
+        self._report(request, sum(services.set_locked(room, locked) for room in queryset))
 
     def _report(self, request: HttpRequest, count: int) -> None:
         text = ngettext("%(count)d room changed.", "%(count)d rooms changed.", count)
@@ -122,17 +121,31 @@ class RoomAdmin(RoomModelAdmin):
 
 @admin.register(Participant)
 class ParticipantAdmin(ParticipantModelAdmin):
-    """A record of who was where: written by the server alone, so read only here."""
+    """A record of who was where: written by the server alone, so read only here.
+
+    But a server that crashed may have left somebody in a room; that membership can be ended.
+    """
 
     list_display = ("user", "room", "role", "seat", "live", "joined_at", "left_at", "reason")
     list_filter = (LiveFilter, "role", "reason", "joined_at")
     list_select_related = ("user", "room")
-    search_fields = ("peer_id", "user__username", "room__code", "room__name")
+    search_fields = ("peer_id", "room__code", "room__name")
     date_hierarchy = "joined_at"
+    actions = ("end_memberships",)
     fields = (
         "peer_id", "room", "user", "role", "seat", "media", "joined_at", "left_at", "reason",
     )  # fmt: skip
     readonly_fields = fields
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        return (*self.search_fields, f"user__{get_user_model().USERNAME_FIELD}")
+
+    @admin.action(description=_("End the membership (frees the seat)"), permissions=["end"])
+    def end_memberships(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
+        removed = Participant.Reason.REMOVED
+        count = sum(services.leave(peer.peer_id, reason=removed) for peer in queryset)
+        text = ngettext("%(count)d membership ended.", "%(count)d memberships ended.", count)
+        messages.success(request, text % {"count": count})
 
     @admin.display(description=_("in the room"), boolean=True, ordering="left_at")
     def live(self, participant: Participant) -> bool:
@@ -143,3 +156,15 @@ class ParticipantAdmin(ParticipantModelAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Participant | None = None) -> bool:
         return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Participant | None = None) -> bool:
+        """Never by itself. It goes with its room or its user, and their pages ask here too."""
+        page = request.resolver_match
+        own = f"{self.opts.app_label}_{self.opts.model_name}_"
+        if page is None or page.url_name is None or page.url_name.startswith(own):
+            return False
+        return super().has_delete_permission(request, obj)
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        codename = get_permission_codename("change", self.opts)
+        return request.user.has_perm(f"{self.opts.app_label}.{codename}")

@@ -1,36 +1,42 @@
-"""System checks of the domain: ``rooms.E…`` must be mended, ``rooms.W…`` deserve a look."""
+"""System checks of the domain.
+
+``signalling_rooms.E…`` must be mended, ``signalling_rooms.W…`` deserve a look.
+"""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
-from django.apps import AppConfig, apps
+from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.utils.module_loading import import_string
 
-from .conf import conf
-
-HOOKS = ("make_code", "can_create", "can_join", "user_info")
+from .conf import RoomSettings, conf
 
 
 @register()
 def check_hooks(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Every hook in ``SIGNALLING`` must be importable."""
-    problems: list[CheckMessage] = []
-    for name in HOOKS:
-        path = getattr(conf(), name)
-        try:
-            import_string(path)
-        except (ImportError, AttributeError, TypeError) as error:
-            problems.append(
-                Error(
-                    f"SIGNALLING[{name.upper()!r}] cannot be imported: {error}",
-                    hint="Give the import path of a function, such as 'myproject.calls.can_join'.",
-                    id="rooms.E001",
-                )
-            )
-    return problems
+    """Every hook in ``SIGNALLING`` must be the import path of something that can be called."""
+    hooks = [field.name for field in fields(RoomSettings) if field.metadata.get("hook")]
+    return [
+        Error(
+            f"SIGNALLING[{name.upper()!r}] {problem}",
+            hint="Give the import path of a function, such as 'myproject.calls.can_join'.",
+            id="signalling_rooms.E001",
+        )
+        for name in hooks
+        if (problem := _problem_of_hook(getattr(conf(), name)))
+    ]
+
+
+def _problem_of_hook(path: str) -> str | None:
+    try:
+        found = import_string(path)
+    except (ImportError, AttributeError, TypeError) as error:
+        return f"cannot be imported: {error}"
+    return None if callable(found) else f"is {path!r}, which cannot be called."
 
 
 @register()
@@ -43,22 +49,7 @@ def check_limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
         Error(
             f"SIGNALLING has P2P_LIMIT {limits[0]!r} and TOTAL_LIMIT {limits[1]!r}.",
             hint="P2P_LIMIT is a number from 1 to 10, and TOTAL_LIMIT is at least as large.",
-            id="rooms.E002",
-        )
-    ]
-
-
-@register()
-def check_other_app(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """ "rooms" is a common name: say so where the site's own package has taken its place."""
-    config = apps.get_app_config("signalling_rooms")
-    if hasattr(config.models_module, "Participant"):
-        return []
-    return [
-        Error(
-            f"The package 'rooms' at {config.path} is not django-signalling's.",
-            hint="Rename the site's own 'rooms' package, or put django-signalling first on the path.",
-            id="rooms.E003",
+            id="signalling_rooms.E002",
         )
     ]
 
@@ -72,7 +63,7 @@ def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
             hint='Set "OPTIONS": {"transaction_mode": "IMMEDIATE", "init_command": '
             '"PRAGMA journal_mode=WAL;"}, or use PostgreSQL: joins of one room at the same '
             'moment fail with "database is locked" otherwise.',
-            id="rooms.W001",
+            id="signalling_rooms.W001",
         )
         for alias, database in settings.DATABASES.items()
         if database["ENGINE"].endswith("sqlite3")

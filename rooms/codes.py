@@ -3,6 +3,7 @@
 import re
 import secrets
 
+from .conf import conf, hook
 from .exceptions import CodeInvalid
 
 # No 0/O, 1/I/L: a code must survive being read out over a telephone.
@@ -18,13 +19,26 @@ def generate() -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
 
 
+def new() -> str:
+    """Return a new code as the site makes them (``MAKE_CODE``), in its stored form."""
+    return normalise(hook(conf().make_code)())
+
+
+def fold(code: str) -> str:
+    """Return how a code is looked up: codes are case-insensitive and kept in upper case.
+
+    Text beyond ASCII is no code, and stays as it is: the capitals of "straße" would be ASCII.
+    """
+    return code.strip().upper() if code.isascii() else code
+
+
 def normalise(code: str) -> str:
-    """Return the stored form of a code: codes are case-insensitive and kept in upper case.
+    """Return the stored form of a code.
 
     Raises ``CodeInvalid`` for anything but 3 to 32 ASCII letters, digits, ``-`` and ``_`` that
     begins and ends with a letter or a digit.
     """
-    normal = code.strip().upper() if code.isascii() else ""
+    normal = fold(code)
     if not _FORM.fullmatch(normal):
         raise CodeInvalid
     return normal

@@ -1,7 +1,7 @@
 """The part of ``settings.SIGNALLING`` that the domain reads, typed and with defaults."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, TypeVar
 
@@ -9,18 +9,21 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
+HOOK = {"hook": True}
+"""Marks a field as the import path of a function of the host site; ``checks`` looks at them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RoomSettings:
     """Keys are written in capitals in ``settings.SIGNALLING``: ``can_join`` is ``"CAN_JOIN"``."""
 
-    make_code: str = "rooms.codes.generate"
+    make_code: str = field(default="rooms.codes.generate", metadata=HOOK)
     """Import path of ``() -> str``, the maker of room codes."""
-    can_create: str = "rooms.policies.can_create"
+    can_create: str = field(default="rooms.policies.can_create", metadata=HOOK)
     """Import path of ``(user) -> bool``: may this user open a room?"""
-    can_join: str = "rooms.policies.can_join"
+    can_join: str = field(default="rooms.policies.can_join", metadata=HOOK)
     """Import path of ``(user, room) -> bool``: may this user join this room?"""
-    user_info: str = "rooms.policies.user_info"
+    user_info: str = field(default="rooms.policies.user_info", metadata=HOOK)
     """Import path of ``(user) -> dict``: what the other peers are told of a user."""
     p2p_limit: int = 10
     """Peers in a mesh, for new rooms; never more than 10."""
@@ -38,7 +41,7 @@ def load(schema: type[Schema]) -> Schema:
     Read at the first use and not at import, so that ``override_settings`` works.
     """
     given: dict[str, Any] = getattr(settings, "SIGNALLING", {})
-    known = {field.name for field in fields(schema)}
+    known = {known.name for known in fields(schema)}
     return schema(**{key.lower(): value for key, value in given.items() if key.lower() in known})
 
 

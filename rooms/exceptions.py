@@ -8,9 +8,12 @@
     ├── RoomLocked
     ├── RoomFull         details: {"limit": int, "mode": "p2p" | "sfu"}
     ├── NotInRoom        the peer has left, or never joined
+    ├── UserInactive     the user was deactivated or deleted
     └── Forbidden        a policy refused
 
-``code`` is stable and is what goes over the wire; the text is for people and may be translated.
+``code`` is stable and is what clients act on. The text beside it is for people: it is marked for
+translation, no catalogue is shipped, so it is English unless the host site brings one. A socket has
+no language of its own: there it is in ``LANGUAGE_CODE``'s; in REST and on pages, in the request's.
 """
 
 from typing import ClassVar
@@ -68,6 +71,11 @@ class RoomFull(RoomError):
 class NotInRoom(RoomError):
     code = "not_in_room"
     message = _("Join a room first.")
+
+
+class UserInactive(RoomError):
+    code = "user_inactive"
+    message = _("This user account is not active.")
 
 
 class Forbidden(RoomError):

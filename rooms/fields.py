@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import codes
 from .exceptions import CodeInvalid
@@ -15,7 +16,11 @@ else:
 
 
 class RoomCodeField(CharField):
-    """A room code: whatever the case it is asked for in, it is stored and looked up in one form."""
+    """A room code: whatever the case it is asked for in, it is stored and looked up in one form.
+
+    That form is ``codes.normalise``'s: saving anything else raises ``CodeInvalid``, on every way to
+    the table that Django has (``save``, ``update``, ``bulk_create``), so a stored code is a good one.
+    """
 
     def clean(self, value: Any, model_instance: models.Model | None) -> str:
         try:
@@ -27,9 +32,14 @@ class RoomCodeField(CharField):
 
     def get_prep_value(self, value: Any) -> Any:
         prepared = super().get_prep_value(value)
-        return prepared.strip().upper() if isinstance(prepared, str) else prepared
+        return codes.fold(prepared) if isinstance(prepared, str) else prepared
+
+    def get_db_prep_save(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
+        if not hasattr(value, "as_sql"):
+            value = codes.normalise(self.to_python(value) or "")
+        return super().get_db_prep_save(value, connection)
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        value = self.get_prep_value(super().pre_save(model_instance, add))
+        value = codes.normalise(self.to_python(super().pre_save(model_instance, add)) or "")
         setattr(model_instance, self.attname, value)
         return value

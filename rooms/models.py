@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
@@ -43,7 +44,7 @@ class Room(models.Model):
         _("code"),
         max_length=codes.MAX_LENGTH,
         unique=True,
-        default=codes.generate,
+        default=codes.new,
         help_text=_("Letters, digits, - and _; upper and lower case are the same."),
     )
     name = models.CharField(_("name"), max_length=100, blank=True)
@@ -79,6 +80,9 @@ class Room(models.Model):
 
     objects = RoomQuerySet.as_manager()
 
+    live_count: int
+    """The peers in the room now, on rooms from ``with_live_counts``; no column."""
+
     class Meta:
         verbose_name = _("room")
         verbose_name_plural = _("rooms")
@@ -113,9 +117,10 @@ class Room(models.Model):
 class Participant(models.Model):
     """One membership: one device of one user in one room, from its join to its leave.
 
-    While it is live it holds a *seat*, a number from 1 to the room's limit that is unique among
-    the live participants of the room. "At most 10" is therefore the database's own rule and no
-    count that two transactions could both read too early.
+    While it is live it holds a *seat*. The table's part: a live participant has a seat of 1 or more,
+    one who has left has none, and no two live participants of a room have the same. The part of
+    ``services.join``: it hands out no seat above the room's limit. Together they are "at most 10",
+    whatever two transactions read at once: the second to take a seat is refused by the database.
     """
 
     class Role(models.TextChoices):
@@ -144,7 +149,9 @@ class Participant(models.Model):
     role = models.CharField(_("role"), max_length=6, choices=Role, default=Role.MEMBER)
     seat = models.PositiveSmallIntegerField(_("seat"), null=True, editable=False)
     channel_name = models.CharField(_("channel"), max_length=120, editable=False)
-    user_info = models.JSONField(_("user info"), default=dict, editable=False)
+    user_info = models.JSONField(
+        _("user info"), default=dict, encoder=DjangoJSONEncoder, editable=False
+    )
     media = models.JSONField(_("media"), default=dict, editable=False)
     joined_at = models.DateTimeField(_("joined at"), default=timezone.now, editable=False)
     left_at = models.DateTimeField(_("left at"), null=True, editable=False)

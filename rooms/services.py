@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, QuerySet
 from django.dispatch import Signal
 from django.utils import timezone
 
@@ -21,11 +24,14 @@ from .exceptions import (
     RoomFull,
     RoomLocked,
     RoomNotFound,
+    UserInactive,
 )
 from .models import Participant, Room
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
+
+ATTEMPTS = 3  # of a transaction that another one got in the way of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +50,26 @@ def open_room(*, host: AbstractBaseUser | None, name: str = "", code: str | None
     """
     if host is not None and not hook(conf().can_create)(host):
         raise Forbidden
-    chosen = codes.normalise(code or hook(conf().make_code)())
-    try:
-        with transaction.atomic():
-            room = Room.objects.create(code=chosen, name=name, host_id=host.pk if host else None)
-            _announce(signals.room_opened, room=room)
-    except IntegrityError as conflict:
-        raise CodeTaken from conflict
-    return room
+    host_id = host.pk if host else None
+    if code:
+        return _open(codes.normalise(code), name, host_id)
+    for _ in range(ATTEMPTS - 1):
+        with suppress(CodeTaken):  # a site's own MAKE_CODE may make short ones
+            return _open(codes.new(), name, host_id)
+    return _open(codes.new(), name, host_id)
 
 
 def find_room(code: str) -> Room:
-    """Return the room with ``code`` and its ``live_count``; raises ``RoomNotFound``."""
+    """Return the open room with ``code`` and its ``live_count``.
+
+    Raises ``RoomNotFound`` and ``RoomClosed``.
+    """
     try:
-        room: Room = Room.objects.with_live_counts().get(code=codes.normalise(code))
+        room = Room.objects.with_live_counts().get(code=codes.normalise(code))
     except (CodeInvalid, Room.DoesNotExist) as missing:
         raise RoomNotFound from missing
+    if not room.is_active:
+        raise RoomClosed
     return room
 
 
@@ -74,15 +84,32 @@ def close_room(room: Room) -> None:
         _announce(signals.room_closed, room=room)
 
 
+def set_locked(room: Room, locked: bool) -> bool:
+    """Lock a room, so that it lets nobody in but its host, or unlock it; true if that changed it."""
+    with transaction.atomic():
+        changed = Room.objects.filter(pk=room.pk, is_locked=not locked).update(is_locked=locked)
+        room.is_locked = locked
+    return bool(changed)
+
+
 def join(*, code: str, user: AbstractBaseUser, peer_id: str, channel_name: str) -> Joined:
     """Take a seat in the room with ``code``, in one transaction of three statements.
 
     The lock on the room's row lets the joins of one room pass one by one (on SQLite, IMMEDIATE
-    transactions do) and leaves those of other rooms alone; the constraint on seats is the last word.
-    Raises ``RoomNotFound``, ``RoomClosed``, ``RoomLocked``, ``RoomFull`` and ``Forbidden``.
+    transactions do) and leaves those of other rooms alone; the constraint on seats is the last word,
+    and whom it refuses tries again in a fresh transaction.
+    Raises ``UserInactive``, ``RoomNotFound``, ``RoomClosed``, ``RoomLocked``, ``RoomFull`` and
+    ``Forbidden``.
     """
+    for _ in range(ATTEMPTS - 1):
+        with suppress(IntegrityError):
+            return _join(code, user, peer_id, channel_name)
+    return _join(code, user, peer_id, channel_name)
+
+
+def _join(code: str, user: AbstractBaseUser, peer_id: str, channel_name: str) -> Joined:
     with transaction.atomic():
-        room = _lock_room(code)
+        room = _lock_room(code, user)
         _check_door(room, user)
         others = list(room.participants.live().order_by("seat"))
         participant = Participant.objects.create(
@@ -116,6 +143,13 @@ def leave(peer_id: str, *, reason: str = Participant.Reason.LEFT) -> bool:
     return bool(ended)
 
 
+def leave_everywhere(user: AbstractBaseUser, *, reason: str) -> None:
+    """End all memberships of a user, in whichever rooms."""
+    with transaction.atomic():
+        for participant in Participant.objects.live().filter(user_id=user.pk):
+            leave(participant.peer_id, reason=reason)
+
+
 def update_presence(
     peer_id: str, *, media: dict[str, bool] | None = None, display_name: str | None = None
 ) -> None:
@@ -134,11 +168,37 @@ def update_presence(
         participant.save(update_fields=["media", "user_info"])
 
 
-def _lock_room(code: str) -> Room:
+def _open(code: str, name: str, host_id: Any) -> Room:
     try:
-        return Room.objects.select_for_update().get(code=codes.normalise(code))
+        with transaction.atomic():
+            room = Room.objects.create(code=code, name=name, host_id=host_id)
+            _announce(signals.room_opened, room=room)
+    except IntegrityError as conflict:
+        if Room.objects.filter(code=code).exists():
+            raise CodeTaken from conflict
+        raise
+    return room
+
+
+def _lock_room(code: str, user: AbstractBaseUser) -> Room:
+    # A socket may outlive its user, so the user is asked for again, in the statement that is due anyhow.
+    rooms = Room.objects.select_for_update().annotate(user_is_active=Exists(_active(user)))
+    try:
+        found: Any = rooms.get(code=codes.normalise(code))
     except (CodeInvalid, Room.DoesNotExist) as missing:
         raise RoomNotFound from missing
+    if not found.user_is_active:
+        raise UserInactive
+    room: Room = found
+    return room
+
+
+def _active(user: AbstractBaseUser) -> QuerySet[Any]:
+    # ``is_active`` is a column of Django's own user, and of a custom one if that wants it.
+    users = get_user_model()
+    found = users._base_manager.filter(pk=user.pk)
+    columns = {field.name for field in users._meta.concrete_fields}
+    return found.filter(is_active=True) if "is_active" in columns else found
 
 
 def _check_door(room: Room, user: AbstractBaseUser) -> None:
@@ -151,11 +211,11 @@ def _check_door(room: Room, user: AbstractBaseUser) -> None:
 
 
 def _free_seat(room: Room, others: list[Participant]) -> int:
+    # Not only "is a seat free?": after the limit was lowered, seats above it are still taken.
+    if len(others) >= room.limit:
+        raise RoomFull(limit=room.limit, mode=room.mode)
     taken = {participant.seat for participant in others}
-    for seat in range(1, room.limit + 1):
-        if seat not in taken:
-            return seat
-    raise RoomFull(limit=room.limit, mode=room.mode)
+    return next(seat for seat in range(1, room.limit + 1) if seat not in taken)
 
 
 def _role(user: AbstractBaseUser, room: Room) -> str:

@@ -10,8 +10,12 @@ env = folder / "env"
 if not env.exists():
     env.touch(mode=0o600)
     env.write_text(
+        "DEMO=on\n"
         f"SECRET_KEY={secrets.token_urlsafe(48)}\n"
         f"JWT_SIGNING_KEY={secrets.token_urlsafe(48)}\n"
         f"DATABASE_URL=sqlite:///{folder / 'db.sqlite3'}\n"
         "HTTPS=off\n"
     )
+elif "DEMO=" not in env.read_text():  # made by an earlier version
+    with env.open("a") as file:
+        file.write("DEMO=on\n")

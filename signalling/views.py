@@ -88,7 +88,7 @@ def home(request: HttpRequest) -> HttpResponse:
     code_form = CodeForm(request.GET if "code" in request.GET else None)
     if code_form.is_valid():
         return redirect("signalling:call", code=code_form.cleaned_data["code"])
-    rooms = Room.objects.filter(host=request.user, is_active=True).order_by("-created_at")
+    rooms = Room.objects.hosted_by(request.user)
     return render(
         request,
         "signalling/home.html",

@@ -3,15 +3,21 @@
 SECRET_KEY         required; signs sessions
 JWT_SIGNING_KEY    required; signs access tokens, 32 characters or more, not SECRET_KEY
 DATABASE_URL       sqlite:///db.sqlite3 | postgres://user:password@host/name
-REDIS_URL          redis://host:6379/0; without it the site is one process
+DATABASE_POOL      8, most PostgreSQL connections of a process
+DATABASE_TIMEOUT   5000, milliseconds of a PostgreSQL statement; 0 for a migration that takes long
+REDIS_URL          redis://host:6379/0, channel layer and cache; without it the site is one process
 ALLOWED_HOSTS      localhost,127.0.0.1,[::1]
 CLIENT_URL         http://localhost:5173, the browser client on another origin (comma-separated)
 DEBUG              off
 HTTPS              on: cookies are Secure and plain HTTP is redirected
-BEHIND_PROXY       off; on trusts X-Forwarded-Proto of a proxy that overwrites it
+HSTS_SECONDS       3600, where HTTPS is on
+BEHIND_PROXY       off; on trusts X-Forwarded-Proto and X-Forwarded-For of one proxy, which sets both
+ACCESS_TOKEN_MINUTES                    10
+THROTTLE_ANONYMOUS, THROTTLE_USER       30/min, 120/min: REST requests
 SIGNALLING         {}, JSON: any key of the SIGNALLING setting
 LOG_LEVEL          INFO
 ENV_FILE           .env beside manage.py
+DEMO               off; scripts/demo_env.py sets it for `make demo`, whose command needs it
 """
 
 import warnings
@@ -39,8 +45,16 @@ def secret(name: str) -> str:
 
 
 SECRET_KEY = secret("SECRET_KEY")
+JWT_SIGNING_KEY = secret("JWT_SIGNING_KEY")
+if JWT_SIGNING_KEY == SECRET_KEY:
+    raise ImproperlyConfigured(
+        "JWT_SIGNING_KEY must be another secret than SECRET_KEY: who learns the one that signs "
+        "access tokens could sign sessions too."
+    )
 DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+DEMO = env.bool("DEMO", default=False)
+BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
 CLIENT_URLS = [url.rstrip("/") for url in env.list("CLIENT_URL", default=["http://localhost:5173"])]
 
 INSTALLED_APPS = [
@@ -102,13 +116,16 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 else:
-    # A database that is away must say so in seconds: a join then answers `unavailable`.
-    DATABASES["default"].setdefault("OPTIONS", {}).update(
-        {
-            "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL", default=8), "timeout": 5},
-            "connect_timeout": 3,
-        }
-    )
+    # A database that is away, or hangs, must say so in seconds: a join then answers `unavailable`.
+    statement_timeout = env.int("DATABASE_TIMEOUT", default=5000)
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    DATABASES["default"]["OPTIONS"] = {
+        "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL", default=8), "timeout": 3},
+        "connect_timeout": 3,
+        "tcp_user_timeout": 5000,
+        "options": f"-c statement_timeout={statement_timeout} -c lock_timeout=3000",
+        **DATABASES["default"].get("OPTIONS", {}),  # what DATABASE_URL itself asks for
+    }
 
 REDIS_URL = env.str("REDIS_URL", default="")
 CHANNEL_LAYERS = {
@@ -120,6 +137,16 @@ CHANNEL_LAYERS = {
     if REDIS_URL
     else {"BACKEND": "signalling.layers.LocalChannelLayer"}
 }
+if REDIS_URL:
+    # The REST throttles count here: with a cache of each process they would count many times over.
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL.split(",")[0],
+            "KEY_PREFIX": "signalling",
+            "OPTIONS": {"socket_timeout": 3},
+        }
+    }
 
 # --- Identity -------------------------------------------------------------------------------
 
@@ -138,7 +165,7 @@ LOGOUT_REDIRECT_URL = "signalling:home"
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework_simplejwt.authentication.JWTAuthentication",
+        "rooms.api.authentication.Authentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -151,13 +178,16 @@ REST_FRAMEWORK = {
         "anon": env.str("THROTTLE_ANONYMOUS", default="30/min"),
         "user": env.str("THROTTLE_USER", default="120/min"),
     },
+    # Whose address is counted: the one that our proxy saw, else the one at the other end.
+    "NUM_PROXIES": 1 if BEHIND_PROXY else 0,
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
 SPECTACULAR_SETTINGS = {"TITLE": "django-signalling", "VERSION": "1", "SERVE_INCLUDE_SCHEMA": False}
 
 SIMPLE_JWT = {
-    "SIGNING_KEY": secret("JWT_SIGNING_KEY"),
+    "SIGNING_KEY": JWT_SIGNING_KEY,
+    "TOKEN_REFRESH_SERIALIZER": "rooms.api.authentication.RefreshSerializer",
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", default=10)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
     "UPDATE_LAST_LOGIN": True,
@@ -176,7 +206,7 @@ HTTPS = env.bool("HTTPS", default=True)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=3600) if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = False
-if env.bool("BEHIND_PROXY", default=False):
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 

@@ -95,3 +95,14 @@ def test_a_host_site_need_not_install_what_only_the_example_site_runs_on(
         "msgspec",
         "prometheus-client",
     }
+
+
+def test_the_apps_run_on_nothing_but_what_they_require() -> None:
+    """Every module is imported, and a site of its own, with a user model of its own, is used."""
+    command = [sys.executable, "-m", "tests.minimal_site"]
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip().endswith("It runs.")

@@ -1,6 +1,5 @@
 from rest_framework import serializers
 
-from rooms import codes
 from rooms.models import Room
 
 
@@ -23,7 +22,11 @@ class RoomRequestSerializer(serializers.Serializer[None]):
 
     name = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
     code = serializers.CharField(
-        min_length=3, max_length=codes.MAX_LENGTH, required=False, allow_null=True, default=None
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        default=None,
+        help_text="Its form is the domain's to judge; without one a code is made.",
     )
 
 

@@ -1,27 +1,29 @@
 """REST: open a room, or look whether a code is one. Thin over ``services``."""
 
-from typing import Any, cast
+from typing import cast
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import ListAPIView
+from rest_framework.pagination import CursorPagination
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from rooms import services
-from rooms.exceptions import CodeTaken, Forbidden, RoomError, RoomNotFound
+from rooms.exceptions import CodeTaken, Forbidden, RoomClosed, RoomError, RoomNotFound
 from rooms.models import Room
 
+from .schema import extend_schema
 from .serializers import ErrorSerializer, RoomRequestSerializer, RoomSerializer
 
 STATUS = {
     CodeTaken: status.HTTP_409_CONFLICT,
     Forbidden: status.HTTP_403_FORBIDDEN,
     RoomNotFound: status.HTTP_404_NOT_FOUND,
+    RoomClosed: status.HTTP_410_GONE,
 }
 
 
@@ -37,15 +39,21 @@ class RefusalMixin(APIView):
         return super().handle_exception(exc)
 
 
+class RoomPagination(CursorPagination):
+    """Pages that neither count all rooms nor slip when one is opened meanwhile."""
+
+    page_size = 50
+    ordering = ("-created_at", "-pk")
+
+
 class RoomListView(RefusalMixin, ListAPIView[Room]):
-    """``GET``: the rooms I host, newest first. ``POST``: open a room."""
+    """``GET``: the open rooms I host, newest first, in pages. ``POST``: open a room."""
 
     serializer_class = RoomSerializer
+    pagination_class = RoomPagination
 
-    def get_queryset(self) -> QuerySet[Any]:
-        # A counting query drops the order of the model.
-        mine = Room.objects.filter(host=self.request.user.pk).with_live_counts()
-        return mine.order_by("-created_at", "-pk")
+    def get_queryset(self) -> QuerySet[Room]:
+        return Room.objects.hosted_by(self.request.user).with_live_counts()
 
     @extend_schema(
         request=RoomRequestSerializer,
@@ -60,8 +68,8 @@ class RoomListView(RefusalMixin, ListAPIView[Room]):
 
 
 class RoomDetailView(RefusalMixin):
-    """``GET``: the room with this code, in upper or lower case."""
+    """``GET``: the open room with this code, in upper or lower case."""
 
-    @extend_schema(responses={200: RoomSerializer, 404: ErrorSerializer})
+    @extend_schema(responses={200: RoomSerializer, 404: ErrorSerializer, 410: ErrorSerializer})
     def get(self, request: Request, code: str) -> Response:
         return Response(RoomSerializer(services.find_room(code)).data)

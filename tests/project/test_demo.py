@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import fcntl
 import re
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from django.core.management import CommandError, call_command
 from rooms.models import Participant, Room
 from tests.conftest import Enter
 
+ROOT = Path(__file__).resolve().parents[2]
+
 pytestmark = pytest.mark.django_db
 
 
@@ -20,6 +25,7 @@ pytestmark = pytest.mark.django_db
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The passwords are kept beside the database, which is the test run's own."""
     monkeypatch.setitem(settings.DATABASES["default"], "NAME", str(tmp_path / "db.sqlite3"))
+    monkeypatch.setattr(settings, "DEMO", True)
     return tmp_path
 
 
@@ -92,3 +98,44 @@ def test_the_demo_becomes_daphne(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert command[0] == str(tmp_path / "daphne")
     assert command[-1] == "signalling_project.asgi:application"
     assert command[1:5] == ["-b", "127.0.0.1", "-p", "8765"]
+
+
+@pytest.mark.parametrize(
+    ("demo", "engine"),
+    [(False, "django.db.backends.sqlite3"), (True, "django.db.backends.postgresql")],
+)
+def test_another_site_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, demo: bool, engine: str
+) -> None:
+    monkeypatch.setattr(settings, "DEMO", demo)
+    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", engine)
+    with pytest.raises(CommandError, match="make demo"):
+        prepare()
+    assert not User.objects.exists()
+
+
+def test_a_second_demo_in_the_folder_ends_nobodys_membership(folder: Path, enter: Enter) -> None:
+    prepare()
+    peer = enter(User.objects.get(username="bob")).participant
+    for _ in range(2):
+        with (folder / "lock").open() as running:
+            fcntl.flock(running, fcntl.LOCK_SH)  # as Daphne has it, inherited from the command
+            prepare("--port", "8001")
+        peer.refresh_from_db()
+        assert peer.is_live
+    prepare()
+    peer.refresh_from_db()
+    assert not peer.is_live
+
+
+def test_the_demos_environment_is_written_once(tmp_path: Path) -> None:
+    def write() -> str:
+        command = [sys.executable, str(ROOT / "scripts" / "demo_env.py"), str(tmp_path / "demo")]
+        subprocess.run(command, check=True, timeout=20)
+        return (tmp_path / "demo" / "env").read_text()
+
+    first = write()
+    assert "DEMO=on\n" in first
+    assert write() == first
+    (tmp_path / "demo" / "env").write_text(first.replace("DEMO=on\n", ""))
+    assert sorted(write().split()) == sorted(first.split())

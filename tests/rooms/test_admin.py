@@ -297,3 +297,52 @@ def test_a_participant_can_be_looked_at_and_not_written(
     assert 'name="_save"' not in page.text
     assert admin.post(url, {"seat": "2"}).status_code == 403
     assert admin.get(reverse("admin:signalling_rooms_participant_add")).status_code == 403
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rooms_and_users_are_deleted_with_the_record_and_the_record_never_alone(
+    admin: Client, room: Room, bob: User, enter: Enter, closed: list[str]
+) -> None:
+    peer = enter(bob).participant
+    assert "delete_selected" not in admin.get(PARTICIPANTS).text
+    url = reverse("admin:signalling_rooms_participant_delete", args=[peer.pk])
+    assert admin.post(url, {"post": "yes"}).status_code == 403
+    for thing in (room, bob):
+        name = f"admin:{thing._meta.app_label}_{thing._meta.model_name}_delete"
+        url = reverse(name, args=[thing.pk])
+        assert admin.get(url).context["perms_lacking"] == set()
+        assert admin.post(url, {"post": "yes"}).status_code == 302
+    assert closed == ["ABC123"]
+    assert not Participant.objects.exists()
+
+
+END = "end_memberships"
+
+
+def test_a_membership_that_a_crash_left_behind_can_be_ended(
+    admin: Client, room: Room, alice: User, bob: User, enter: Enter
+) -> None:
+    gone, lost = enter(alice).participant, enter(bob).participant
+    services.leave(gone.peer_id)
+    form = {"action": END, "_selected_action": [str(gone.pk), str(lost.pk)]}
+    response = admin.post(PARTICIPANTS, form, follow=True)
+    assert "1 membership ended." in response.text
+    lost.refresh_from_db()
+    gone.refresh_from_db()
+    assert (lost.is_live, lost.reason, gone.reason) == (False, "removed", "left")
+
+
+@pytest.mark.parametrize(
+    ("codename", "may"), [("view_participant", False), ("change_participant", True)]
+)
+def test_memberships_are_ended_by_those_who_may_change_them(
+    client: Client, room: Room, alice: User, bob: User, enter: Enter, codename: str, may: bool
+) -> None:
+    peer = enter(alice).participant
+    User.objects.filter(pk=bob.pk).update(is_staff=True)
+    bob.user_permissions.add(Permission.objects.get(codename=codename))
+    client.force_login(User.objects.get(pk=bob.pk))
+    assert (END in client.get(PARTICIPANTS).text) == may
+    client.post(PARTICIPANTS, {"action": END, "_selected_action": [str(peer.pk)]})
+    peer.refresh_from_db()
+    assert peer.is_live != may

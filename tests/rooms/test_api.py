@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.http import HttpResponse
 from django.test import Client
 from pytest_django import Settings
 from rest_framework.test import APIClient
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
 from rooms import services
 from rooms.models import Room
@@ -71,6 +73,65 @@ def test_a_new_password_ends_the_tokens_of_the_old_one(api: APIClient, bob: User
     assert api.get("/api/rooms/").status_code == 401
 
 
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"user_id": "abc"},
+        {"user_id": {}},
+        {"user_id": []},
+        {"user_id": "\0"},
+        {"user_id": 10**40},
+        {"user_id": 987654},
+        {"exp": 1e300},
+        {"exp": "soon"},
+        {"exp": None},
+    ],
+)
+@pytest.mark.parametrize("kind", [AccessToken, RefreshToken])
+def test_a_signed_token_with_odd_claims_is_refused_and_no_server_error(
+    stranger: APIClient, bob: User, kind: type[Token], claims: dict[str, Any]
+) -> None:
+    token: Any = kind.for_user(bob)
+    token.payload.update(claims)
+    if kind is AccessToken:
+        stranger.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+        answer = stranger.get("/api/rooms/")
+    else:
+        answer = stranger.post("/api/token/refresh/", {"refresh": str(token)})
+        if answer.status_code == 200:  # SimpleJWT looks for no user where the id is empty
+            assert not claims["user_id"]
+            stranger.credentials(HTTP_AUTHORIZATION=f"Bearer {answer.json()['access']}")
+            answer = stranger.get("/api/rooms/")
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_the_refresh_token_of_who_is_no_longer_a_user_gives_nothing(
+    stranger: APIClient, bob: User, deleted: bool
+) -> None:
+    refresh = str(RefreshToken.for_user(bob))
+    if deleted:
+        bob.delete()
+    else:
+        User.objects.update(is_active=False)
+    answer = stranger.post("/api/token/refresh/", {"refresh": refresh})
+    assert answer.status_code == 401
+    assert "access" not in answer.json()
+
+
+@pytest.mark.parametrize("path", ["/api/rooms/", "/api/token/refresh/"])
+def test_a_database_that_is_away_is_no_invalid_token(
+    api: APIClient, bob: User, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*args: object, **kwargs: object) -> None:
+        raise OperationalError("away")
+
+    refresh = str(RefreshToken.for_user(bob))
+    monkeypatch.setattr("django.contrib.auth.models.User.objects.get", away)
+    with pytest.raises(OperationalError):
+        api.post(path, {"refresh": refresh})
+
+
 def test_who_tries_many_passwords_is_slowed_down(stranger: APIClient, bob: User) -> None:
     guess = {"username": "bob", "password": "wrong"}
     codes = [stranger.post("/api/token/", guess).status_code for _ in range(31)]
@@ -96,7 +157,7 @@ def test_any_user_opens_a_room_and_is_its_host(api: APIClient, bob: User) -> Non
     assert room.host == bob
 
 
-@pytest.mark.parametrize("wish", [{}, {"code": None}, {"name": ""}])
+@pytest.mark.parametrize("wish", [{}, {"code": None}, {"code": ""}, {"name": ""}])
 def test_a_room_needs_no_wishes(api: APIClient, wish: dict[str, object]) -> None:
     answer = open_room(api, **wish)
     assert answer.status_code == 201
@@ -120,15 +181,18 @@ def test_a_taken_code_is_a_conflict(api: APIClient, room: Room, code: str) -> No
     }
 
 
-def test_a_code_of_another_form_is_a_bad_request(api: APIClient) -> None:
-    answer = open_room(api, code="no way")
+@pytest.mark.parametrize("code", ["no way", "ab", "A" * 33, "té-té"])
+def test_a_code_of_another_form_is_a_bad_request(api: APIClient, code: str) -> None:
+    answer = open_room(api, code=code)
     assert answer.status_code == 400
     assert answer.json()["code"] == "bad_request"
     assert not Room.objects.exists()
 
 
-@pytest.mark.parametrize("wish", [{"code": "ab"}, {"code": "A" * 33}, {"name": "x" * 101}])
-def test_a_wish_of_the_wrong_size_is_a_bad_request(api: APIClient, wish: dict[str, str]) -> None:
+@pytest.mark.parametrize("wish", [{"name": "x" * 101}, {"code": [1]}])
+def test_a_wish_of_the_wrong_type_or_size_is_a_bad_request(
+    api: APIClient, wish: dict[str, Any]
+) -> None:
     answer = open_room(api, **wish)
     assert answer.status_code == 400
     assert set(answer.json()) == set(wish)
@@ -206,8 +270,26 @@ def test_my_rooms_are_listed_and_nobody_elses(api: APIClient, room: Room, bob: U
     for code in ("FIRST", "SECOND"):
         services.open_room(host=bob, code=code)
     answer = api.get("/api/rooms/")
-    assert [found["code"] for found in answer.json()] == ["SECOND", "FIRST"]
-    assert all(set(found) == KEYS for found in answer.json())
+    assert [found["code"] for found in answer.json()["results"]] == ["SECOND", "FIRST"]
+    assert all(set(found) == KEYS for found in answer.json()["results"])
+
+
+def test_a_closed_room_is_gone_and_not_among_mine(api: APIClient, bob: User) -> None:
+    services.close_room(services.open_room(host=bob, code="TEA"))
+    answer = api.get("/api/rooms/tea/")
+    assert answer.status_code == 410
+    assert answer.json()["code"] == "room_closed"
+    assert api.get("/api/rooms/").json()["results"] == []
+
+
+def test_my_rooms_come_in_pages(api: APIClient, bob: User) -> None:
+    Room.objects.bulk_create(Room(code=f"ROOM-{number}", host=bob) for number in range(60))
+    first = api.get("/api/rooms/").json()
+    second = api.get(first["next"]).json()
+    found = [room["code"] for page in (first, second) for room in page["results"]]
+    assert len(first["results"]) == 50
+    assert sorted(found) == sorted(f"ROOM-{number}" for number in range(60))
+    assert second["next"] is None
 
 
 def test_listing_rooms_is_two_statements_for_any_number_of_them(api: APIClient, bob: User) -> None:
@@ -273,4 +355,5 @@ def test_the_schema_names_every_endpoint(api: APIClient) -> None:
         "/api/token/refresh/",
     }
     assert set(schema["components"]["schemas"]["Room"]["properties"]) == KEYS
+    assert schema["paths"]["/api/rooms/"]["get"]["security"][0] == {"jwtAuth": []}
     assert {"201", "403", "409"} <= set(schema["paths"]["/api/rooms/"]["post"]["responses"])

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_django import Settings
 
 from rooms import codes
 from rooms.exceptions import CodeInvalid
+from rooms.models import Room
 
 WORD = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
@@ -16,6 +18,13 @@ def test_a_generated_code_has_the_length_and_the_alphabet() -> None:
         assert len(code) == codes.LENGTH
         assert set(code) <= set(codes.ALPHABET)
         assert codes.normalise(code) == code
+
+
+def test_a_new_code_is_made_as_the_site_makes_them(settings: Settings) -> None:
+    assert len(codes.new()) == codes.LENGTH
+    settings.SIGNALLING = {"MAKE_CODE": "tests.rooms.hooks.tea"}
+    assert codes.new() == "TEA"
+    assert Room().code.upper() == "TEA"  # the admin's form for a new room, too
 
 
 def test_the_alphabet_has_no_letter_that_looks_like_another() -> None:

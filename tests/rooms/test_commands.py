@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
+from rooms import services
 from rooms.models import Room
 
 pytestmark = pytest.mark.django_db
@@ -38,6 +39,11 @@ def test_a_taken_code_is_an_error(room: Room) -> None:
 def test_a_taken_code_may_be_accepted(room: Room) -> None:
     assert create_room("--code", "abc123", "--name", "New", "--exist-ok") == "ABC123"
     assert Room.objects.get().name == "Tea"
+
+
+def test_a_taken_code_of_a_closed_room_may_be_accepted_too(room: Room) -> None:
+    services.close_room(room)
+    assert create_room("--code", "abc123", "--exist-ok") == "ABC123"
 
 
 def test_a_code_of_another_form_is_an_error() -> None:

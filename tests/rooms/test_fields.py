@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from django.core.exceptions import ValidationError
 
+from rooms.exceptions import CodeInvalid
 from rooms.models import Room
 
 pytestmark = pytest.mark.django_db
@@ -45,3 +46,28 @@ def test_codes_that_differ_in_case_alone_are_the_same_code() -> None:
     Room.objects.create(code="TEA")
     with pytest.raises(ValidationError, match="already exists"):
         Room(code="tea").full_clean()
+
+
+@pytest.mark.parametrize("code", ["no way", "", "straße", "-tea"])
+def test_no_way_to_the_table_takes_another_form(code: str) -> None:
+    room = Room.objects.create(code="TEA")
+    with pytest.raises(CodeInvalid):
+        Room.objects.create(code=code)
+    with pytest.raises(CodeInvalid):
+        Room.objects.bulk_create([Room(code=code)])
+    with pytest.raises(CodeInvalid):
+        Room.objects.update(code=code)
+    room.code = code
+    with pytest.raises(CodeInvalid):
+        Room.objects.bulk_update([room], ["code"])
+
+
+def test_an_update_brings_a_code_into_its_form() -> None:
+    Room.objects.create(code="TEA")
+    Room.objects.update(code=" milk ")
+    assert Room.objects.get().code == "MILK"
+
+
+def test_text_that_is_no_code_finds_none() -> None:
+    Room.objects.create(code="STRASSE")
+    assert not Room.objects.filter(code="straße").exists()

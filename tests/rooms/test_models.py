@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import User
@@ -121,3 +122,8 @@ def test_a_room_outlives_its_host(room: Room, alice: User) -> None:
     alice.delete()
     room.refresh_from_db()
     assert room.host is None
+
+
+def test_what_a_site_says_of_its_users_may_hold_dates(room: Room, bob: User) -> None:
+    seat(room, bob, 1, user_info={"since": bob.date_joined, "balance": Decimal(1)})
+    assert Participant.objects.get().user_info["balance"] == "1"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from rooms import exceptions, services, signals
@@ -96,6 +96,20 @@ def test_a_site_may_make_its_own_codes(alice: User, settings: Settings) -> None:
         services.open_room(host=alice)
 
 
+def test_a_code_that_was_made_and_is_taken_is_made_anew(
+    room: Room, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = iter(["ABC123", "ABC123", "FRESH"])
+    monkeypatch.setattr("rooms.codes.generate", lambda: next(made))
+    assert services.open_room(host=alice).code == "FRESH"
+
+
+def test_another_conflict_than_the_code_is_not_called_one(alice: User, settings: Settings) -> None:
+    settings.SIGNALLING = {"P2P_LIMIT": 5, "TOTAL_LIMIT": 4}
+    with pytest.raises(IntegrityError):
+        services.open_room(host=alice, code="TEA")
+
+
 def test_opening_a_room_is_one_statement(alice: User) -> None:
     with statements() as said:
         services.open_room(host=alice)
@@ -119,6 +133,12 @@ def test_a_room_is_found_with_its_live_count(
 def test_a_room_that_is_not_there_is_not_found(room: Room, code: str) -> None:
     with pytest.raises(exceptions.RoomNotFound):
         services.find_room(code)
+
+
+def test_a_closed_room_is_closed_and_not_missing(room: Room) -> None:
+    services.close_room(room)
+    with pytest.raises(exceptions.RoomClosed):
+        services.find_room("ABC123")
 
 
 # --- join -------------------------------------------------------------------------------------
@@ -192,6 +212,66 @@ def test_a_room_may_have_a_lower_limit(room: Room, bob: User, enter: Enter) -> N
     with pytest.raises(exceptions.RoomFull) as refusal:
         enter(bob)
     assert refusal.value.details == {"limit": 2, "mode": "p2p"}
+
+
+@pytest.mark.parametrize("change", [{"p2p_limit": 3}, {"mode": "p2p", "p2p_limit": 2}])
+def test_after_a_limit_was_lowered_those_above_it_count_too(
+    room: Room, bob: User, enter: Enter, change: dict[str, Any]
+) -> None:
+    Room.objects.update(mode="sfu")
+    peers = fill(room, bob, enter, 5)
+    Room.objects.update(mode="p2p")
+    Room.objects.update(**change)
+    services.leave(peers[0].peer_id)  # seat 1 is free, and four people are there
+    with pytest.raises(exceptions.RoomFull):
+        enter(bob)
+    for peer in peers[1:4]:
+        services.leave(peer.peer_id)
+    assert enter(bob).participant.seat == 1
+    assert seats(room) == [1, 5]
+
+
+def test_who_is_refused_a_seat_by_the_database_tries_again(
+    room: Room, bob: User, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(bob)
+    right, wrong = services._free_seat, [1, 1]
+    monkeypatch.setattr(
+        services, "_free_seat", lambda *arguments: wrong.pop() if wrong else right(*arguments)
+    )
+    assert enter(bob).participant.seat == 2
+    assert seats(room) == [1, 2]
+
+
+def test_after_three_times_the_conflict_is_said(
+    room: Room, bob: User, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(bob)
+    tries: list[int] = []
+
+    def first_seat(*arguments: object) -> int:
+        tries.append(1)
+        return 1
+
+    monkeypatch.setattr(services, "_free_seat", first_seat)
+    with pytest.raises(IntegrityError):
+        enter(bob)
+    assert len(tries) == 3
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_who_is_no_longer_a_user_cannot_join_with_the_socket_that_is_left(
+    room: Room, bob: User, enter: Enter, deleted: bool
+) -> None:
+    stale = User.objects.get(pk=bob.pk)
+    if deleted:
+        bob.delete()
+    else:
+        User.objects.filter(pk=bob.pk).update(is_active=False)
+    with pytest.raises(exceptions.UserInactive) as refusal:
+        enter(stale)
+    assert refusal.value.code == "user_inactive"
+    assert seats(room) == []
 
 
 @pytest.mark.parametrize("code", ["ABC124", "", "no way"])
@@ -319,6 +399,17 @@ def test_closing_one_room_leaves_the_others_alone(room: Room, bob: User, enter: 
     enter(bob, other)
     services.close_room(room)
     assert seats(other) == [1]
+
+
+# --- set_locked -------------------------------------------------------------------------------
+
+
+def test_a_room_is_locked_once_and_unlocked_once(room: Room) -> None:
+    for locked in (True, False):
+        assert services.set_locked(room, locked)
+        assert not services.set_locked(room, locked)
+        assert room.is_locked == locked
+        assert Room.objects.get().is_locked == locked
 
 
 # --- update_presence --------------------------------------------------------------------------

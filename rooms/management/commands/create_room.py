@@ -4,7 +4,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
-from rooms import services
+from rooms import codes, services
 from rooms.exceptions import CodeTaken, RoomError
 
 
@@ -24,12 +24,13 @@ class Command(BaseCommand):
         try:
             room = services.open_room(host=host, name=options["name"], code=options["code"])
         except CodeTaken as refusal:
-            if not options["exist_ok"]:
+            if not (options["exist_ok"] and options["code"]):
                 raise CommandError(str(refusal)) from refusal
-            room = services.find_room(options["code"])
+            self.stdout.write(codes.normalise(options["code"]))
         except RoomError as refusal:
             raise CommandError(str(refusal)) from refusal
-        self.stdout.write(room.code)
+        else:
+            self.stdout.write(room.code)
 
     def _user(self, username: str) -> Any:
         users = get_user_model()

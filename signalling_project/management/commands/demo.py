@@ -1,9 +1,11 @@
 """``make demo``: everything that a two-tab call needs, then Daphne."""
 
+import fcntl
 import os
 import secrets
 import sys
 from argparse import ArgumentParser
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +34,23 @@ class Command(BaseCommand):
         parser.add_argument("--prepare-only", action="store_true", help="prepare, but do not serve")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        call_command("migrate", verbosity=0, interactive=False)
-        self._end_lost_memberships()
-        passwords = {
-            "alice": self._user("alice", is_staff=True, is_superuser=True),
-            "bob": self._user("bob"),
-        }
-        self._room()
-        self._print(f"http://127.0.0.1:{options['port']}", passwords)
-        if not options["prepare_only"]:
-            self._serve(options["port"])
+        _refuse_another_site()
+        with closing(Lock(_folder() / "lock")) as lock:
+            call_command("migrate", verbosity=0, interactive=False)
+            if lock.is_exclusive:
+                self._end_lost_memberships()
+            lock.share()
+            passwords = {
+                "alice": self._user("alice", is_staff=True, is_superuser=True),
+                "bob": self._user("bob"),
+            }
+            self._room()
+            self._print(f"http://127.0.0.1:{options['port']}", passwords)
+            if not options["prepare_only"]:
+                self._serve(options["port"])
 
     def _end_lost_memberships(self) -> None:
-        # The demo is one process, so whoever is still in a room was there when it was last killed.
+        # No demo runs on this database, so whoever is still in a room was there when one was killed.
         for participant in Participant.objects.live():
             services.leave(participant.peer_id, reason=Participant.Reason.SERVER_LOST)
 
@@ -96,9 +102,43 @@ class Command(BaseCommand):
 
 def _kept_secret(name: str, size: int) -> str:
     """Return a secret that was made at the first run, and is the same at the next."""
-    folder = Path(settings.DATABASES["default"]["NAME"]).parent
-    path = folder / name
+    path = _folder() / name
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(secrets.token_urlsafe(size))
     return path.read_text()
+
+
+def _folder() -> Path:
+    return Path(settings.DATABASES["default"]["NAME"]).parent
+
+
+def _refuse_another_site() -> None:
+    """The demo makes a superuser whose password it prints; a site that was meant for more has none."""
+    is_sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+    if not (settings.DEMO and is_sqlite):
+        raise CommandError(
+            "This is not the demo's environment: run `make demo`, which makes one with a SQLite "
+            "database of its own and DEMO=on. For another site use `manage.py migrate`, "
+            "`createsuperuser` and `create_room`."
+        )
+
+
+class Lock:
+    """One file for the demos of one folder: each shares it while it runs, and who has it all is alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        os.set_inheritable(self._file, True)  # by the Daphne that this process becomes
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.is_exclusive = True
+        except BlockingIOError:
+            self.is_exclusive = False
+            self.share()  # waits while another one prepares alone
+
+    def share(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_SH)
+
+    def close(self) -> None:
+        os.close(self._file)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client, override_settings
+
+from rooms import services
+from rooms.models import Room
+from tests.conftest import Enter, statements
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def signed_in(client: Client, alice: User) -> Client:
+    """Alice's browser."""
+    client.force_login(alice)
+    return client
+
+
+# --- Headers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/r/ABC123/", "/login/"])
+def test_a_page_may_load_what_is_ours_and_use_the_devices(
+    client: Client, bob: User, path: str
+) -> None:
+    if path != "/login/":
+        client.force_login(bob)
+    response = client.get(path)
+    assert response.status_code == 200
+    policy = dict(part.split(" ", 1) for part in response["Content-Security-Policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert policy["connect-src"] == "'self'"
+    assert response["Permissions-Policy"] == (
+        "camera=(self), microphone=(self), display-capture=(self)"
+    )
+
+
+def test_a_page_may_load_static_files_from_their_own_host(client: Client) -> None:
+    with override_settings(STATIC_URL="https://static.example.org/s/"):
+        policy = client.get("/")["Content-Security-Policy"]
+    assert "script-src 'self' https://static.example.org;" in policy
+
+
+# --- Signing in -------------------------------------------------------------------------------
+
+
+def test_a_stranger_is_asked_to_sign_in_and_told_of_no_room(client: Client, room: Room) -> None:
+    page = client.get("/")
+    assert page.status_code == 200
+    assert 'name="password"' in page.text
+    assert "ABC123" not in page.text
+    assert client.post("/", {"name": "Tea"}).status_code == 200
+    assert Room.objects.count() == 1
+
+
+def test_the_call_page_sends_a_stranger_to_sign_in_and_back(client: Client) -> None:
+    response = client.get("/r/ABC123/")
+    assert response.status_code == 302
+    assert response["Location"] == "/login/?next=/r/ABC123/"
+
+
+def test_who_is_signed_in_already_is_sent_on(signed_in: Client) -> None:
+    assert signed_in.get("/login/")["Location"] == "/"
+
+
+# --- My rooms ---------------------------------------------------------------------------------
+
+
+def test_home_lists_my_open_rooms_with_who_is_there(
+    signed_in: Client, room: Room, alice: User, bob: User, enter: Enter
+) -> None:
+    services.open_room(host=bob, code="BOBS")
+    services.close_room(services.open_room(host=alice, code="CLOSED"))
+    enter(bob)
+    page = signed_in.get("/")
+    assert [found.code for found in page.context["rooms"]] == ["ABC123"]
+    assert "1 in the call" in page.text
+
+
+def test_home_costs_the_same_for_one_room_and_for_twenty(
+    signed_in: Client, room: Room, alice: User
+) -> None:
+    with statements() as for_one:
+        signed_in.get("/")
+    for _ in range(19):
+        services.open_room(host=alice)
+    with statements() as for_twenty:
+        signed_in.get("/")
+    assert len(for_one) == len(for_twenty) == 3, for_twenty  # the session, the user and the rooms
+
+
+@pytest.mark.parametrize("wished", ["", "tea-time"])
+def test_a_room_is_opened_and_gone_to(signed_in: Client, alice: User, wished: str) -> None:
+    response = signed_in.post("/", {"name": "Tea", "wished_code": wished})
+    room = Room.objects.get()
+    assert (room.host, room.name) == (alice, "Tea")
+    assert response["Location"] == f"/r/{room.code}/"
+    assert room.code == "TEA-TIME" or not wished
+
+
+@pytest.mark.parametrize(("wished", "why"), [("abc123", "is taken"), ("no way", "3 to 32 letters")])
+def test_a_code_that_cannot_be_had_is_said_so_beside_it(
+    signed_in: Client, room: Room, wished: str, why: str
+) -> None:
+    page = signed_in.post("/", {"wished_code": wished})
+    assert page.status_code == 400
+    assert why in page.context["new_room"].errors["wished_code"][0]
+    assert why in page.text
+    assert Room.objects.count() == 1
+
+
+def test_a_policy_that_forbids_it_is_said_above_the_form(signed_in: Client) -> None:
+    with override_settings(SIGNALLING={"CAN_CREATE": "tests.rooms.hooks.nobody"}):
+        page = signed_in.post("/", {"name": "Tea"})
+    assert page.status_code == 400
+    assert "not allowed" in page.text
+    assert not Room.objects.exists()
+
+
+# --- A code that one was told -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["abc123", " ABC123 "])
+def test_a_code_leads_to_its_page(signed_in: Client, code: str) -> None:
+    assert signed_in.get("/", {"code": code})["Location"] == "/r/ABC123/"
+
+
+@pytest.mark.parametrize("code", ["", "ab", "no way", "x" * 33])
+def test_what_is_no_code_is_said_so(signed_in: Client, code: str) -> None:
+    page = signed_in.get("/", {"code": code})
+    assert page.status_code == 400
+    assert page.context["code_form"].errors
+
+
+def test_the_call_page_is_the_same_for_every_code(signed_in: Client, room: Room) -> None:
+    for code in ("ABC123", "abc124"):
+        page = signed_in.get(f"/r/{code}/")
+        assert page.status_code == 200
+        assert f'data-room-code="{code.upper()}"' in page.text
+    assert signed_in.post("/r/ABC123/").status_code == 405
