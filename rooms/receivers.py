@@ -11,7 +11,7 @@ from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 
 from . import services
-from .models import Participant, Room
+from .models import Room
 
 
 @receiver(pre_delete, sender=Room, dispatch_uid="signalling_rooms.close_deleted_room")
@@ -25,4 +25,4 @@ def close_deleted_room(*, instance: Room, **kwargs: Any) -> None:
     dispatch_uid="signalling_rooms.remove_deleted_user",
 )
 def remove_deleted_user(*, instance: AbstractBaseUser, **kwargs: Any) -> None:
-    services.leave_everywhere(instance, reason=Participant.Reason.REMOVED)
+    services.remove_everywhere(instance)

@@ -143,11 +143,20 @@ def leave(peer_id: str, *, reason: str = Participant.Reason.LEFT) -> bool:
     return bool(ended)
 
 
-def leave_everywhere(user: AbstractBaseUser, *, reason: str) -> None:
+def remove(participant: Participant) -> bool:
+    """End a membership from outside; its own socket, and the others, learn of it by a signal."""
+    with transaction.atomic():
+        removed = leave(participant.peer_id, reason=Participant.Reason.REMOVED)
+        if removed:
+            _announce(signals.participant_removed, participant=participant)
+    return removed
+
+
+def remove_everywhere(user: AbstractBaseUser) -> None:
     """End all memberships of a user, in whichever rooms."""
     with transaction.atomic():
         for participant in Participant.objects.live().filter(user_id=user.pk):
-            leave(participant.peer_id, reason=reason)
+            remove(participant)
 
 
 def update_presence(

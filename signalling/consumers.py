@@ -20,7 +20,7 @@ from rooms.exceptions import RoomError
 from . import database, handlers, metrics, protocol, refusals
 from .conf import SignallingSettings, conf
 from .direct import DirectConsumer
-from .groups import Closed, Relayed, RosterChange, missed, room_group
+from .groups import Closed, Relayed, RosterChange, left, missed, room_group
 from .layers import ChannelGone, Undeliverable
 from .limits import SocketLimits
 from .middleware import client_address, identify_token
@@ -160,6 +160,8 @@ class SignallingConsumer(DirectConsumer):
                 self._roster_changed(membership, message)  # type: ignore[arg-type]
             case "signalling.closed":
                 self._closed(membership, message)  # type: ignore[arg-type]
+            case "signalling.removed":
+                self._removed(membership, message["peer_id"])
             case "channel.lost":
                 self._lost(membership, message["channel"])
             case "channel.missed":
@@ -201,10 +203,21 @@ class SignallingConsumer(DirectConsumer):
         """The room was closed, and the memberships of its peers with it."""
         if membership.room_code != message["room"]:
             return
-        self.membership = None
-        self._spawn(self._unsubscribe(membership.room_code))
+        self._forget(membership)
         self.write(protocol.encode(protocol.RoomClosed(reason=message["reason"])))
         self._close(CloseCode.ROOM_CLOSED)
+
+    def _removed(self, membership: Membership, peer_id: str) -> None:
+        """Somebody was removed from outside: this peer, or another one of its room."""
+        if peer_id != membership.peer_id:
+            self._roster_changed(membership, left(membership, peer_id, "removed"))
+            return
+        self._forget(membership)
+        self.refuse(refusals.removed())
+
+    def _forget(self, membership: Membership) -> None:
+        self.membership = None
+        self._spawn(self._unsubscribe(membership.room_code))
 
     def _lost(self, membership: Membership, channel: str) -> None:
         """What was acknowledged to this peer did not arrive after all."""

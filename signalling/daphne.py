@@ -33,6 +33,7 @@ Send = Callable[[Event], Awaitable[None]]
 
 FRAMES_WAITING = 64  # frames that wait for a busy consumer before its client is stopped
 FRAME_BYTES = 64 * 1024
+CLOSE_SECONDS = 5  # for a client to answer a close frame, before its connection is dropped
 
 
 class Writability:
@@ -115,7 +116,8 @@ class Server(DaphneServer):
 
     def _configure(self) -> None:
         self.ws_factory.protocol = BoundedProtocol
-        self.ws_factory.setProtocolOptions(failByDrop=False)
+        # A client that was too slow needs a moment to read that it was.
+        self.ws_factory.setProtocolOptions(failByDrop=False, closeHandshakeTimeout=CLOSE_SECONDS)
 
 
 class CommandLineInterface(DaphneCommandLineInterface):

@@ -44,6 +44,14 @@ class Closed(TypedDict):
     reason: str
 
 
+class Removed(TypedDict):
+    """To a room: one of its peers was removed from outside."""
+
+    type: str
+    room: str
+    peer_id: str
+
+
 def room_group(room_code: str) -> str:
     """Return the group of a room. A stored code has only characters that a group name may have."""
     return f"signalling.room.{room_code}"
@@ -53,7 +61,7 @@ def missed(membership: Membership, present: list[Participant]) -> Iterator[Roste
     """Yield what a peer has not heard, as the announcements that it should have heard."""
     live = {participant.peer_id for participant in present}
     for peer_id in membership.roster.keys() - live:
-        yield _change(membership, protocol.PeerLeft(peer_id=peer_id, reason="disconnected"), "left")
+        yield left(membership, peer_id, "disconnected")
     for participant in present:
         if participant.peer_id not in membership.roster:
             event = protocol.PeerJoined(
@@ -63,6 +71,11 @@ def missed(membership: Membership, present: list[Participant]) -> Iterator[Roste
             )
             change = _change(membership, event, "joined")
             yield change | {"channel": participant.channel_name, "number": participant.pk}
+
+
+def left(membership: Membership, peer_id: str, reason: str) -> RosterChange:
+    """Return the announcement that a peer of the room has left."""
+    return _change(membership, protocol.PeerLeft(peer_id=peer_id, reason=reason), "left")
 
 
 def _change(

@@ -40,6 +40,7 @@ class ErrorCode(StrEnum):
     NOT_IN_ROOM = "not_in_room"
     PEER_NOT_FOUND = "peer_not_found"
     PEER_BUSY = "peer_busy"
+    REMOVED = "removed"
     FORBIDDEN = "forbidden"
     RATE_LIMITED = "rate_limited"
     UNAVAILABLE = "unavailable"
@@ -53,6 +54,7 @@ class CloseCode(IntEnum):
     NORMAL = 1000
     PROTOCOL_VIOLATIONS = 4400
     AUTHENTICATION = 4401
+    REMOVED = 4403
     HEARTBEAT = 4408
     ROOM_CLOSED = 4410
     FLOOD = 4429

@@ -7,10 +7,10 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.dispatch import receiver
 
-from rooms.models import Room
-from rooms.signals import room_closed
+from rooms.models import Participant, Room
+from rooms.signals import participant_removed, room_closed
 
-from .groups import Closed, room_group
+from .groups import Closed, Removed, room_group
 
 logger = logging.getLogger("signalling")
 
@@ -18,8 +18,17 @@ logger = logging.getLogger("signalling")
 @receiver(room_closed, dispatch_uid="signalling.room_closed")
 def announce_closed_room(*, room: Room, **kwargs: Any) -> None:
     """Tell everybody in the room, on all workers, that it was closed."""
+    _publish(room.code, Closed(type="signalling.closed", room=room.code, reason="closed"))
+
+
+@receiver(participant_removed, dispatch_uid="signalling.participant_removed")
+def announce_removed_participant(*, participant: Participant, **kwargs: Any) -> None:
+    """Tell a peer that it was removed, and the others of its room that it has gone."""
+    code, peer_id = participant.room.code, participant.peer_id
+    _publish(code, Removed(type="signalling.removed", room=code, peer_id=peer_id))
+
+
+def _publish(room_code: str, message: Closed | Removed) -> None:
     layer = get_channel_layer()
-    if layer is None:
-        return
-    message = Closed(type="signalling.closed", room=room.code, reason="closed")
-    async_to_sync(layer.group_send)(room_group(room.code), message)
+    if layer is not None:
+        async_to_sync(layer.group_send)(room_group(room_code), message)

@@ -38,6 +38,12 @@ def peer_busy() -> ProtocolError:
     )
 
 
+def removed() -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.REMOVED, "You have been removed from this room.", close=CloseCode.REMOVED
+    )
+
+
 def rate_limited(wait: float, what: str, *, close: CloseCode | None = None) -> ProtocolError:
     """``wait``: seconds until there is room again, rounded up to a millisecond."""
     return ProtocolError(

@@ -263,6 +263,27 @@ async def a_peer_that_does_not_keep_up(stage: Stage) -> SignallingClient:
     return bob
 
 
+async def alice_is_removed(stage: Stage) -> SignallingClient:
+    """Alice is removed from outside; Bob, who stays, is told."""
+    alice, bob = await stage.has_pair(stage.strict)
+    stage.strict.runs(
+        "from rooms import models, services; "
+        f"services.remove(models.Participant.objects.get(peer_id={alice.peer_id!r}))",
+    )
+    assert await bob.sees("peer:left") == {"peerId": alice.peer_id, "reason": "removed"}
+    return alice
+
+
+@gives(ErrorCode.REMOVED)
+async def a_peer_that_is_removed(stage: Stage) -> SignallingClient:
+    return await alice_is_removed(stage)
+
+
+@closes_with(CloseCode.REMOVED)
+async def a_peer_that_was_removed(stage: Stage) -> SignallingClient:
+    return await alice_is_removed(stage)
+
+
 @gives(ErrorCode.FORBIDDEN)
 async def a_policy_that_says_no(stage: Stage) -> SignallingClient:
     return await stage.has_alice("join:room", {"roomCode": stage.site.room(name=hooks.FORBIDDEN)})
@@ -299,7 +320,7 @@ async def test_error_code(code: ErrorCode, stage: Stage) -> None:
     assert error["message"]
     if code in COST_THE_SOCKET:
         assert await client.sees_close() == CloseCode.AUTHENTICATION
-    elif code != ErrorCode.PEER_BUSY:  # that one has been closed 4508
+    elif code not in (ErrorCode.PEER_BUSY, ErrorCode.REMOVED):  # these have been closed
         while client.unread:
             await client.sees_error(code)
         await client.sees_nothing()

@@ -6,6 +6,7 @@ import secrets
 import sys
 from argparse import ArgumentParser
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,21 @@ class Command(BaseCommand):
         )
 
     def _serve(self, port: int) -> None:
-        daphne = Path(sys.executable).with_name("daphne")
-        if not daphne.exists():
-            raise CommandError("Daphne is not installed beside this Python; run `make demo`.")
+        if find_spec("daphne") is None:
+            raise CommandError("Daphne is not installed for this Python; run `make demo`.")
         self.stdout.flush()
-        arguments = ["-b", "127.0.0.1", "-p", str(port), "-v", "0", "--websocket_timeout", "-1"]
-        os.execv(daphne, [str(daphne), *arguments, "signalling_project.asgi:application"])  # noqa: S606
+        daphne = [
+            sys.executable,
+            "-m",
+            "signalling.daphne",
+            "-b",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "-v",
+            "0",
+        ]
+        os.execv(sys.executable, [*daphne, "signalling_project.asgi:application"])  # noqa: S606
 
 
 def _kept_secret(name: str, size: int) -> str:
