@@ -39,10 +39,8 @@ def daphne(application: str, *options: str) -> Command:
 
 
 def uvicorn(application: str) -> Command:
-    options = (
-        "--ws websockets-sansio --loop uvloop --lifespan off --no-access-log --log-level warning"
-    )
-    python = [sys.executable, "-m", "uvicorn", *options.split(), "--backlog", "4096"]
+    options = "--loop uvloop --no-access-log --log-level warning --backlog 4096"
+    python = [sys.executable, "-m", "signalling.uvicorn", *options.split()]
     return lambda port: [*python, "--port", str(port), application]
 
 

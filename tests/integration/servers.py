@@ -47,7 +47,7 @@ APPLICATION = "signalling_project.asgi:application"
 PROGRAMS = {
     "daphne": [sys.executable, "-m", "signalling.daphne"],
     "stock-daphne": [sys.executable, "-m", "daphne"],
-    "uvicorn": [sys.executable, "-m", "uvicorn", "--ws", "websockets-sansio", "--lifespan", "off"],
+    "uvicorn": [sys.executable, "-m", "signalling.uvicorn"],
 }
 
 ROOT = Path(__file__).resolve().parents[2]
