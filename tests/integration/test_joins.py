@@ -30,7 +30,6 @@ def site(make_site: MakeSite, postgresql: PostgreSQL) -> Site:
         connection.execute(
             f"ALTER DATABASE \"{site.database.name}\" SET log_statement = 'all'".encode()
         )
-        connection.execute(
     site.start_worker()
     return site
 
