@@ -4,6 +4,7 @@ Stock Daphne reads as fast as a client sends and buffers as much as an applicati
 
 - a consumer that is busy stops its client: reading pauses while too many frames wait for it;
 - ``send`` waits while the client does not read, which is what lets a consumer bound its own queue;
+- a client that does not even read the close frame is cut off once its consumer has ended;
 - a violation of the WebSocket protocol is answered with its close code (1002, 1007, 1009) instead of
   a dropped connection;
 - the defaults are those of signalling: frames of 64 KiB, no end to a call after a day.
@@ -108,6 +109,11 @@ class BoundedProtocol(WebSocketProtocol):
         self.writability.stopProducing()
         super().onClose(wasClean, code, reason)
 
+    def application_ended(self) -> None:
+        """Nobody would ever close the connection of a client that does not read."""
+        if not self.writability.event.is_set():
+            self.transport.abortConnection()
+
     def bound(self, receive: Receive, send: Send) -> tuple[Receive, Send]:
         """Return the two ends of the application, with the bounds."""
 
@@ -137,10 +143,18 @@ class Server(DaphneServer):
         return super().create_application(protocol, scope)
 
     def _bound(self, application: Any) -> Any:
+        async def cut_off(protocol: BoundedProtocol, running: Awaitable[None]) -> None:
+            try:
+                await running
+            finally:
+                protocol.application_ended()
+
         def bounded(scope: Event, receive: Receive, send: Send) -> Any:
-            if scope["type"] == "websocket":
-                receive, send = self._creating.bound(receive, send)
-            return application(scope, receive, send)
+            if scope["type"] != "websocket":
+                return application(scope, receive, send)
+            protocol = self._creating
+            receive, send = protocol.bound(receive, send)
+            return cut_off(protocol, application(scope, receive, send))
 
         return bounded
 

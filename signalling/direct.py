@@ -56,6 +56,7 @@ class DirectConsumer(AsyncJsonWebsocketConsumer):
         self.outbox = Outbox(send, self.outbound_frames, self.outbound_bytes)
         self.base_send = self._put
         self._application = asyncio.current_task()
+        self._is_abandoned = False
         self._drain: asyncio.Task[None] | None = None
         self.channel_name = ""
         try:
@@ -63,6 +64,9 @@ class DirectConsumer(AsyncJsonWebsocketConsumer):
             await self.read(receive)
         except StopConsumer:
             pass
+        except asyncio.CancelledError:
+            if not self._is_abandoned:  # a server that did not ask for it takes it for a bug
+                raise
         finally:
             await self._end()
 
@@ -136,6 +140,7 @@ class DirectConsumer(AsyncJsonWebsocketConsumer):
 
         def end() -> None:
             if self._application is not None:
+                self._is_abandoned = True
                 self._application.cancel()
 
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, end)

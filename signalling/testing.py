@@ -279,7 +279,8 @@ class SignallingClient:
 
     async def _in_time(self, waiting: Any, within: float, wanted: str) -> None:
         try:
-            await asyncio.wait_for(waiting, within)
+            async with asyncio.timeout(within):  # `wait_for` of 3.11 may swallow a cancellation
+                await waiting
         except TimeoutError:
             seen = f"closed {self.close_code}, unread: {self.unread}"
             raise AssertionError(

@@ -1,5 +1,6 @@
 """The example site as the tests run it: its own secrets, fast passwords, nothing from a ``.env``."""
 
+import json
 import os
 
 os.environ.setdefault("ENV_FILE", os.devnull)
@@ -10,3 +11,7 @@ os.environ.setdefault("HTTPS", "off")
 from signalling_project.settings import *  # noqa: F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# A site of the integration tests may have another channel layer than the example site would choose.
+if chosen := json.loads(os.environ.get("CHANNEL_LAYERS", "{}")):
+    CHANNEL_LAYERS = chosen

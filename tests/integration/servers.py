@@ -311,6 +311,13 @@ class Database:
         connections.settings[self.alias] = configured["default"]
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self.alias)
 
+    @property
+    def name(self) -> str:
+        """The path of the file, or what PostgreSQL calls it."""
+        if self.url.startswith("sqlite"):
+            return self.url.removeprefix("sqlite:///")
+        return self.url.rpartition("/")[2].partition("?")[0]
+
     def does(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function that uses the ORM, and hold no connection afterwards."""
 
@@ -356,6 +363,11 @@ class Database:
         if code is not None:
             where["room__code"] = code
         return self.does(Participant.objects.using(self.alias).filter(**where).count)
+
+    def live_peers(self, code: str) -> set[str]:
+        """Return the ids of the peers that are in a room."""
+        rows = Participant.objects.using(self.alias).filter(room__code=code, left_at__isnull=True)
+        return self.does(lambda: set(rows.values_list("peer_id", flat=True)))
 
     def reasons(self, code: str) -> list[str]:
         """Return why the peers of a room have left it, in the order in which they joined."""
@@ -435,7 +447,12 @@ class Site:
         *,
         redis: Redis | None = None,
         signalling: dict[str, Any] | None = None,
+        channel_layer: dict[str, Any] | None = None,
+        is_spread: bool = False,
     ) -> None:
+        """``channel_layer``: another than the site would choose; ``is_spread``: clients that name no
+        worker take turns, else they are at the first.
+        """
         self.folder = folder
         self.database = database
         self.redis = redis
@@ -445,7 +462,9 @@ class Site:
             REDIS_URL=redis.url if redis else "",
             CLIENT_URL=ORIGIN,
             SIGNALLING=json.dumps({**GENEROUS, **(signalling or {})}),
+            CHANNEL_LAYERS=json.dumps({"default": channel_layer} if channel_layer else {}),
         )
+        self._turns = itertools.count() if is_spread else itertools.repeat(0)
         self._users: dict[str, User] = {}
 
     def start_worker(self, server: ServerName = "daphne", *options: str) -> Worker:
@@ -481,9 +500,11 @@ class Site:
         return self.database.room(**fields)
 
     def client(
-        self, username: str = "alice", *, worker: int = 0, **options: Any
+        self, username: str = "alice", *, worker: int | None = None, **options: Any
     ) -> SignallingClient:
         """Return a client of a user that is not yet connected: ``async with site.client("bob")``."""
+        if worker is None:
+            worker = next(self._turns) % len(self.workers)
         options.setdefault("token", self.token(username))
         url = self.workers[worker].url + options.pop("query", "")
         return SignallingClient(url, name=username, **options)

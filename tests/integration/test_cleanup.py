@@ -7,7 +7,6 @@ import signal
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -20,18 +19,10 @@ from signalling.testing import Refused, SignallingClient
 
 from . import hooks
 from .conftest import Logs, MakeSite
+from .locks import PEER_LOCK, ROOM_LOCK, USERS_LOCK, Lock
 from .servers import PostgreSQL, Redis, ServerName, Site, Victim, eventually, running
+from .traffic import handshake
 
-ROOM_LOCK = "SELECT 1 FROM signalling_rooms_room WHERE code = %s FOR UPDATE"
-PEER_LOCK = (
-    "SELECT 1 FROM signalling_rooms_participant p JOIN signalling_rooms_room r ON r.id = p.room_id "
-    "WHERE r.code = %s AND p.left_at IS NULL FOR UPDATE OF p"
-)
-USERS_LOCK = "LOCK TABLE auth_user IN ACCESS EXCLUSIVE MODE"
-WAITERS = (
-    "SELECT count(*) FROM pg_stat_activity "
-    "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-)
 WAYS = ["closes", "resets", "is_killed"]
 
 
@@ -48,33 +39,6 @@ def site(make_site: MakeSite) -> Site:
 @pytest.fixture
 def room(site: Site) -> str:
     return site.room()
-
-
-class Lock:
-    """A lock in the site's database, for which one of its statements has to wait."""
-
-    def __init__(self, postgresql: PostgreSQL, site: Site) -> None:
-        database = site.database.url.rpartition("/")[2].partition("?")[0]
-        self._holder = postgresql.connect(database)
-        self._observer = postgresql.connect(database)
-
-    @contextmanager
-    def holds(self, statement: str, *parameters: str) -> Iterator[None]:
-        with self._holder.transaction():
-            self._holder.execute(statement.encode(), parameters or None)
-            yield
-
-    def keeps_somebody_waiting(self) -> None:
-        eventually(lambda: self._count() > 0, "the statement that has to wait")
-
-    def _count(self) -> int:
-        row = self._observer.execute(WAITERS).fetchone()
-        assert row is not None
-        return int(row[0])
-
-    def close(self) -> None:
-        for connection in (self._holder, self._observer):
-            connection.close()
 
 
 @pytest.fixture
@@ -177,19 +141,6 @@ async def test_in_the_middle_of_a_connect(site: Site, lock: Lock, way: str) -> N
         else:
             cut_off(site, handshake(site, token), after=lock.keeps_somebody_waiting)
     await still_works(site)
-
-
-def handshake(site: Site, token: str) -> bytes:
-    lines = [
-        "GET /ws/signalling/ HTTP/1.1",
-        f"Host: {site.worker.address}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version: 13",
-        f"Authorization: Bearer {token}",
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def cut_off(site: Site, sent: bytes, after: object = None) -> None:
@@ -337,4 +288,4 @@ async def test_sigterm_to_a_worker_in_the_middle_of_a_join(
 def test_a_lock_is_a_lock(site: Site, lock: Lock, room: str) -> None:
     """The tests above stand on this: nobody else can take what a ``Lock`` holds."""
     with lock.holds(ROOM_LOCK, room), pytest.raises(psycopg.errors.LockNotAvailable):
-        lock._observer.execute((ROOM_LOCK + " NOWAIT").encode(), (room,))
+        lock.cannot_be_had(ROOM_LOCK, room)

@@ -1,0 +1,144 @@
+"""A database that answers nobody for three seconds: who has joined does not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from signalling.testing import Refused, SignallingClient
+
+from .conftest import MakeSite
+from .locks import ALL_LOCK, ROOM_LOCK, Lock, WriteLock
+from .servers import PostgreSQL, Site
+from .traffic import Talker, becomes
+
+STALL = 3.0
+"""Seconds; a relay that waits for the lock takes about as long."""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
+    return make_site(engine=request.param)
+
+
+@pytest.fixture
+def lock(request: pytest.FixtureRequest, site: Site) -> Iterator[Lock | WriteLock]:
+    lock: Lock | WriteLock
+    if site.database.url.startswith("sqlite"):
+        lock = WriteLock(site)
+    else:
+        postgresql: PostgreSQL = request.getfixturevalue("postgresql")
+        lock = Lock(postgresql, site)
+    yield lock
+    lock.close()
+
+
+def held(lock: Lock | WriteLock, statement: str, *parameters: str) -> AbstractContextManager[None]:
+    """Hold a lock: on SQLite there is but one."""
+    return lock.holds(statement, *parameters) if isinstance(lock, Lock) else lock.holds()
+
+
+@pytest.fixture
+async def talkers(site: Site) -> AsyncIterator[list[Talker]]:
+    """Two peers of one room who relay to each other all the time; nothing of it is refused."""
+    room = site.room()
+    async with AsyncExitStack() as stack:
+        talkers = [Talker(await stack.enter_async_context(site.client(f"t{n}"))) for n in range(2)]
+        for talker in talkers:
+            await talker.client.joins(room)
+        await talkers[0].client.sees("peer:joined")
+        listeners = [asyncio.create_task(talker.listens()) for talker in talkers]
+        first, second = talkers
+        tasks = [
+            asyncio.create_task(one.talks_to(other)) for one, other in (talkers, talkers[::-1])
+        ]
+        yield talkers
+        for talker in talkers:
+            talker.is_done = True
+        await asyncio.gather(*tasks)
+        for one, other in ((first, second), (second, first)):
+            assert not one.refused
+            await becomes(lambda a=one, b=other: not a.lost_to(b), "the last relay")  # type: ignore[misc]
+            await one.client.closes()
+        await asyncio.gather(*listeners, return_exceptions=True)
+
+
+def p99(waits: list[float]) -> float:
+    return sorted(waits)[int(len(waits) * 0.99)]
+
+
+async def test_relays_and_pings_do_not_wait_for_a_join_that_waits(
+    site: Site, lock: Lock | WriteLock, talkers: list[Talker]
+) -> None:
+    room = site.room()
+    async with site.client("alice") as alice, site.client("bob") as bob:
+        await becomes(lambda: all(len(t.round_trips) >= 100 for t in talkers), "relays before")
+        before = [wait for talker in talkers for wait in talker.round_trips]
+        for talker in talkers:
+            talker.round_trips.clear()
+
+        with held(lock, ROOM_LOCK, room):
+            joining = asyncio.create_task(joins(alice, room))
+            end = time.monotonic() + STALL
+            while time.monotonic() < end:
+                await bob.request("ping", within=1)
+                assert not joining.done(), "nothing was stalled"
+            during = [wait for talker in talkers for wait in talker.round_trips]
+        outcome = await asyncio.wait_for(joining, 10)
+
+        assert outcome in ("joined", "unavailable")
+        await alice.request("ping")
+        assert len(during) > 100
+        # Two cores shared with whatever else runs: a jitter is no wait for a lock.
+        assert p99(during) < p99(before) + 0.25, (p99(before), p99(during))
+        assert max(during) < STALL / 2
+
+
+async def joins(client: SignallingClient, room: str) -> str:
+    try:
+        await client.joins(room, within=30)
+    except Refused as refusal:
+        return refusal.code
+    return "joined"
+
+
+async def test_a_relay_asks_the_database_nothing(
+    site: Site, lock: Lock | WriteLock, talkers: list[Talker]
+) -> None:
+    """With all tables locked, any query of a relay would wait until the end of it."""
+    with held(lock, ALL_LOCK):
+        ends = [len(talker.round_trips) + 200 for talker in talkers]
+        await becomes(
+            lambda: all(len(t.round_trips) >= end for t, end in zip(talkers, ends, strict=True)),
+            "relays with all tables locked",
+        )
+
+
+async def test_a_relay_wakes_no_thread(site: Site, talkers: list[Talker]) -> None:
+    """All threads of a worker but the one of its loop sleep while it relays."""
+    ends = [len(talker.round_trips) + 250 for talker in talkers]
+    before = awakenings(site)
+    await becomes(
+        lambda: all(len(t.round_trips) >= end for t, end in zip(talkers, ends, strict=True)),
+        "five hundred relays",
+    )
+    after = awakenings(site)
+    assert before.keys() == after.keys(), "a thread was started"
+    loop = site.worker.pid
+    assert after[loop] > before[loop]
+    others = sum(after[thread] - before[thread] for thread in after if thread != loop)
+    assert others < 50, "that is a hop for each relay"  # a pool looks after itself now and then
+
+
+def awakenings(site: Site) -> dict[int, int]:
+    """Return how often each thread of the worker has gone to sleep by itself, by thread id."""
+    counts = {}
+    for status in Path(f"/proc/{site.worker.pid}/task").glob("*/status"):
+        (line,) = [each for each in status.read_text().splitlines() if each.startswith("volunt")]
+        counts[int(status.parent.name)] = int(line.split()[1])
+    return counts

@@ -1,0 +1,121 @@
+"""What a join costs, and for what it waits: its own room's lock, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from rooms.models import Room
+from signalling.testing import SignallingClient
+
+from .conftest import MakeSite
+from .locks import ROOM_LOCK, Lock
+from .servers import PostgreSQL, Site
+from .traffic import becomes
+
+ROOMS = 500
+AT_ONCE = 1.0
+"""Seconds in which an undisturbed join is answered, with much to spare."""
+
+
+@pytest.fixture(scope="module")
+def site(make_site: MakeSite, postgresql: PostgreSQL) -> Site:
+    """A site whose database logs all its statements."""
+    site = make_site(engine="postgresql", workers=0)
+    with postgresql.connect("postgres") as connection:
+        connection.execute(
+            f"ALTER DATABASE \"{site.database.name}\" SET log_statement = 'all'".encode()
+        )
+    site.start_worker()
+    return site
+
+
+@pytest.fixture
+def lock(postgresql: PostgreSQL, site: Site) -> Iterator[Lock]:
+    lock = Lock(postgresql, site)
+    yield lock
+    lock.close()
+
+
+async def statements_of_a_join(
+    site: Site, postgresql: PostgreSQL, client: SignallingClient, room: str
+) -> list[str]:
+    """Return the first words of what a join asks of the database, in its order."""
+    start = len(postgresql.text())
+    await client.joins(room)
+    await becomes(lambda: "COMMIT" in postgresql.text()[start:], "the commit in the log")
+    said = re.findall(r"LOG:  (?:statement|execute [^:]*): (\w+ \S*)", postgresql.text()[start:])
+    await client.leaves()
+    return said
+
+
+async def test_a_join_asks_as_much_of_a_full_site_as_of_an_empty_one(
+    site: Site, postgresql: PostgreSQL
+) -> None:
+    room = site.room()
+    async with AsyncExitStack() as stack:
+        alice = await stack.enter_async_context(site.client("alice"))
+        await statements_of_a_join(site, postgresql, alice, room)  # prepares its connection
+        in_an_empty_site = await statements_of_a_join(site, postgresql, alice, room)
+
+        codes = site.database.does(lambda: many_rooms(site))
+        clients = [site.client(f"guest{number % 10}") for number in range(ROOMS)]
+        for start in range(0, ROOMS, 50):
+            await asyncio.gather(
+                *(
+                    arrives(stack, client, code)
+                    for client, code in zip(
+                        clients[start : start + 50], codes[start : start + 50], strict=True
+                    )
+                )
+            )
+        assert site.database.live_rows() == ROOMS
+        in_a_full_site = await statements_of_a_join(site, postgresql, alice, room)
+    assert in_a_full_site == in_an_empty_site
+    assert any(statement.startswith("INSERT") for statement in in_a_full_site)
+
+
+def many_rooms(site: Site) -> list[str]:
+    rooms = [Room(code=f"ROOM{number:04}") for number in range(ROOMS)]
+    return [room.code for room in Room.objects.using(site.database.alias).bulk_create(rooms)]
+
+
+async def arrives(stack: AsyncExitStack, client: SignallingClient, room: str) -> None:
+    await stack.enter_async_context(client)
+    await client.joins(room, within=20)
+
+
+async def test_a_join_does_not_wait_for_the_lock_of_another_room(site: Site, lock: Lock) -> None:
+    locked, free = site.room(), site.room()
+    async with site.client("alice") as alice, site.client("bob") as bob:
+        with lock.holds(ROOM_LOCK, locked):
+            joining = asyncio.create_task(alice.joins(locked, within=20))
+            await asyncio.to_thread(lock.keeps_somebody_waiting)
+            await bob.joins(free, within=AT_ONCE)
+            await bob.leaves()
+            async with site.client("carol") as carol:  # a handshake does not wait either
+                await carol.request("ping", within=AT_ONCE)
+            assert not joining.done()
+        await joining
+        await alice.sees_nothing()
+
+
+async def test_joins_of_one_room_wait_for_each_other_and_all_succeed(
+    site: Site, lock: Lock
+) -> None:
+    """More of them than there may be threads and connections for; others' rooms are free meanwhile."""
+    room = site.room()
+    async with AsyncExitStack() as stack:
+        clients = [site.client(f"guest{number}") for number in range(10)]
+        for client in clients:
+            await stack.enter_async_context(client)
+        with lock.holds(ROOM_LOCK, room):
+            joins = [asyncio.create_task(client.joins(room, within=20)) for client in clients]
+            await asyncio.to_thread(lock.keeps_somebody_waiting)
+        rooms = await asyncio.gather(*joins)
+        assert sorted(len(each["peers"]) for each in rooms) == list(range(10))
+    site.is_empty(room)

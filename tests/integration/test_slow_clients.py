@@ -1,0 +1,230 @@
+"""Who does not read is closed 4508 and costs nobody else anything; who floods is not read any more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import pytest
+
+from signalling.protocol import CloseCode
+from signalling.testing import SignallingClient
+
+from .conftest import MakeSite
+from .locks import ROOM_LOCK, Lock
+from .servers import PostgreSQL, Site
+from .traffic import Laggard, becomes, memory
+
+MB = 1024 * 1024
+DESCRIPTION = {"type": "answer", "sdp": "v" * 40_000}
+BOUND = 16 * MB
+"""More than four outbound queues of 1 MiB, less than what would be waiting without them."""
+SERVERS = ["daphne", "uvicorn"]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
+    return make_site(
+        engine="postgresql",
+        server=request.param,
+        signalling={"BYTE_BURST": 1_000_000_000, "BYTE_RATE": 1_000_000_000},
+    )
+
+
+@pytest.fixture
+def lock(postgresql: PostgreSQL, site: Site) -> Iterator[Lock]:
+    lock = Lock(postgresql, site)
+    yield lock
+    lock.close()
+
+
+class Healthy:
+    """Two peers of a room that ping, and relay to each other, all the time."""
+
+    def __init__(self, site: Site, room: str) -> None:
+        self.site = site
+        self.room = room
+        self.clients = [site.client("alice"), site.client("bob")]
+        self.waits: list[float] = []
+        self.memory = 0
+        self.is_done = False
+
+    async def lives(self, client: SignallingClient, other: SignallingClient) -> None:
+        while not self.is_done:
+            began = time.monotonic()
+            await client.request("ping")
+            data = {"targetPeerId": other.peer_id, "candidate": "healthy"}
+            await client.request("webrtc:ice", data)
+            await other.awaits("webrtc:ice")
+            self.waits.append(time.monotonic() - began)
+            self.memory = max(self.memory, memory(self.site.worker))
+
+    async def has_lived(self, rounds: int) -> None:
+        end = len(self.waits) + rounds
+        await becomes(lambda: len(self.waits) >= end, "the life of the healthy")
+
+
+@asynccontextmanager
+async def healthy_peers(site: Site, room: str) -> AsyncIterator[Healthy]:
+    async with AsyncExitStack() as stack:
+        healthy = Healthy(site, room)
+        for client in healthy.clients:
+            await stack.enter_async_context(client)
+            await client.joins(room)
+        alice, bob = healthy.clients
+        lives = [
+            asyncio.create_task(healthy.lives(alice, bob)),
+            asyncio.create_task(healthy.lives(bob, alice)),
+        ]
+        try:
+            yield healthy
+        finally:
+            healthy.is_done = True
+            await asyncio.gather(*lives)
+
+
+class Slow:
+    """The four ways not to keep up."""
+
+    def __init__(self, site: Site) -> None:
+        self.reader = Laggard(site, "slow")
+        self.silent = Laggard(site, "silent")
+        self.trickling = Laggard(site, "trickling")
+        self.chatty = Laggard(site, "chatty")
+        self.all = [self.reader, self.silent, self.trickling, self.chatty]
+
+    async def __aenter__(self) -> Slow:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for laggard in self.all:
+            laggard.closes()
+
+    async def reads_slowly(self, size: int, every: float) -> None:
+        laggard = self.reader if size > 1 else self.trickling
+        pause = asyncio.Event()  # never set: only its timeout ends a wait for it
+        while await laggard.takes(size):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(every):
+                    await pause.wait()
+
+    async def pings(self) -> None:
+        try:
+            while True:
+                await self.chatty.says("ping")
+                await asyncio.sleep(0.02)
+        except OSError:  # closed by the server
+            return
+
+
+async def test_who_does_not_keep_up_is_closed_and_disturbs_nobody(site: Site) -> None:
+    room = site.room()
+    async with (
+        Slow(site) as slow,
+        site.client("carol") as carol,
+        healthy_peers(site, room) as healthy,
+    ):
+        await carol.joins(room)
+        await healthy.has_lived(50)
+        before, memory_before = list(healthy.waits), memory(site.worker)
+        for laggard in slow.all:
+            await laggard.joins(room)
+        habits = [
+            asyncio.create_task(slow.reads_slowly(4096, 0.05)),
+            asyncio.create_task(slow.reads_slowly(1, 1.0)),
+            asyncio.create_task(slow.pings()),
+        ]
+        healthy.waits.clear()
+        await flood(carol, slow)
+        # The healthy were never asked to wait: they lived on until the last was closed, and after.
+        during = list(healthy.waits)
+        assert len(during) > 3
+        assert max(during) < max(1.0, 5 * max(before))
+        await healthy.has_lived(10)
+        assert healthy.memory - memory_before < BOUND
+
+        habits[0].cancel()  # now it reads on as fast as it can, to the end
+        await asyncio.wait(habits[:1])
+        await sees_why(slow.reader)
+        if site.worker.name == "daphne":  # no application can cut off a client of uvicorn
+            for laggard in slow.all[1:]:
+                await becomes(lambda each=laggard: not each.is_held(), f"{laggard.name}'s end")  # type: ignore[misc]
+        for habit in habits:
+            habit.cancel()
+        await asyncio.wait(habits)
+        site_is_left(carol)
+    site.is_empty(room)
+
+
+async def flood(carol: SignallingClient, slow: Slow) -> None:
+    """Relay to the slow, in turn, until each is closed and ``carol`` was told."""
+    gone: set[str] = set()
+    async with asyncio.timeout(30):
+        while len(gone) < len(slow.all):
+            for laggard in slow.all:
+                if laggard.peer_id not in gone:
+                    data = {"targetPeerId": laggard.peer_id, "answer": DESCRIPTION}
+                    await carol.sends("webrtc:answer", data)
+            await carol.request("ping")  # whatever happens to the others, she is answered
+            gone = {f["data"]["peerId"] for f in carol.unread if f["event"] == "peer:left"}
+    assert gone == {laggard.peer_id for laggard in slow.all}
+
+
+async def sees_why(laggard: Laggard) -> None:
+    """Read on and see the relays that were on their way, then the error, then the close code."""
+    events = []
+    async with asyncio.timeout(10):
+        while True:
+            opcode, payload = await laggard.frame()
+            if opcode != 1:
+                break
+            events.append(json.loads(payload))
+    assert opcode == 8, "the connection ended without a close frame"
+    assert int.from_bytes(payload[:2], "big") == CloseCode.TOO_SLOW
+    assert events[-1]["event"] == "error"
+    assert events[-1]["data"]["code"] == "peer_busy"
+
+
+def site_is_left(carol: SignallingClient) -> None:
+    """Nobody was refused anything but relays to those who were closed already."""
+    errors = [frame["data"] for frame in carol.unread if frame["event"] == "error"]
+    assert {error["code"] for error in errors} <= {"peer_not_found"}
+
+
+async def test_who_floods_while_his_join_waits_is_not_read_any_more(site: Site, lock: Lock) -> None:
+    """The join waits for a locked row, and behind it 30 MB of pings, of which none may be lost."""
+    room, count = site.room(), 500
+    async with site.client("flooder") as flooder, site.client("bob") as bob:
+        await bob.request("ping")
+        sent = 0
+
+        async def floods() -> None:
+            nonlocal sent
+            padding = "x" * 60_000
+            for number in range(count):
+                ping = {"event": "ping", "id": f"ping {number}", "data": {"padding": padding}}
+                await flooder.sends_raw(json.dumps(ping))
+                sent += 1
+
+        before = memory(site.worker)
+        with lock.holds(ROOM_LOCK, room):
+            await flooder.sends("join:room", {"roomCode": room})
+            lock.keeps_somebody_waiting()
+            flood = asyncio.create_task(floods())
+            await becomes(lambda: sent > 0, "the first ping")
+            last, unchanged_since = sent, time.monotonic()
+            while time.monotonic() - unchanged_since < 0.5:
+                await bob.request("ping")  # a flooder is no matter of others
+                if sent != last:
+                    last, unchanged_since = sent, time.monotonic()
+            assert not flood.done(), "all of it was read"
+            assert memory(site.worker) - before < BOUND
+        await flooder.sees("room:joined")
+        for number in range(count):
+            await flooder.sees("pong")
+            assert json.loads(flooder.last_frame)["id"] == f"ping {number}"
+        await flood
+        assert memory(site.worker) - before < BOUND

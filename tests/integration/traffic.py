@@ -1,0 +1,286 @@
+"""Peers that say much: who was told what of each relay, and bare sockets that read as they please."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any, TypeVar
+
+import psutil
+
+from signalling.testing import Refused, SignallingClient
+
+from .servers import Site, Worker
+
+T = TypeVar("T")
+
+SILENCE = 3600.0
+"""Seconds that nothing need be heard; the test has a timeout of its own."""
+
+
+async def becomes(check: Callable[[], T], what: str, *, within: float = 10.0) -> T:
+    """Return the first true value of ``check``, and let everything else go on meanwhile."""
+    deadline = time.monotonic() + within
+    while not (value := check()):
+        assert time.monotonic() < deadline, f"{what}: still {value!r} after {within} s"
+        await asyncio.sleep(0.01)
+    return value
+
+
+def memory(worker: Worker) -> int:
+    """Return the resident memory of a worker, in bytes."""
+    return int(psutil.Process(worker.pid).memory_info().rss)
+
+
+# --- Peers that relay all the time ------------------------------------------------------------------
+
+
+class Talker:
+    """A peer that relays candidates to another, one after the other, and keeps account of them."""
+
+    def __init__(self, client: SignallingClient) -> None:
+        self.client = client
+        self.acknowledged: set[str] = set()
+        self.refused: dict[str, str] = {}
+        self.heard: Counter[str] = Counter()
+        self.is_done = False
+        self.latest = -1
+        """The number of what was heard last."""
+        self.round_trips: list[float] = []
+
+    async def talks_to(self, other: Talker, *, every: float = 0.004) -> None:
+        """Relay until it ``is_done``, each one with an ``id``, which the server answers."""
+        for number in count():
+            if self.is_done:
+                return
+            note = f"{self.client.name} to {other.client.name}: {number}"
+            data = {"targetPeerId": other.client.peer_id, "candidate": note}
+            began = time.monotonic()
+            try:
+                await self.client.request("webrtc:ice", data, within=10)
+                self.acknowledged.add(note)
+            except Refused as refusal:
+                self.refused[note] = refusal.code
+            self.round_trips.append(time.monotonic() - began)
+            await asyncio.sleep(every)
+
+    async def listens(self) -> None:
+        while True:
+            note = (await self.client.awaits("webrtc:ice", within=SILENCE))["candidate"]
+            self.heard[note] += 1
+            self.latest = int(note.rpartition(" ")[2])
+
+    def lost_to(self, other: Talker) -> set[str]:
+        """Return what was acknowledged and not heard."""
+        return self.acknowledged - other.heard.keys()
+
+    def reports_of(self, other: Talker) -> int:
+        """Return how many losses the server has reported later, in errors without an ``id``."""
+        errors = [frame for frame in self.client.unread if frame["event"] == "error"]
+        assert all(error["data"]["code"] == "unavailable" for error in errors), errors
+        return sum(error["data"].get("targetPeerId") == other.client.peer_id for error in errors)
+
+    @property
+    def roster(self) -> set[str]:
+        """Return who is in the room, as this peer was told."""
+        peers = {peer["id"] for peer in self.client.room["peers"]}
+        for frame in self.client.unread:
+            if frame["event"] == "peer:joined":
+                peers.add(frame["data"]["peerId"])
+            elif frame["event"] == "peer:left":
+                peers.remove(frame["data"]["peerId"])
+        return peers | {self.client.peer_id}
+
+
+class Conversation:
+    """Six peers of one room at two workers: a pair that is parted, and a pair at each worker."""
+
+    def __init__(self, site: Site, room: str) -> None:
+        self.site = site
+        self.room = room
+        places = {"anna": 0, "boris": 1, "clara": 0, "dmitri": 0, "emma": 1, "fjodor": 1}
+        self.talkers = [Talker(site.client(name, worker=at)) for name, at in places.items()]
+        pairs = list(zip(self.talkers[::2], self.talkers[1::2], strict=True))
+        self.parted, self.together = pairs[0], pairs[1:]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def directions(self) -> list[tuple[Talker, Talker]]:
+        pairs = [self.parted, *self.together]
+        return [*pairs, *((second, first) for first, second in pairs)]
+
+    async def begins(self) -> None:
+        for talker in self.talkers:
+            await talker.client.connects()
+            await talker.client.joins(self.room)
+        for talker in self.talkers:
+            await becomes(lambda t=talker: len(t.roster) == 6, "the roster")  # type: ignore[misc]
+            self._spawn(talker.listens())
+        for first, second in self.directions:
+            self._spawn(first.talks_to(second))
+        await self.goes_on(self.parted, *self.together)
+
+    def _spawn(self, work: Any) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def goes_on(self, *pairs: tuple[Talker, Talker], within: float = 5.0) -> None:
+        """Wait until each hears something that the other begins to say from now on."""
+        directions = [*pairs, *((second, first) for first, second in pairs)]
+        # What is being said at this moment has the number of those that were answered.
+        said = [len(speaker.round_trips) for speaker, _ in directions]
+
+        def goes_on() -> bool:
+            return all(
+                listener.latest > number
+                for (_, listener), number in zip(directions, said, strict=True)
+            )
+
+        await becomes(goes_on, "the conversation", within=within)
+
+    async def everybody_is_known(self) -> None:
+        """Wait until all have been told of who is here, according to the database."""
+
+        def is_known() -> bool:
+            present = self.site.database.live_peers(self.room)
+            return all(talker.roster == present for talker in self.talkers)
+
+        await becomes(is_known, "a roster like the database's")
+
+    async def ends(self) -> None:
+        """End it, and see that nothing was silent and nobody closed."""
+        for talker in self.talkers:
+            talker.is_done = True
+        await asyncio.gather(*self._tasks[len(self.talkers) :])
+        await becomes(self._is_accounted_for, "an account of every relay")
+        assert [talker.client.close_code for talker in self.talkers] == [None] * 6
+        for first, second in self.directions:
+            assert set(first.refused.values()) <= {"unavailable", "peer_busy"}, first.refused
+            assert set(second.heard.values()) == {1}, "something came twice"
+
+    def _is_accounted_for(self) -> bool:
+        return all(
+            len(first.lost_to(second)) <= first.reports_of(second)
+            for first, second in self.directions
+        )
+
+    async def closes(self) -> None:
+        for talker in self.talkers:
+            await talker.client.closes()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def conversation(site: Site) -> AsyncIterator[Conversation]:
+    """A conversation in a room of its own; at its end every relay must be accounted for."""
+    talk = Conversation(site, site.room())
+    try:
+        await talk.begins()
+        yield talk
+        await talk.ends()
+    finally:
+        await talk.closes()
+
+
+# --- Peers that do not keep up ------------------------------------------------------------------------
+
+
+class Laggard:
+    """A peer on a bare TCP socket, which takes from it what a test says and nothing else."""
+
+    def __init__(self, site: Site, name: str) -> None:
+        self.site = site
+        self.name = name
+        self.peer_id = ""
+        self.port = 0
+        self._socket = socket.socket()
+        # Before the connection is made, or it does not count.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._socket.setblocking(False)
+        self._buffer = bytearray()
+
+    async def joins(self, room: str) -> None:
+        """Connect and join; afterwards nothing is read any more."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(10):
+            await loop.sock_connect(self._socket, ("127.0.0.1", self.site.worker.port))
+            self.port = self._socket.getsockname()[1]
+            await loop.sock_sendall(self._socket, handshake(self.site, self.site.token(self.name)))
+            while b"\r\n\r\n" not in self._buffer:
+                await self.takes(1)
+            self._buffer.clear()
+            await self.says("join:room", {"roomCode": room})
+            opcode, payload = await self.frame()
+            assert opcode == 1, payload
+            self.peer_id = json.loads(payload)["data"]["peerId"]
+
+    async def says(self, event: str, data: dict[str, Any] | None = None) -> None:
+        payload = json.dumps({"event": event, "data": data or {}}).encode()
+        await asyncio.get_running_loop().sock_sendall(self._socket, client_frame(payload))
+
+    async def takes(self, size: int) -> int:
+        """Take at most so many bytes from the socket; 0 is its end."""
+        try:
+            taken = await asyncio.get_running_loop().sock_recv(self._socket, size)
+        except ConnectionError:
+            return 0
+        self._buffer += taken
+        return len(taken)
+
+    async def frame(self) -> tuple[int, bytes]:
+        """Return the next frame, opcode and payload; opcode -1 where the connection ended."""
+        while True:
+            found = self._frame()
+            if found is not None:
+                return found
+            if not await self.takes(1 if not self.peer_id else 65_536):
+                return -1, b""
+
+    def _frame(self) -> tuple[int, bytes] | None:
+        buffer = self._buffer
+        if len(buffer) < 2:
+            return None
+        size, start = buffer[1], 2
+        if size >= 126:
+            start += 2 if size == 126 else 8
+            size = int.from_bytes(buffer[2:start], "big")
+        if len(buffer) < start + size:
+            return None
+        opcode, payload = buffer[0] & 0x0F, bytes(buffer[start : start + size])
+        del buffer[: start + size]
+        return opcode, payload
+
+    def is_held(self) -> bool:
+        """Tell whether the server still has the connection."""
+        connections = psutil.Process(self.site.worker.pid).net_connections("tcp")
+        return any(each.raddr and each.raddr.port == self.port for each in connections)
+
+    def closes(self) -> None:
+        self._socket.close()
+
+
+def client_frame(payload: bytes) -> bytes:
+    """Return a text frame with the mask 0."""
+    size = len(payload)
+    length = bytes([size]) if size < 126 else bytes([126]) + size.to_bytes(2, "big")
+    head = bytes([0x81, 0x80 | length[0]]) + length[1:]
+    return head + bytes(4) + payload
+
+
+def handshake(site: Site, token: str) -> bytes:
+    """Return the opening handshake of a client of the first worker."""
+    lines = [
+        "GET /ws/signalling/ HTTP/1.1",
+        f"Host: {site.worker.address}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        f"Authorization: Bearer {token}",
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
