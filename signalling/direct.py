@@ -146,15 +146,27 @@ class DirectConsumer(AsyncJsonWebsocketConsumer):
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, end)
 
     async def _end(self) -> None:
+        """Run to the end, however often it is cancelled: a server that stops is impatient."""
+        last = asyncio.ensure_future(self._finish())
+        interruption: asyncio.CancelledError | None = None
+        while not last.done():
+            try:
+                await asyncio.wait([last])
+            except asyncio.CancelledError as again:
+                interruption = again
+        last.result()
+        if interruption is not None:
+            raise interruption
+
+    async def _finish(self) -> None:
         if self._drain is not None:
             self._drain.cancel()
-        last = asyncio.ensure_future(self.clean_up())
         try:
-            await asyncio.shield(last)
-        except asyncio.CancelledError:  # once more: a server that stops is impatient
-            await last
-            raise
+            await self.clean_up()
         finally:
             if self.channel_name and hasattr(self.channel_layer, "detach"):
                 self.channel_layer.detach(self.channel_name)
             self.outbox.cancel()
+            await self.outbox.drained()
+            if self._drain is not None:
+                await asyncio.wait([self._drain])

@@ -60,8 +60,7 @@ class Outbox:
 
     def put_last(self, *events: Event) -> None:
         """Send these after what is being written now, and instead of all that waits."""
-        self._queue.clear()
-        self._size = 0
+        self._clear()
         for event in events:
             if self._writer is None:
                 self.put(event)
@@ -70,12 +69,12 @@ class Outbox:
 
     async def drained(self) -> None:
         """Wait until everything is with the server."""
-        while self._writer is not None:
+        while self._writer is not None and not self._writer.done():
             await asyncio.wait([self._writer])
 
     def cancel(self) -> None:
         """Forget what waits."""
-        self._queue.clear()
+        self._clear()
         if self._writer is not None:
             self._writer.cancel()
 
@@ -89,7 +88,11 @@ class Outbox:
         it; Daphne lets autobahn's ``Disconnected`` through."""
         logger.debug("a client was gone before a frame could be sent: %r", error)
         self.is_gone = True
+        self._clear()
+
+    def _clear(self) -> None:
         self._queue.clear()
+        self._size = 0
 
     def _enqueue(self, event: Event) -> None:
         size = _size(event)
@@ -132,5 +135,4 @@ def _go_on(sending: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, A
 
 
 def _size(event: Event) -> int:
-    text = event.get("text")
-    return len(text) if text is not None else 0
+    return len(event.get("text") or event.get("bytes") or "")

@@ -37,29 +37,40 @@ class Mailbox:
     @property
     def is_idle(self) -> bool:
         """Nothing would be lost with it."""
-        return not (self.deliver or self.queue or self.readers or self.groups)
+        return not (self.queue or self.is_awaited)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Somebody is there for what comes."""
+        return bool(self.deliver or self.readers or self.groups)
 
     def hand_over(self, message: Message) -> None:
         assert self.deliver is not None
         if self.thread == get_ident():
             self.deliver(message)
         elif self.loop is not None:  # a send from another thread's loop
-            self.loop.call_soon_threadsafe(self.deliver, message)
+            try:
+                self.loop.call_soon_threadsafe(self.deliver, message)
+            except RuntimeError:  # which has ended, and its consumer with it
+                raise ChannelGone from None
 
     def keep(self, message: Message, capacity: int, expiry: float) -> None:
         """Keep a message for ``get``; raises ``ChannelFull``."""
-        now = time.monotonic()
-        while self.queue and self.queue[0][0] <= now:
-            self.queue.popleft()
+        self.drop_expired()
         if len(self.queue) >= capacity:
             raise ChannelFull
-        self.queue.append((now + expiry, message))
+        self.queue.append((time.monotonic() + expiry, message))
         if self.arrived is None or self.loop is None:
             return
         if self.thread == get_ident():
             self.arrived.set()
         elif not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.arrived.set)
+
+    def drop_expired(self) -> None:
+        now = time.monotonic()
+        while self.queue and self.queue[0][0] <= now:
+            self.queue.popleft()
 
     async def get(self) -> Message:
         """Return the next message that has not expired, waiting for it."""
@@ -105,6 +116,8 @@ class LocalChannelLayer(BaseChannelLayer):
         self.channels: dict[str, Mailbox] = {}
         self.groups: dict[str, dict[str, Mailbox]] = {}
         self._gone: OrderedDict[str, float] = OrderedDict()
+        # Channels with messages that perhaps nobody ever reads, and when to look after them.
+        self._unread: OrderedDict[str, float] = OrderedDict()
 
     # --- The channel layer specification ----------------------------------------------------
 
@@ -113,35 +126,44 @@ class LocalChannelLayer(BaseChannelLayer):
 
     async def receive(self, channel: str) -> Message:
         mailbox = self._mailbox(channel)
+        self._gone.pop(channel, None)
         try:
             return await mailbox.get()
         finally:
-            self._forget_if_idle(channel)
+            self._settle(channel)
 
     async def new_channel(self, prefix: str | None = None) -> str:
         return f"{prefix or self.prefix}!{secrets.token_hex(12)}"
 
     async def group_add(self, group: str, channel: str) -> None:
+        """A channel that was detached joins nothing any more."""
         self.require_valid_group_name(group)
+        if channel in self._gone:
+            return
         mailbox = self._mailbox(channel)
         mailbox.groups.add(group)
         self.groups.setdefault(group, {})[channel] = mailbox
 
     async def group_discard(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
+        self.require_valid_channel_name(channel)
         mailbox = self.groups.get(group, {}).get(channel)
         if mailbox is not None:
             self._leave(group, channel, mailbox)
-            self._forget_if_idle(channel)
+            self._settle(channel)
 
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_group_name(group)
         self.put_group(group, message)
 
     async def flush(self) -> None:
-        self.channels.clear()
+        """Forget all messages and groups; who waits or is attached goes on hearing."""
         self.groups.clear()
         self._gone.clear()
+        for channel, mailbox in tuple(self.channels.items()):
+            mailbox.queue.clear()
+            mailbox.groups.clear()
+            self._settle(channel)
 
     # --- Beyond it ---------------------------------------------------------------------------
 
@@ -151,8 +173,10 @@ class LocalChannelLayer(BaseChannelLayer):
         It must return at once and raise nothing. What has been waiting is delivered first.
         """
         mailbox = self._mailbox(channel)
+        self._gone.pop(channel, None)
         mailbox.loop, mailbox.thread = asyncio.get_running_loop(), get_ident()
         mailbox.deliver = deliver
+        mailbox.drop_expired()
         while mailbox.queue:
             deliver(mailbox.queue.popleft()[1])
 
@@ -180,9 +204,9 @@ class LocalChannelLayer(BaseChannelLayer):
             raise TypeError("A message of a channel layer is a dict.")
         if mailbox is None:
             mailbox = self._mailbox(channel)
-            # Nobody may ever read it.
-            asyncio.get_running_loop().call_later(self.expiry + 1, self._expire, channel)
         mailbox.keep(message, self.get_capacity(channel), self.expiry)
+        if not mailbox.is_awaited:
+            self._settle(channel)
 
     def put_group(self, group: str, message: Message) -> None:
         """``group_send`` without a coroutine."""
@@ -215,22 +239,30 @@ class LocalChannelLayer(BaseChannelLayer):
         if not members:
             self.groups.pop(group, None)
 
-    def _expire(self, channel: str) -> None:
+    def _settle(self, channel: str) -> None:
+        """Forget an idle channel; where messages wait for nobody, look again when they have expired."""
         mailbox = self.channels.get(channel)
-        if mailbox is not None:
-            now = time.monotonic()
-            while mailbox.queue and mailbox.queue[0][0] <= now:
-                mailbox.queue.popleft()
-            self._forget_if_idle(channel)
-
-    def _forget_if_idle(self, channel: str) -> None:
-        mailbox = self.channels.get(channel)
-        if mailbox is not None and mailbox.is_idle:
+        if mailbox is None:
+            return
+        if mailbox.is_idle:
             del self.channels[channel]
+            self._unread.pop(channel, None)
+        elif not mailbox.is_awaited and channel not in self._unread:
+            self._unread[channel] = time.monotonic() + self.expiry
+
+    def _sweep(self) -> None:
+        """Forget what has expired unread. No timers: the loop of a sender may end before they do."""
+        now = time.monotonic()
+        while self._unread and next(iter(self._unread.values())) <= now:
+            channel, _ = self._unread.popitem(last=False)
+            if channel in self.channels:
+                self.channels[channel].drop_expired()
+                self._settle(channel)
 
     def _mailbox(self, channel: str) -> Mailbox:
         mailbox = self.channels.get(channel)
         if mailbox is None:
             self.require_valid_channel_name(channel)
+            self._sweep()
             mailbox = self.channels[channel] = Mailbox()
         return mailbox

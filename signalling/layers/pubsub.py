@@ -1,13 +1,18 @@
 """How the processes of a ``RedisChannelLayer`` reach each other: one pub/sub channel for each.
 
 All that one turn of a process's event loop has for another process is packed into one PUBLISH, so the
-price of Redis is paid by the batch and not by the message. Two streams arrive at a process: its own,
-and one that all processes read (group messages). Every batch carries its source and a number, hence
+price of Redis is paid by the batch and not by the message. Two streams arrive at a process, both from
+the one Redis host that its id chooses: its own, and one that all processes of the host read (group
+messages). Every batch carries its source and a number, hence
 
 - order is kept for each pair of sender and receiver, over both streams;
 - a PUBLISH that nobody heard is known at once (Redis returns the number of receivers), and a batch
-  that Redis lost afterwards is known by the gap in the numbers: at the next batch, or when the
-  receiver subscribes again and says what it has seen. Either way the senders are told.
+  that Redis lost afterwards is known by the gap in the numbers: at the next batch, or at the next
+  beat, which follows each batch within seconds. Either way the senders are told.
+- a batch that comes after a later one is dropped: it was reported as lost.
+
+What was reported as lost may have arrived all the same: a Redis that answers nothing for a while does
+what it was told when it is back.
 
 A Redis that is away closes nothing: the listener subscribes again as soon as it can, and says so.
 """
@@ -21,6 +26,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -35,6 +41,7 @@ from .exceptions import Undeliverable
 logger = logging.getLogger("signalling.pubsub")
 
 ALL = "all"
+BEAT = msgpack.packb(["beat"])
 BEAT_SECONDS = 2.0
 REMEMBERED_SECONDS = 10.0
 REMEMBERED_BATCHES = 20_000
@@ -79,20 +86,25 @@ class Shard:
         self._size = 0
         self._is_flushing = False
         self._sent: dict[str, int] = {}
+        self._spoken: dict[str, float] = {}
         self._seen: dict[tuple[str, str], int] = {}
         self._remembered: deque[tuple[float, str, int, list[Reply]]] = deque()
         self._heard_at = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()
 
-    def start(self) -> None:
-        self._spawn(self._keep_listening())
+    def start(self, *, is_own: bool) -> None:
+        if is_own:
+            self._spawn(self._keep_listening())
         self._spawn(self._keep_beating())
 
     async def close(self) -> None:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        batches, self._batches, self._open, self._size = self._batches, [], {}, 0
+        for batch in batches:
+            batch.settle(Undeliverable("the layer was closed"))
         await self._publisher.aclose()
         await self._subscriber.aclose()
 
@@ -146,18 +158,25 @@ class Shard:
             self._remember(batch, number)
         try:
             receivers = await pipeline.execute()
+        except asyncio.CancelledError:
+            for batch in batches:
+                batch.settle(Undeliverable("the layer was closed"))
+            raise
         except Exception as error:  # whatever it is, nobody may be left waiting
             logger.warning("Redis is away, so %d batches are lost: %s", len(batches), error)
             for batch in batches:
                 batch.settle(Undeliverable(str(error)))
             return
         for batch, count in zip(batches, receivers, strict=True):
-            batch.settle(None if count else Undeliverable(f"nobody hears {batch.target}"))
+            # Nobody needs to live on another host; on this process's own, itself does.
+            is_heard = count or (batch.target == ALL and self is not self.hub.own_shard)
+            batch.settle(None if is_heard else Undeliverable(f"nobody hears {batch.target}"))
 
     def _remember(self, batch: Batch, number: int) -> None:
         now = time.monotonic()
         if batch.replies:
             self._remembered.append((now, batch.target, number, batch.replies))
+            self._spoken[batch.target] = now
         while self._remembered and (
             self._remembered[0][0] < now - REMEMBERED_SECONDS
             or len(self._remembered) > REMEMBERED_BATCHES
@@ -198,7 +217,8 @@ class Shard:
             self.ready.set()
             if self._seen:
                 logger.warning("subscribed to Redis again")
-                self._say_seen()
+                self._beat()  # others may have missed something of this process, too
+                self.hub.missed("any")
             connection = pubsub.connection
             while True:
                 kind, _, payload = await connection.read_response(disable_decoding=True)
@@ -213,13 +233,19 @@ class Shard:
         if source == self.hub.id and is_to_all:
             return
         stream = (source, ALL if is_to_all else self.hub.id)
-        last = self._seen.get(stream)
+        # What came before the first batch to all was before this process's time.
+        last = self._seen.get(stream, number - 1 if is_to_all else 0)
+        if number <= last:
+            return
         self._seen[stream] = number
-        if last is not None and number > last + 1:
+        if number > last + 1:
             self._tell(source, "lost", [stream[1], last + 1, number - 1])
             self.hub.missed(source)
         for kind, *item in unpacker:
-            self._handle(source, kind, item)
+            try:
+                self._handle(source, kind, item)
+            except Exception:
+                logger.exception("a %s of process %s failed", kind, source)
 
     def _handle(self, source: str, kind: str, item: list[Any]) -> None:
         match kind:
@@ -232,23 +258,7 @@ class Shard:
             case "gone":
                 self.hub.lost(*item)
             case "lost":
-                self.report_lost(*item)
-            case "seen":
-                self._compare(source, *item)
-
-    def _say_seen(self) -> None:
-        """Tell all sources how far they have been heard, so that they know what was lost."""
-        sources = {source for source, _ in self._seen if source != self.hub.id}
-        for source in sources:
-            seen = [self._seen.get((source, stream), 0) for stream in (self.hub.id, ALL)]
-            self._tell(source, "seen", seen)
-        self.hub.missed("any")
-
-    def _compare(self, source: str, own: int, to_all: int) -> None:
-        if own:
-            self.report_lost(source, own + 1, self._sent.get(source, 0))
-        if to_all:
-            self.report_lost(ALL, to_all + 1, self._sent.get(ALL, 0))
+                self.hub.shard_of(source).report_lost(*item)
 
     def _tell(self, target: str, kind: str, item: list[Any]) -> None:
         try:
@@ -262,10 +272,19 @@ class Shard:
         """A message to all, oneself too: what was lost is noticed, and a dead subscription is."""
         while True:
             await asyncio.sleep(BEAT_SECONDS)
-            self.post(ALL, msgpack.packb(["beat"]), None).add_done_callback(_log_failure)
+            self._beat()
             if self.ready.is_set() and time.monotonic() - self._heard_at > 3 * BEAT_SECONDS:
                 logger.warning("nothing was heard from Redis for too long")
                 await self._subscriber.connection_pool.disconnect()
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        for target, spoken_at in tuple(self._spoken.items()):
+            if spoken_at < now - REMEMBERED_SECONDS:
+                del self._spoken[target]
+        for target in (ALL, *self._spoken):
+            with suppress(ChannelFull):
+                self.post(target, BEAT, None).add_done_callback(_log_failure)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -297,6 +316,7 @@ class Hub:
         self.lost = lost
         self.missed = missed
         self.shards = [Shard(self, options) for options in hosts]
+        self.own_shard = self.shard_of(self.id)
         self._is_listening = False
 
     async def listen(self) -> None:
@@ -304,11 +324,10 @@ class Hub:
         if not self._is_listening:
             self._is_listening = True
             for shard in self.shards:
-                shard.start()
+                shard.start(is_own=shard is self.own_shard)
         try:
             async with asyncio.timeout(self.timeout):
-                for shard in self.shards:
-                    await shard.ready.wait()
+                await self.own_shard.ready.wait()
         except TimeoutError:
             raise Undeliverable("Redis is away") from None
 

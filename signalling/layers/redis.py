@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 import zlib
+from contextlib import suppress
 from threading import get_ident
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -28,7 +29,7 @@ class RedisChannelLayer(BaseChannelLayer):
     process receives first takes from, as with the stock layer.
 
     Less than the stock core layer: a message to a process that is away is an ``Undeliverable`` and not
-    kept. More: nothing is dropped in silence. A message with a ``reply_channel`` that is lost later is
+    kept, and only channels of ``new_channel`` may be members of groups. More: nothing is dropped in silence. A message with a ``reply_channel`` that is lost later is
     reported there as ``{"type": "channel.lost", "channel": …}``, and every attached channel of a process
     that missed something hears ``{"type": "channel.missed"}``.
     """
@@ -65,14 +66,19 @@ class RedisChannelLayer(BaseChannelLayer):
 
     async def send(self, channel: str, message: Message) -> None:
         member = self._member()
-        process, mark, _ = channel.partition("!")
-        if not mark:
+        if channel in member.local.channels:
+            member.local.put(channel, message)
+            return
+        self.require_valid_channel_name(channel)
+        if not isinstance(message, dict):
+            raise TypeError("A message of a channel layer is a dict.")
+        target = member.target(channel)
+        if target is None:
             await self._push(channel, message)
-        elif process == member.local.prefix:
+        elif target == member.hub.id:
             member.local.put(channel, message)
         else:
-            self.require_valid_channel_name(channel)
-            await member.hub.send(process.rpartition(".")[2], channel, message)
+            await member.hub.send(target, channel, message)
 
     async def receive(self, channel: str) -> Message:
         if "!" in channel:
@@ -82,10 +88,15 @@ class RedisChannelLayer(BaseChannelLayer):
     async def new_channel(self, prefix: str | None = None) -> str:
         member = self._member()
         await member.hub.listen()
-        return await member.local.new_channel()
+        return await member.local.new_channel(f"{prefix or self.prefix}.{member.hub.id}")
 
     async def group_add(self, group: str, channel: str) -> None:
-        await self._member().local.group_add(group, channel)
+        """Raises ``ValueError`` for what is no channel of this process's ``new_channel``."""
+        member = self._member()
+        self.require_valid_channel_name(channel)
+        if member.target(channel) != member.hub.id:
+            raise ValueError(f"{channel} is no channel of this process")
+        await member.local.group_add(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         await self._member().local.group_discard(group, channel)
@@ -122,7 +133,7 @@ class RedisChannelLayer(BaseChannelLayer):
         self._by_thread.pop(get_ident(), None)
         member = self._members.pop(asyncio.get_running_loop(), None)
         if member is not None:
-            await member.hub.close()
+            await member.close()
 
     def _member(self) -> Member:
         # By thread, for asking for the running loop costs a system call: this is for each message.
@@ -133,6 +144,7 @@ class RedisChannelLayer(BaseChannelLayer):
         member = self._members.get(loop)
         if member is None:
             member = self._members[loop] = Member(self)
+            _close_with(loop, member)
         self._by_thread[get_ident()] = member
         return member
 
@@ -142,8 +154,12 @@ class RedisChannelLayer(BaseChannelLayer):
         self.require_valid_channel_name(channel)
         key = f"{self.prefix}:queue:{channel}"
         redis = self._member().queues(channel)
-        if await redis.llen(key) >= self.get_capacity(channel):
-            raise ChannelFull
+        while await redis.llen(key) >= self.get_capacity(channel):
+            oldest = await redis.lindex(key, 0)
+            if oldest is not None and _unpack(oldest)[0] > time.time():
+                raise ChannelFull
+            if oldest is not None:
+                await redis.lrem(key, 1, oldest)
         async with redis.pipeline(transaction=True) as pipeline:
             pipeline.rpush(key, msgpack.packb((time.time() + self.expiry, message)))
             pipeline.expire(key, int(self.expiry) + 1)
@@ -152,10 +168,18 @@ class RedisChannelLayer(BaseChannelLayer):
     async def _pop(self, channel: str) -> Message:
         self.require_valid_channel_name(channel)
         key = f"{self.prefix}:queue:{channel}"
+        member = self._member()
         while True:
-            found = await self._member().queues(channel).blpop([key], timeout=1)
+            taking = member.resume(key) or asyncio.ensure_future(
+                member.queues(channel).blpop([key], timeout=1)
+            )
+            try:
+                found = await asyncio.shield(taking)
+            except asyncio.CancelledError:  # Redis may have given away the message already
+                member.interrupt(key, taking, member.queues(channel))
+                raise
             if found is not None:
-                expires_at, message = msgpack.unpackb(found[1])
+                expires_at, message = _unpack(found[1])
                 if expires_at > time.time():
                     return cast(Message, message)
 
@@ -184,6 +208,22 @@ class Member:
         )
         self.local.channel_capacity = layer.channel_capacity
         self._queues: dict[int, Any] = {}
+        self._interrupted: dict[str, list[asyncio.Future[Any]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self.layer.timeout)
+        for task in self._tasks:
+            task.cancel()
+        await self.hub.close()
+        for redis in self._queues.values():
+            await redis.aclose()
+
+    def target(self, channel: str) -> str | None:
+        """Return the id of a channel's process; none for a named queue."""
+        process, mark, _ = channel.partition("!")
+        return process.rpartition(".")[2] if mark else None
 
     def queues(self, channel: str) -> Any:
         """Return the client of the host that holds a named queue."""
@@ -192,12 +232,35 @@ class Member:
             self._queues[index] = connect(self.layer.hosts[index], timeout=None)
         return self._queues[index]
 
+    def resume(self, key: str) -> asyncio.Future[Any] | None:
+        """Return a take from a named queue whose receiver was cancelled, for the next receiver."""
+        takes = self._interrupted.get(key)
+        return takes.pop(0) if takes else None
+
+    def interrupt(self, key: str, taking: asyncio.Future[Any], redis: Any) -> None:
+        """Keep a take for the next receiver; what it brings before one comes goes back to the queue."""
+        self._interrupted.setdefault(key, []).append(taking)
+        task = asyncio.ensure_future(self._give_back(key, taking, redis))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _give_back(self, key: str, taking: asyncio.Future[Any], redis: Any) -> None:
+        await asyncio.wait([taking])
+        takes = self._interrupted.get(key, [])
+        if taking in takes:
+            takes.remove(taking)
+            if not takes:
+                del self._interrupted[key]
+            if taking.exception() is None and taking.result() is not None:
+                await redis.lpush(key, taking.result()[1])
+
     def _deliver(self, channel: str, message: Message) -> bool:
         if not self.local.knows(channel):
             return False
         try:
             self.local.put(channel, message)
         except ChannelFull:
+            logger.warning("a channel is full or gone, its sender is in another process")
             return False
         return True
 
@@ -209,11 +272,31 @@ class Member:
 
     def _lost(self, sender: str, channel: str) -> None:
         if self.local.knows(sender):
-            self.local.put(sender, {"type": "channel.lost", "channel": channel})
+            with suppress(ChannelFull):
+                self.local.put(sender, {"type": "channel.lost", "channel": channel})
 
     def _missed(self, source: str) -> None:
         logger.warning("messages of process %s were missed", source)
         self.local.put_attached({"type": "channel.missed"})
+
+
+def _unpack(item: bytes) -> Any:
+    return msgpack.unpackb(item, strict_map_key=False)
+
+
+def _close_with(loop: asyncio.AbstractEventLoop, member: Member) -> None:
+    """Leave Redis when a loop is closed: each ``async_to_sync`` of a thread has a loop of its own."""
+    close = loop.close
+
+    def close_both() -> None:
+        if not loop.is_closed() and not loop.is_running():
+            try:
+                loop.run_until_complete(member.close())
+            except Exception as error:
+                logger.warning("could not leave Redis: %r", error)
+        close()
+
+    loop.close = close_both  # type: ignore[method-assign]
 
 
 def _host(host: Any) -> dict[str, Any]:
