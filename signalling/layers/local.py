@@ -222,10 +222,6 @@ class LocalChannelLayer(BaseChannelLayer):
         if full:
             raise ChannelFull(f"{full} members of the group do not keep up")
 
-    def knows(self, channel: str) -> bool:
-        """Tell whether anybody reads a channel, or has something waiting in it."""
-        return channel in self.channels
-
     def put_attached(self, message: Message) -> None:
         """Tell every attached consumer something."""
         for mailbox in tuple(self.channels.values()):

@@ -41,6 +41,7 @@ from .exceptions import Undeliverable
 logger = logging.getLogger("signalling.pubsub")
 
 ALL = "all"
+TELLS = 12  # attempts to tell a process what it has lost, in some 8 seconds
 BEAT = msgpack.packb(["beat"])
 BEAT_SECONDS = 2.0
 REMEMBERED_SECONDS = 10.0
@@ -85,6 +86,7 @@ class Shard:
         self._open: dict[str, Batch] = {}
         self._size = 0
         self._is_flushing = False
+        self._is_listening = False
         self._sent: dict[str, int] = {}
         self._spoken: dict[str, float] = {}
         self._seen: dict[tuple[str, str], int] = {}
@@ -94,6 +96,7 @@ class Shard:
         self.ready = asyncio.Event()
 
     def start(self, *, is_own: bool) -> None:
+        self._is_listening = is_own
         if is_own:
             self._spawn(self._keep_listening())
         self._spawn(self._keep_beating())
@@ -168,8 +171,8 @@ class Shard:
                 batch.settle(Undeliverable(str(error)))
             return
         for batch, count in zip(batches, receivers, strict=True):
-            # Nobody needs to live on another host; on this process's own, itself does.
-            is_heard = count or (batch.target == ALL and self is not self.hub.own_shard)
+            # Nobody needs to hear what is for all; but where this process listens, it does itself.
+            is_heard = count or (batch.target == ALL and not self._is_listening)
             batch.settle(None if is_heard else Undeliverable(f"nobody hears {batch.target}"))
 
     def _remember(self, batch: Batch, number: int) -> None:
@@ -261,12 +264,18 @@ class Shard:
                 self.hub.shard_of(source).report_lost(*item)
 
     def _tell(self, target: str, kind: str, item: list[Any]) -> None:
-        try:
-            waiter = self.hub.shard_of(target).post(target, msgpack.packb([kind, *item]), None)
-        except ChannelFull:
-            logger.warning("cannot tell %s what was lost: too much is waiting for Redis", target)
-            return
-        waiter.add_done_callback(_log_failure)
+        self._spawn(self._keep_telling(target, msgpack.packb([kind, *item])))
+
+    async def _keep_telling(self, target: str, item: bytes) -> None:
+        """Tell a process what was lost; it may have lost its own subscription just now, too."""
+        shard = self.hub.shard_of(target)
+        for attempt in range(TELLS):
+            try:
+                await shard.post(target, item, None)
+                return
+            except (ChannelFull, Undeliverable):
+                await asyncio.sleep(min(0.05 * 2**attempt, 1.0))
+        logger.warning("could not tell process %s what was lost", target)
 
     async def _keep_beating(self) -> None:
         """A message to all, oneself too: what was lost is noticed, and a dead subscription is."""

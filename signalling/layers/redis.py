@@ -29,7 +29,9 @@ class RedisChannelLayer(BaseChannelLayer):
     process receives first takes from, as with the stock layer.
 
     Less than the stock core layer: a message to a process that is away is an ``Undeliverable`` and not
-    kept, and only channels of ``new_channel`` may be members of groups. More: nothing is dropped in silence. A message with a ``reply_channel`` that is lost later is
+    kept, and only channels of ``new_channel`` may be members of groups.
+
+    More: nothing is dropped in silence. A message with a ``reply_channel`` that is lost later is
     reported there as ``{"type": "channel.lost", "channel": …}``, and every attached channel of a process
     that missed something hears ``{"type": "channel.missed"}``.
     """
@@ -144,7 +146,7 @@ class RedisChannelLayer(BaseChannelLayer):
         member = self._members.get(loop)
         if member is None:
             member = self._members[loop] = Member(self)
-            _close_with(loop, member)
+            _close_with(loop, self)
         self._by_thread[get_ident()] = member
         return member
 
@@ -255,8 +257,6 @@ class Member:
                 await redis.lpush(key, taking.result()[1])
 
     def _deliver(self, channel: str, message: Message) -> bool:
-        if not self.local.knows(channel):
-            return False
         try:
             self.local.put(channel, message)
         except ChannelFull:
@@ -271,9 +271,8 @@ class Member:
             logger.warning("a message to group %s was not delivered to all: %s", group, error)
 
     def _lost(self, sender: str, channel: str) -> None:
-        if self.local.knows(sender):
-            with suppress(ChannelFull):
-                self.local.put(sender, {"type": "channel.lost", "channel": channel})
+        with suppress(ChannelFull):
+            self.local.put(sender, {"type": "channel.lost", "channel": channel})
 
     def _missed(self, source: str) -> None:
         logger.warning("messages of process %s were missed", source)
@@ -284,14 +283,14 @@ def _unpack(item: bytes) -> Any:
     return msgpack.unpackb(item, strict_map_key=False)
 
 
-def _close_with(loop: asyncio.AbstractEventLoop, member: Member) -> None:
+def _close_with(loop: asyncio.AbstractEventLoop, layer: RedisChannelLayer) -> None:
     """Leave Redis when a loop is closed: each ``async_to_sync`` of a thread has a loop of its own."""
     close = loop.close
 
     def close_both() -> None:
         if not loop.is_closed() and not loop.is_running():
             try:
-                loop.run_until_complete(member.close())
+                loop.run_until_complete(layer.close())
             except Exception as error:
                 logger.warning("could not leave Redis: %r", error)
         close()

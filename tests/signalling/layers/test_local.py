@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from typing import Any
+
+import pytest
+from channels.exceptions import ChannelFull
+
+from signalling.layers import ChannelGone, LocalChannelLayer
+
+Message = dict[str, Any]
+
+
+@pytest.fixture
+def layer() -> LocalChannelLayer:
+    return LocalChannelLayer()
+
+
+def sizes(layer: LocalChannelLayer) -> tuple[int, int]:
+    return len(layer.channels), len(layer.groups)
+
+
+async def attached(layer: LocalChannelLayer, group: str = "") -> tuple[str, list[Message]]:
+    """Return a channel, and the list that it delivers to."""
+    heard: list[Message] = []
+    channel = await layer.new_channel()
+    layer.attach(channel, heard.append)
+    if group:
+        await layer.group_add(group, channel)
+    return channel, heard
+
+
+# --- Attached ---------------------------------------------------------------------------------
+
+
+async def test_an_attached_channel_hears_in_the_turn_of_its_sender(
+    layer: LocalChannelLayer,
+) -> None:
+    channel, heard = await attached(layer, "tea")
+    layer.put(channel, {"type": "one"})
+    assert heard == [{"type": "one"}]
+    layer.put_group("tea", {"type": "two"})
+    assert heard == [{"type": "one"}, {"type": "two"}]
+    await layer.send(channel, {"type": "three"})
+    await layer.group_send("tea", {"type": "four"})
+    assert [message["type"] for message in heard] == ["one", "two", "three", "four"]
+
+
+async def test_no_payload_is_copied(layer: LocalChannelLayer) -> None:
+    (first, one), (_, two) = await attached(layer, "tea"), await attached(layer, "tea")
+    message = {"type": "large", "frame": "x" * 1000}
+    await layer.group_send("tea", message)
+    await layer.send(first, message)
+    assert [entry is message for entry in one + two] == [True] * 3
+    queued = await layer.new_channel()
+    await layer.send(queued, message)
+    assert await layer.receive(queued) is message
+
+
+async def test_what_waited_is_delivered_first_if_it_has_not_expired() -> None:
+    layer = LocalChannelLayer(expiry=0.05)
+    channel = await layer.new_channel()
+    await layer.send(channel, {"type": "old"})
+    await asyncio.sleep(0.06)
+    await layer.send(channel, {"type": "new"})
+    heard: list[Message] = []
+    layer.attach(channel, heard.append)
+    assert heard == [{"type": "new"}]
+
+
+async def test_a_consumer_in_the_loop_of_another_thread_is_called_there(
+    layer: LocalChannelLayer,
+) -> None:
+    heard: list[tuple[int, int]] = []
+    is_ready, is_done = threading.Event(), threading.Event()
+    channel = await layer.new_channel()
+
+    async def listen() -> None:
+        done = asyncio.Event()
+
+        def deliver(message: Message) -> None:
+            heard.append((threading.get_ident(), message["value"]))
+            if message["value"] == 99:
+                done.set()
+
+        layer.attach(channel, deliver)
+        is_ready.set()
+        await asyncio.wait_for(done.wait(), 10)
+        is_done.set()
+
+    thread = threading.Thread(target=asyncio.run, args=(listen(),))
+    thread.start()
+    await asyncio.to_thread(is_ready.wait, 10)
+    for value in range(100):
+        await layer.send(channel, {"type": "number", "value": value})
+    assert await asyncio.to_thread(is_done.wait, 10)
+    await asyncio.to_thread(thread.join, 10)
+    assert heard == [(thread.ident, value) for value in range(100)]
+    with pytest.raises(ChannelGone):  # its loop has ended
+        await layer.send(channel, {"type": "late"})
+
+
+async def test_a_waiting_receiver_is_woken_from_another_thread(layer: LocalChannelLayer) -> None:
+    channel = await layer.new_channel()
+    receiver = asyncio.ensure_future(layer.receive(channel))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(lambda: asyncio.run(layer.send(channel, {"type": "hello"})))
+    assert await asyncio.wait_for(receiver, 10) == {"type": "hello"}
+
+
+async def test_a_detached_channel_is_gone(layer: LocalChannelLayer) -> None:
+    channel, heard = await attached(layer, "tea")
+    layer.detach(channel)
+    with pytest.raises(ChannelGone):
+        await layer.send(channel, {"type": "late"})
+    await layer.group_send("tea", {"type": "late"})
+    await layer.group_add("tea", channel)  # a join that ends after its socket
+    await layer.group_send("tea", {"type": "late"})
+    assert heard == []
+    assert sizes(layer) == (0, 0)
+    layer.detach(channel)
+
+
+async def test_a_channel_may_be_attached_again(layer: LocalChannelLayer) -> None:
+    channel, heard = await attached(layer)
+    layer.detach(channel)
+    layer.attach(channel, heard.append)
+    await layer.group_add("tea", channel)
+    await layer.send(channel, {"type": "hello"})
+    await layer.group_send("tea", {"type": "all"})
+    assert heard == [{"type": "hello"}, {"type": "all"}]
+
+
+async def test_who_leaves_while_a_group_is_served_disturbs_nobody(
+    layer: LocalChannelLayer,
+) -> None:
+    channels = [await layer.new_channel() for _ in range(3)]
+    heard: list[str] = []
+
+    def leaver(name: str) -> Any:
+        def deliver(message: Message) -> None:
+            heard.append(name)
+            layer.detach(name)
+
+        return deliver
+
+    for channel in channels:
+        layer.attach(channel, leaver(channel))
+        await layer.group_add("tea", channel)
+    await layer.group_send("tea", {"type": "fire"})
+    assert heard == channels
+    assert sizes(layer) == (0, 0)
+
+
+async def test_all_attached_may_be_told_something(layer: LocalChannelLayer) -> None:
+    _, heard = await attached(layer)
+    queued = await layer.new_channel()
+    await layer.send(queued, {"type": "waits"})
+    layer.put_attached({"type": "channel.missed"})
+    assert heard == [{"type": "channel.missed"}]
+    assert await layer.receive(queued) == {"type": "waits"}
+
+
+async def test_a_flush_leaves_who_listens(layer: LocalChannelLayer) -> None:
+    channel, heard = await attached(layer, "tea")
+    waiting = await layer.new_channel()
+    receiver = asyncio.ensure_future(layer.receive(waiting))
+    await asyncio.sleep(0)
+    await layer.flush()
+    await layer.group_send("tea", {"type": "nobody"})
+    await layer.send(channel, {"type": "hello"})
+    await layer.send(waiting, {"type": "hello"})
+    assert heard == [{"type": "hello"}]
+    assert await asyncio.wait_for(receiver, 10) == {"type": "hello"}
+
+
+# --- Full ---------------------------------------------------------------------------------------
+
+
+async def test_a_full_member_is_reported_after_the_others_have_been_served() -> None:
+    layer = LocalChannelLayer(capacity=1)
+    full = await layer.new_channel()
+    await layer.group_add("tea", full)
+    _, heard = await attached(layer, "tea")
+    await layer.group_send("tea", {"type": "one"})
+    with pytest.raises(ChannelFull, match="1 members"):
+        await layer.group_send("tea", {"type": "two"})
+    assert heard == [{"type": "one"}, {"type": "two"}]
+    assert await layer.receive(full) == {"type": "one"}
+
+
+async def test_an_abandoned_member_is_put_out_of_its_groups() -> None:
+    layer = LocalChannelLayer(capacity=1, group_expiry=0.05)
+    abandoned = await layer.new_channel()
+    for group in ("tea", "coffee"):
+        await layer.group_add(group, abandoned)
+    await layer.group_send("tea", {"type": "one"})
+    with pytest.raises(ChannelFull):
+        await layer.group_send("tea", {"type": "two"})
+    await asyncio.sleep(0.06)
+    await layer.group_send("tea", {"type": "three"})
+    assert sizes(layer) == (0, 0)
+
+
+async def test_a_member_that_reads_is_not_abandoned() -> None:
+    layer = LocalChannelLayer(capacity=1, group_expiry=0.05)
+    slow = await layer.new_channel()
+    await layer.group_add("tea", slow)
+    await asyncio.sleep(0.06)
+    await layer.group_send("tea", {"type": "one"})
+    await layer.receive(slow)
+    await layer.group_send("tea", {"type": "two"})
+    with pytest.raises(ChannelFull):
+        await layer.group_send("tea", {"type": "three"})
+
+
+# --- No leak --------------------------------------------------------------------------------------
+
+
+async def test_nothing_stays_of_channels_that_came_and_went() -> None:
+    layer = LocalChannelLayer(expiry=0.05)
+    for number in range(10_000):
+        channel, _ = await attached(layer, f"room.{number % 100}")
+        await layer.send(channel, {"type": "hello"})
+        layer.detach(channel)
+    assert sizes(layer) == (0, 0)
+    await asyncio.sleep(0.06)
+    channel, _ = await attached(layer)
+    layer.detach(channel)
+    assert len(layer._gone) == 1
+
+
+async def test_nothing_stays_of_channels_that_were_only_received_from(
+    layer: LocalChannelLayer,
+) -> None:
+    for _ in range(10_000):
+        channel = await layer.new_channel()
+        await layer.group_add("tea", channel)
+        await layer.send(channel, {"type": "hello"})
+        await layer.receive(channel)
+        await layer.group_discard("tea", channel)
+    assert sizes(layer) == (0, 0)
+    assert not layer._unread
+
+
+async def test_nothing_stays_of_messages_to_nobody() -> None:
+    """Also where the loop that sent them has ended, as that of ``async_to_sync`` does."""
+    layer = LocalChannelLayer(expiry=0.05)
+
+    async def send() -> None:
+        for number in range(500):
+            await layer.send(f"nobody.{number}", {"type": "hello"})
+
+    await send()
+    await asyncio.to_thread(lambda: asyncio.run(send()))
+    await asyncio.sleep(0.06)
+    await layer.send("somebody", {"type": "hello"})
+    assert list(layer.channels) == ["somebody"]
+    assert list(layer._unread) == ["somebody"]
+
+
+async def test_nothing_stays_of_a_receiver_that_left_messages_behind() -> None:
+    """A stock consumer does not say that it has gone."""
+    layer = LocalChannelLayer(expiry=0.05)
+    for _ in range(100):
+        channel = await layer.new_channel()
+        await layer.group_add("tea", channel)
+        receiver = asyncio.ensure_future(layer.receive(channel))
+        await asyncio.sleep(0)
+        receiver.cancel()
+        await asyncio.wait([receiver])
+        await layer.send(channel, {"type": "unread"})
+        await layer.group_discard("tea", channel)
+    await asyncio.sleep(0.06)
+    await layer.send("somebody", {"type": "hello"})
+    assert list(layer.channels) == ["somebody"]
+
+
+async def test_no_timer_holds_a_layer(layer: LocalChannelLayer) -> None:
+    await layer.send("nobody", {"type": "hello"})
+    gc.collect()
+    assert not asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from signalling import throttling
+from signalling.conf import SignallingSettings
+from signalling.limits import SocketLimits
+from signalling.protocol import CloseCode, ProtocolError
+
+
+class Clock:
+    now = 1000.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that goes when it is told to."""
+    clock = Clock()
+    original = throttling.TokenBucket
+
+    def bucket(rate: float, burst: float) -> throttling.TokenBucket:
+        return original(rate, burst, clock=lambda: clock.now)
+
+    monkeypatch.setattr("signalling.limits.TokenBucket", bucket)
+    return clock
+
+
+def limits(**settings: Any) -> SocketLimits:
+    return SocketLimits(SignallingSettings(**settings))
+
+
+def refusal(check: Any, *arguments: Any) -> ProtocolError:
+    with pytest.raises(ProtocolError) as refused:
+        check(*arguments)
+    return refused.value
+
+
+def test_frames_over_the_burst_are_refused_until_there_is_room_again(clock: Clock) -> None:
+    socket = limits(frame_burst=3, frame_rate=2.0)
+    for _ in range(3):
+        socket.check_frame(10)
+    error = refusal(socket.check_frame, 10)
+    assert (error.code, error.close) == ("rate_limited", None)
+    assert error.details == {"retry_after": 0.5}
+    clock.now += 0.5
+    socket.check_frame(10)
+
+
+def test_bytes_are_counted_beside_frames(clock: Clock) -> None:
+    socket = limits(byte_burst=1000, byte_rate=100.0)
+    socket.check_frame(1000)
+    assert refusal(socket.check_frame, 50).details == {"retry_after": 0.5}
+    clock.now += 0.5
+    socket.check_frame(50)
+
+
+def test_offers_have_a_limit_of_their_own(clock: Clock) -> None:
+    socket = limits(offer_rate=2.0)
+    socket.check_offer()
+    socket.check_offer()
+    error = refusal(socket.check_offer)
+    assert (error.code, error.close) == ("rate_limited", None)
+    assert "offers" in error.message
+    socket.check_frame(10)
+    clock.now += 0.5
+    socket.check_offer()
+
+
+def test_a_flood_costs_the_socket(clock: Clock) -> None:
+    socket = limits(frame_burst=1, frame_rate=1.0, flood_frames=5)
+    socket.check_frame(10)
+    refused = [refusal(socket.check_frame, 10) for _ in range(6)]
+    assert [error.close for error in refused] == [None] * 5 + [CloseCode.FLOOD]
+
+
+def test_who_is_refused_now_and_then_does_not_flood(clock: Clock) -> None:
+    socket = limits(frame_burst=10, frame_rate=10.0, flood_frames=5)
+    for _ in range(50):
+        for _ in range(10):
+            socket.check_frame(10)
+        assert refusal(socket.check_frame, 10).close is None
+        clock.now += 1
+
+
+def test_malformed_frames_too_many_cost_the_socket(clock: Clock) -> None:
+    socket = limits(violations=2)
+    assert socket.violated() is None
+    assert socket.violated() is None
+    assert socket.violated() is CloseCode.PROTOCOL_VIOLATIONS
+    clock.now += 1
+    assert socket.violated() is None
+
+
+def test_the_defaults_are_the_contracts(clock: Clock) -> None:
+    socket = limits()
+    for _ in range(400):
+        socket.check_frame(100)
+    assert refusal(socket.check_frame, 100).details == {"retry_after": 0.01}
