@@ -48,6 +48,23 @@ async def ear(layer: RedisChannelLayer, *groups: str) -> Ear:
     return ear
 
 
+def clients(redis: Redis) -> list[dict[str, Any]]:
+    found: Any = redis.client.client_list()
+    return list(found)
+
+
+def calls(redis: Redis, command: str) -> int:
+    """Return how often a Redis was told something."""
+    statistics: Any = redis.client.info("commandstats")
+    return int(statistics.get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+def host_of(layer: RedisChannelLayer) -> int:
+    """Return which of its hosts a layer listens to."""
+    hub = layer._member().hub
+    return hub.shards.index(hub.own_shard)
+
+
 @pytest.fixture
 def other_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
@@ -60,12 +77,10 @@ def other_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 async def test_messages_reach_other_processes(make_layer: MakeLayer) -> None:
     here, there = make_layer(), make_layer()
     listener = await ear(there, "tea")
-    await here.send(listener.channel, {"type": "one", "bytes": b"\xff", 3: "int key"})
+    message: dict[Any, Any] = {"type": "one", "bytes": b"\xff", 3: "int key"}
+    await here.send(listener.channel, message)
     await here.group_send("tea", {"type": "two"})
-    assert await listener.hears(2) == [
-        {"type": "one", "bytes": b"\xff", 3: "int key"},
-        {"type": "two"},
-    ]
+    assert await listener.hears(2) == [message, {"type": "two"}]
 
 
 async def test_members_of_the_senders_process_hear_at_once(make_layer: MakeLayer) -> None:
@@ -103,9 +118,10 @@ async def test_a_named_queue_is_shared_by_all_processes(make_layer: MakeLayer) -
 
 async def test_a_named_queue_outlives_its_senders(make_layer: MakeLayer) -> None:
     sender = make_layer()
-    await sender.send("thumbnails", {"type": "waits", 1: 2})
+    message: dict[Any, Any] = {"type": "waits", 1: 2}
+    await sender.send("thumbnails", message)
     await sender.close()
-    assert await asyncio.wait_for(make_layer().receive("thumbnails"), 10) == {"type": "waits", 1: 2}
+    assert await asyncio.wait_for(make_layer().receive("thumbnails"), 10) == message
 
 
 async def test_what_a_cancelled_receiver_took_goes_back_to_its_queue(
@@ -207,8 +223,7 @@ async def test_hosts_are_urls_pairs_or_options(make_layer: MakeLayer, redis: Red
     listener = await ear(one, "tea")
     await other.send(listener.channel, {"type": "hello"})
     await listener.hears(1)
-    names = {client["name"] for client in redis.client.client_list()}
-    assert "signalling-test" in names
+    assert "signalling-test" in {client["name"] for client in clients(redis)}
 
 
 @pytest.mark.parametrize("processes", [2, 5])
@@ -216,15 +231,7 @@ async def test_processes_spread_over_two_hosts_hear_once_and_in_order(
     make_layer: MakeLayer, redis: Redis, other_redis: Redis, processes: int
 ) -> None:
     layers = [make_layer(redis.url, other_redis.url) for _ in range(processes)]
-    while (
-        len(
-            {
-                layer._member().hub.own_shard.hub.shards.index(layer._member().hub.own_shard)
-                for layer in layers
-            }
-        )
-        == 1
-    ):  # ids are random; both hosts must be in use
+    while len({host_of(layer) for layer in layers}) == 1:  # ids are random
         layers[-1] = make_layer(redis.url, other_redis.url)
     ears = [await ear(layer, "all") for layer in layers]
 
@@ -255,7 +262,7 @@ async def test_named_queues_spread_over_two_hosts(
     for number in range(10):
         message = await asyncio.wait_for(there.receive(f"queue{number}"), 10)
         assert message["value"] == number
-    assert other_redis.client.info("commandstats")["cmdstat_rpush"]["calls"] > 0
+    assert calls(other_redis, "rpush") > 0
 
 
 # --- The end ----------------------------------------------------------------------------------------
@@ -263,7 +270,7 @@ async def test_named_queues_spread_over_two_hosts(
 
 async def test_a_closed_layer_leaves_no_task_and_no_connection(own_redis: Redis) -> None:
     before = asyncio.all_tasks()
-    connections = len(own_redis.client.client_list())
+    connections = len(clients(own_redis))
     layer = RedisChannelLayer(hosts=[own_redis.url])
     listener = await ear(layer, "tea")
     await layer.group_send("tea", {"type": "one"})
@@ -274,7 +281,7 @@ async def test_a_closed_layer_leaves_no_task_and_no_connection(own_redis: Redis)
     layer.detach(listener.channel)
     await asyncio.wait_for(layer.close(), 10)
     assert asyncio.all_tasks() == before
-    eventually(lambda: len(own_redis.client.client_list()) == connections)
+    eventually(lambda: len(clients(own_redis)) == connections)
     await layer.close()
 
 
@@ -294,7 +301,7 @@ async def test_the_loops_of_synchronous_senders_leave_nothing(
 ) -> None:
     layer = make_layer(own_redis.url)
     listener = await ear(layer, "tea")
-    connections = len(own_redis.client.client_list())
+    connections = len(clients(own_redis))
 
     def send() -> None:
         for value in range(20):
@@ -306,7 +313,7 @@ async def test_the_loops_of_synchronous_senders_leave_nothing(
     gc.collect()
     assert len(layer._members) == 1
     # One more: the layer has published by now.
-    eventually(lambda: len(own_redis.client.client_list()) <= connections + 1)
+    eventually(lambda: len(clients(own_redis)) <= connections + 1)
 
 
 async def test_nothing_stays_of_channels_that_came_and_went(make_layer: MakeLayer) -> None:
