@@ -40,20 +40,20 @@ def refusal(check: Any, *arguments: Any) -> ProtocolError:
 def test_frames_over_the_burst_are_refused_until_there_is_room_again(clock: Clock) -> None:
     socket = limits(frame_burst=3, frame_rate=2.0)
     for _ in range(3):
-        socket.check_frame(10)
-    error = refusal(socket.check_frame, 10)
+        socket.check_frame(10, clock.now)
+    error = refusal(socket.check_frame, 10, clock.now)
     assert (error.code, error.close) == ("rate_limited", None)
     assert error.details == {"retry_after": 0.5}
     clock.now += 0.5
-    socket.check_frame(10)
+    socket.check_frame(10, clock.now)
 
 
 def test_bytes_are_counted_beside_frames(clock: Clock) -> None:
     socket = limits(byte_burst=1000, byte_rate=100.0)
-    socket.check_frame(1000)
-    assert refusal(socket.check_frame, 50).details == {"retry_after": 0.5}
+    socket.check_frame(1000, clock.now)
+    assert refusal(socket.check_frame, 50, clock.now).details == {"retry_after": 0.5}
     clock.now += 0.5
-    socket.check_frame(50)
+    socket.check_frame(50, clock.now)
 
 
 def test_offers_have_a_limit_of_their_own(clock: Clock) -> None:
@@ -63,15 +63,15 @@ def test_offers_have_a_limit_of_their_own(clock: Clock) -> None:
     error = refusal(socket.check_offer)
     assert (error.code, error.close) == ("rate_limited", None)
     assert "offers" in error.message
-    socket.check_frame(10)
+    socket.check_frame(10, clock.now)
     clock.now += 0.5
     socket.check_offer()
 
 
 def test_a_flood_costs_the_socket(clock: Clock) -> None:
     socket = limits(frame_burst=1, frame_rate=1.0, flood_frames=5)
-    socket.check_frame(10)
-    refused = [refusal(socket.check_frame, 10) for _ in range(6)]
+    socket.check_frame(10, clock.now)
+    refused = [refusal(socket.check_frame, 10, clock.now) for _ in range(6)]
     assert [error.close for error in refused] == [None] * 5 + [CloseCode.FLOOD]
 
 
@@ -79,8 +79,8 @@ def test_who_is_refused_now_and_then_does_not_flood(clock: Clock) -> None:
     socket = limits(frame_burst=10, frame_rate=10.0, flood_frames=5)
     for _ in range(50):
         for _ in range(10):
-            socket.check_frame(10)
-        assert refusal(socket.check_frame, 10).close is None
+            socket.check_frame(10, clock.now)
+        assert refusal(socket.check_frame, 10, clock.now).close is None
         clock.now += 1
 
 
@@ -96,5 +96,5 @@ def test_malformed_frames_too_many_cost_the_socket(clock: Clock) -> None:
 def test_the_defaults_are_the_contracts(clock: Clock) -> None:
     socket = limits()
     for _ in range(400):
-        socket.check_frame(100)
-    assert refusal(socket.check_frame, 100).details == {"retry_after": 0.01}
+        socket.check_frame(100, clock.now)
+    assert refusal(socket.check_frame, 100, clock.now).details == {"retry_after": 0.01}
