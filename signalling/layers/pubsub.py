@@ -86,6 +86,7 @@ class Shard:
         self._open: dict[str, Batch] = {}
         self._size = 0
         self._is_flushing = False
+        self._is_away = False
         self._is_listening = False
         self._sent: dict[str, int] = {}
         self._spoken: dict[str, float] = {}
@@ -166,10 +167,15 @@ class Shard:
                 batch.settle(Undeliverable("the layer was closed"))
             raise
         except Exception as error:  # whatever it is, nobody may be left waiting
-            logger.warning("Redis is away, so %d batches are lost: %s", len(batches), error)
+            if not self._is_away:  # once for each outage, not for each batch
+                logger.warning("Redis is away, and what is sent is lost: %s", error)
+            self._is_away = True
             for batch in batches:
                 batch.settle(Undeliverable(str(error)))
             return
+        if self._is_away:
+            logger.warning("Redis is back")
+        self._is_away = False
         for batch, count in zip(batches, receivers, strict=True):
             # Nobody needs to hear what is for all; but where this process listens, it does itself.
             is_heard = count or (batch.target == ALL and not self._is_listening)

@@ -42,12 +42,13 @@ from signalling.testing import SignallingClient, access_token
 
 P = ParamSpec("P")
 T = TypeVar("T")
-ServerName = Literal["daphne", "stock-daphne", "uvicorn"]
+ServerName = Literal["daphne", "stock-daphne", "uvicorn", "stock-uvicorn"]
 APPLICATION = "signalling_project.asgi:application"
 PROGRAMS = {
     "daphne": [sys.executable, "-m", "signalling.daphne"],
     "stock-daphne": [sys.executable, "-m", "daphne"],
     "uvicorn": [sys.executable, "-m", "signalling.uvicorn"],
+    "stock-uvicorn": [sys.executable, "-m", "uvicorn", "--ws", "websockets-sansio"],
 }
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -466,7 +466,7 @@ async def test_a_frame_of_more_than_64_kib_costs_the_socket(
     async with site.client() as alice:
         await alice.sends_raw(json.dumps({"event": "ping", "data": {"x": "x" * 65_536}}))
         assert await alice.sees_close() == 1009  # the server's own limit, before the frame is read
-    async with make_site(server="uvicorn").client() as bob:
+    async with make_site(server="stock-uvicorn").client() as bob:
         await bob.sends_raw(json.dumps({"event": "ping", "data": {"x": "x" * 65_536}}))
         await bob.sees_error("message_too_large")
         assert await bob.sees_close() == CloseCode.PROTOCOL_VIOLATIONS

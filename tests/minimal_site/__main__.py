@@ -15,7 +15,12 @@ OPTIONAL = {
     "psycopg", "redis", "twisted", "uvicorn", "uvloop", "websockets", "whitenoise",
 }  # fmt: skip
 
-NEED_MORE = {"signalling.daphne", "signalling.layers.pubsub", "signalling.layers.redis"}
+NEED_MORE = {
+    "signalling.daphne",
+    "signalling.layers.pubsub",
+    "signalling.layers.redis",
+    "signalling.uvicorn",
+}
 """Modules for a server and a channel layer that a site may choose; nothing else imports them."""
 
 

@@ -219,7 +219,7 @@ async def test_a_cancelled_consumer_is_cleaned_up_after(run: Run, where: str) ->
         run.frames("slow")
         await run.held("slow")
     run.task.cancel()
-    assert isinstance(await run.ended(), asyncio.CancelledError)
+    assert await run.ended() is None  # as if it had ended by itself: the server sees no bug
     assert "slow done" not in run.told
 
 
@@ -377,4 +377,4 @@ async def test_a_stock_layer_that_fails_closes_no_socket(caplog: pytest.LogCaptu
 async def test_an_abandoned_application_is_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("signalling.direct.CLOSE_SECONDS", 0.01)
     run.consumer.abandon()
-    assert isinstance(await run.ended(), asyncio.CancelledError)
+    assert await run.ended() is None  # as if it had ended by itself: the server sees no bug
