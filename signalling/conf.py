@@ -60,7 +60,7 @@ class SignallingSettings(RoomSettings):
     outbound_bytes: int = 1024 * 1024
     """Bytes of them."""
 
-    database_threads: int = 4
+    database_threads: int = 2
     """Database calls of a process at once, where the database is not SQLite."""
 
     authentication_timeout: float = 5.0
