@@ -58,7 +58,7 @@ def check_channel_layer(
     return [
         Error(
             "There is no channel layer, so peers cannot reach each other.",
-            hint='Set CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}} '
+            hint='Set CHANNEL_LAYERS = {"default": {"BACKEND": "signalling.layers.LocalChannelLayer"}} '
             "for one process, or use a Redis layer for several.",
             id="signalling.E003",
         )
@@ -94,10 +94,10 @@ def check_origins(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     problems: list[CheckMessage] = []
     layer = settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")
-    if str(layer).endswith("InMemoryChannelLayer"):
+    if str(layer).endswith(("InMemoryChannelLayer", "LocalChannelLayer")):
         problems.append(
             CheckWarning(
-                "The in-memory channel layer joins only the sockets of one process.",
+                "This channel layer joins only the sockets of one process.",
                 hint="Run one worker, or set REDIS_URL.",
                 id="signalling.W002",
             )

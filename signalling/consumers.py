@@ -104,6 +104,8 @@ class SignallingConsumer(DirectConsumer):
             request = protocol.decode(frame, self.frame_limits)
             self._request_id = request.id
             await self.handle(request)
+        except Overflow:  # the answer found the outbox full: no fault of ours
+            raise
         except FrameRefused as refusal:
             self._request_id = refusal.request_id
             if self.identity is None and refusal.request_event != protocol.Authenticate.event:
@@ -213,7 +215,7 @@ class SignallingConsumer(DirectConsumer):
             self._roster_changed(membership, left(membership, peer_id, "removed"))
             return
         self._forget(membership)
-        self.refuse(refusals.removed())
+        self.interrupt(refusals.removed())
 
     def _forget(self, membership: Membership) -> None:
         self.membership = None
@@ -226,7 +228,7 @@ class SignallingConsumer(DirectConsumer):
             if reached_at == channel:
                 lost = refusals.unavailable(retry_after=1)
                 lost.details["target_peer_id"] = peer_id
-                self.refuse(lost)
+                self.interrupt(lost)
 
     async def _refresh(self) -> None:
         """Announcements may have been lost: the database knows who is here."""
@@ -254,9 +256,8 @@ class SignallingConsumer(DirectConsumer):
         return result
 
     async def identify(self, token: str) -> Identity:
-        self._cancel_timer(
-            self._require_authentication
-        )  # it came in time; checking may take longer
+        # It came in time; checking it may take longer.
+        self._cancel_timer(self._require_authentication)
         return await identify_token(token, self.address)
 
     def seated(self) -> None:
@@ -321,9 +322,18 @@ class SignallingConsumer(DirectConsumer):
         """Answer with an ``error`` event, and close the socket where the refusal costs it."""
         self._say_no(error, request.event.event if request else None)
 
+    def interrupt(self, error: ProtocolError) -> None:
+        """Say an ``error`` that answers nothing: a request that is being handled keeps its ``id``."""
+        self._write_error(error, None, None)
+
     def _say_no(self, error: ProtocolError, request_event: str | None) -> None:
-        metrics.errors[str(error.code)] += 1
         request_id, self._request_id = self._request_id, None
+        self._write_error(error, request_event, request_id)
+
+    def _write_error(
+        self, error: ProtocolError, request_event: str | None, request_id: RequestId | None
+    ) -> None:
+        metrics.errors[str(error.code)] += 1
         self.write(protocol.encode(protocol.error_event(error, request_event), request_id))
         if error.close is not None:
             self._close(error.close)
@@ -351,7 +361,7 @@ class SignallingConsumer(DirectConsumer):
         self.abandon()
 
     def delivery_failed(self, message_type: str) -> None:
-        self.refuse(self._internal(message_type, close=CloseCode.INTERNAL))
+        self.interrupt(self._internal(message_type, close=CloseCode.INTERNAL))
 
     def _internal(self, doing: str, close: CloseCode | None = None) -> ProtocolError:
         reference = secrets.token_hex(6)
@@ -370,14 +380,14 @@ class SignallingConsumer(DirectConsumer):
         if silence < self.settings.heartbeat_timeout:
             self._after(self.settings.heartbeat_timeout - silence, self._check_silence)
             return
-        self.refuse(
+        self.interrupt(
             ProtocolError(
                 ErrorCode.UNAVAILABLE, "Nothing was heard of you.", close=CloseCode.HEARTBEAT
             )
         )
 
     def _require_authentication(self) -> None:
-        self.refuse(refusals.authentication_required())
+        self.interrupt(refusals.authentication_required())
 
     def _after(self, seconds: float, function: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()

@@ -137,8 +137,13 @@ def test_every_origin_is_a_warning(settings: Settings) -> None:
     assert problems() == ["signalling.W001"]
 
 
-def test_the_in_memory_layer_is_a_warning_for_a_deployment(deployed: Settings) -> None:
-    deployed.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+@pytest.mark.parametrize(
+    "layer", ["channels.layers.InMemoryChannelLayer", "signalling.layers.LocalChannelLayer"]
+)
+def test_a_layer_of_one_process_is_a_warning_for_a_deployment(
+    deployed: Settings, layer: str
+) -> None:
+    deployed.CHANNEL_LAYERS = {"default": {"BACKEND": layer}}
     assert problems() == []
     assert problems(deploy=True) == ["signalling.W002"]
 

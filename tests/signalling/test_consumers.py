@@ -794,6 +794,27 @@ async def test_silence_costs_a_client_that_pings_its_socket(bob: User, strict: A
         assert await socket.closed() == 4408
 
 
+async def test_an_error_that_answers_nothing_takes_no_id_of_a_request_under_way(
+    room: Room, bob: User, strict: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict(HEARTBEAT_TIMEOUT=0.1)
+    may_join = threading.Event()
+    join = services.join
+
+    def slow_join(**arguments: Any) -> services.Joined:
+        may_join.wait(10)
+        return join(**arguments)
+
+    monkeypatch.setattr(services, "join", slow_join)
+    async with connected(bob) as socket:
+        await socket.ask("ping")
+        await socket.send("join:room", {"roomCode": room.code}, id="mine")
+        frame = await socket.next()
+        assert (frame["data"]["code"], frame.get("id")) == ("unavailable", None)
+        assert await socket.closed() == 4408
+        may_join.set()
+
+
 async def test_a_client_that_is_heard_in_time_stays(bob: User, strict: Any) -> None:
     strict(HEARTBEAT_TIMEOUT=1.0)
     async with connected(bob) as socket:
