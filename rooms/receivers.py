@@ -7,16 +7,18 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import router
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 
 from . import services
-from .models import Room
+from .models import Participant, Room
 
 
 @receiver(pre_delete, sender=Room, dispatch_uid="signalling_rooms.close_deleted_room")
-def close_deleted_room(*, instance: Room, **kwargs: Any) -> None:
-    services.close_room(instance)
+def close_deleted_room(*, instance: Room, using: str, **kwargs: Any) -> None:
+    if _is_ours(using):
+        services.close_room(instance)
 
 
 @receiver(
@@ -24,5 +26,11 @@ def close_deleted_room(*, instance: Room, **kwargs: Any) -> None:
     sender=settings.AUTH_USER_MODEL,
     dispatch_uid="signalling_rooms.remove_deleted_user",
 )
-def remove_deleted_user(*, instance: AbstractBaseUser, **kwargs: Any) -> None:
-    services.remove_everywhere(instance)
+def remove_deleted_user(*, instance: AbstractBaseUser, using: str, **kwargs: Any) -> None:
+    if _is_ours(using):
+        services.remove_everywhere(instance)
+
+
+def _is_ours(using: str) -> bool:
+    """A deletion in another database than the services write to ends nobody's membership here."""
+    return using == router.db_for_write(Participant)
