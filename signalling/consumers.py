@@ -72,8 +72,10 @@ class SignallingConsumer(DirectConsumer):
             metrics.totals["sockets"] -= 1
 
     async def listen(self) -> None:
+        self._put_message: Callable[[str, Any], None] | None = None
         try:
             await super().listen()
+            self._put_message = getattr(self.channel_layer, "put", None)
         except Exception as error:  # told once the socket is accepted
             logger.warning("no channel for %s: %r", self.address, error)
             self.scope["refusal"] = refusals.unavailable(close=CloseCode.UNAVAILABLE)
@@ -309,7 +311,15 @@ class SignallingConsumer(DirectConsumer):
             reply_channel=self.channel_name,
             frame=frame,
         )
-        await _layer(self.channel_layer.send(self.membership.roster[target_peer_id], message))
+        channel = self.membership.roster[target_peer_id]
+        # Who wants an answer waits until the message has left; the others go on, and hear of a loss.
+        if self._request_id is None and self._put_message is not None:
+            try:
+                self._put_message(channel, message)
+            except ChannelFull as error:
+                raise _refusal(error) from None
+        else:
+            await _layer(self.channel_layer.send(channel, message))
 
     # --- Saying something, and no -------------------------------------------------------------
 
@@ -442,12 +452,17 @@ async def _layer(call: Coroutine[Any, Any, None]) -> None:
     """Await a call of the channel layer; its failures become refusals."""
     try:
         await call
-    except ChannelGone:
-        raise refusals.peer_not_found() from None
-    except ChannelFull:
-        raise refusals.peer_busy() from None
-    except Undeliverable:
-        raise RostersRefresh from None
     except Exception as error:
-        logger.warning("the channel layer is away: %r", error)
-        raise refusals.unavailable() from None
+        raise _refusal(error) from None
+
+
+def _refusal(error: Exception) -> ProtocolError:
+    match error:
+        case ChannelGone():
+            return refusals.peer_not_found()
+        case ChannelFull():
+            return refusals.peer_busy()
+        case Undeliverable():
+            return RostersRefresh()
+    logger.warning("the channel layer is away: %r", error)
+    return refusals.unavailable()

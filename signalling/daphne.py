@@ -29,6 +29,8 @@ from daphne.server import Server as DaphneServer
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.tcp import Connection
 
+from .inbox import Inbox
+
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
@@ -114,11 +116,12 @@ class BoundedProtocol(WebSocketProtocol):
         if not self.writability.event.is_set():
             self.transport.abortConnection()
 
-    def bound(self, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    def bound(self, send: Send) -> tuple[Receive, Send]:
         """Return the two ends of the application, with the bounds."""
+        self.inbox = Inbox()
 
         async def bounded_receive() -> Event:
-            event = await receive()
+            event = await self.inbox.get()
             if self.is_paused and self.application_queue.qsize() <= FRAMES_WAITING // 2:
                 self.is_paused = False
                 self.transport.resumeProducing()
@@ -140,7 +143,8 @@ class Server(DaphneServer):
 
     def create_application(self, protocol: Any, scope: Event) -> Any:
         self._creating = protocol  # the application is called in this very turn
-        return super().create_application(protocol, scope)
+        queue = super().create_application(protocol, scope)
+        return protocol.inbox if queue is not None and scope["type"] == "websocket" else queue
 
     def _bound(self, application: Any) -> Any:
         async def cut_off(protocol: BoundedProtocol, running: Awaitable[None]) -> None:
@@ -153,7 +157,7 @@ class Server(DaphneServer):
             if scope["type"] != "websocket":
                 return application(scope, receive, send)
             protocol = self._creating
-            receive, send = protocol.bound(receive, send)
+            receive, send = protocol.bound(send)
             return cut_off(protocol, application(scope, receive, send))
 
         return bounded

@@ -22,6 +22,8 @@ try:
 except ImportError:  # the wheel was built without its C extension
     from websockets.utils import apply_mask
 
+from .inbox import Inbox
+
 FINAL_TEXT = 0x81  # FIN, no reserved bit, opcode 1: RFC 6455, 5.2
 MASKED = 0x80
 FRAMES_WAITING = 16  # frames that wait for a busy consumer before its client is stopped
@@ -35,6 +37,10 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
     rest: int | None = None
     """Bytes that the library's parser still waits for of the frame that it is in. 0: it is between two
     frames, so a whole one may pass it by. None: that cannot be known."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.queue = Inbox()  # type: ignore[assignment]
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         text = self._whole_text(data) if self.rest == 0 else None

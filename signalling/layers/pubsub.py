@@ -54,25 +54,28 @@ Reply = tuple[str, str]  # the sender's channel, and the channel that the messag
 class Batch:
     """What one turn of the loop has for one target."""
 
-    __slots__ = ("items", "replies", "target", "waiters")
+    __slots__ = ("items", "replies", "target", "unattended", "waiters")
 
     def __init__(self, target: str) -> None:
         self.target = target
         self.items: list[bytes] = []
         self.replies: list[Reply] = []
+        self.unattended: list[Reply] = []  # those of them that nobody waits for
         self.waiters: list[Waiter] = []
 
-    def settle(self, error: Exception | None) -> None:
-        """Let the senders go on, or tell them that it failed."""
-        if error is not None:
-            self.replies.clear()  # they are told here, and not once more when the gap is found
+    def published(self) -> None:
+        """Let the senders go on."""
         for waiter in self.waiters:
-            if waiter.done():
-                continue
-            if error is None:
+            if not waiter.done():
                 waiter.set_result(None)
-            else:
+
+    def failed(self, error: Exception) -> list[Reply]:
+        """Tell the senders that wait, and return the others; nobody is told again when the gap is found."""
+        self.replies.clear()
+        for waiter in self.waiters:
+            if not waiter.done():
                 waiter.set_exception(error)
+        return self.unattended
 
 
 class Shard:
@@ -80,7 +83,8 @@ class Shard:
 
     def __init__(self, hub: Hub, options: dict[str, Any]) -> None:
         self.hub = hub
-        self._publisher = connect(options, timeout=hub.timeout)
+        # One timer around a whole exchange is cheaper than the client's own around each part of it.
+        self._publisher = _connection(options)
         self._subscriber = connect(options, timeout=None)
         self._batches: list[Batch] = []
         self._open: dict[str, Batch] = {}
@@ -107,32 +111,42 @@ class Shard:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         batches, self._batches, self._open, self._size = self._batches, [], {}, 0
-        for batch in batches:
-            batch.settle(Undeliverable("the layer was closed"))
-        await self._publisher.aclose()
+        self._failed(batches, Undeliverable("the layer was closed"))
+        await self._publisher.disconnect()
         await self._subscriber.aclose()
 
     # --- Out --------------------------------------------------------------------------------
 
-    def post(self, target: str, item: bytes, reply: Reply | None) -> Waiter:
-        """Put an item into the target's batch; the waiter ends when the batch is published.
+    def post(self, target: str, item: bytes, reply: Reply | None = None) -> None:
+        """Put an item into the target's batch, where nobody waits for it.
 
         Raises ``ChannelFull`` where more than the bound is waiting for Redis.
         """
+        batch = self._add(target, item)
+        if reply is not None:
+            batch.replies.append(reply)
+            batch.unattended.append(reply)
+
+    def send(self, target: str, item: bytes, reply: Reply | None = None) -> Waiter:
+        """The same, and return what ends when it is published, or with ``Undeliverable``."""
+        batch = self._add(target, item)
+        if reply is not None:
+            batch.replies.append(reply)
+        waiter = asyncio.get_running_loop().create_future()
+        batch.waiters.append(waiter)
+        return waiter
+
+    def _add(self, target: str, item: bytes) -> Batch:
         if self._size + len(item) > self.hub.buffer_bytes:
             raise ChannelFull("too much is waiting for Redis")
         self._size += len(item)
         batch = self._batch(target)
         batch.items.append(item)
-        if reply is not None:
-            batch.replies.append(reply)
-        waiter = asyncio.get_running_loop().create_future()
-        batch.waiters.append(waiter)
         if not self._is_flushing:
             self._is_flushing = True
             # A new task begins in the next turn, so it takes all that this turn still posts.
             self._spawn(self._flush())
-        return waiter
+        return batch
 
     def _batch(self, target: str) -> Batch:
         batch = self._open.get(target)
@@ -154,32 +168,50 @@ class Shard:
             self._is_flushing = False
 
     async def _publish(self, batches: list[Batch]) -> None:
-        pipeline = self._publisher.pipeline(transaction=False)
+        commands = []
         for batch in batches:
             number = self._sent[batch.target] = self._sent.get(batch.target, 0) + 1
             head = msgpack.packb((self.hub.id, batch.target == ALL, number))
-            pipeline.publish(self.hub.redis_channel(batch.target), head + b"".join(batch.items))
+            payload = head + b"".join(batch.items)
+            commands.append((b"PUBLISH", self.hub.redis_channel(batch.target), payload))
             self._remember(batch, number)
         try:
-            receivers = await pipeline.execute()
+            receivers = await self._exchange(commands)
         except asyncio.CancelledError:
-            for batch in batches:
-                batch.settle(Undeliverable("the layer was closed"))
+            self._failed(batches, Undeliverable("the layer was closed"))
             raise
         except Exception as error:  # whatever it is, nobody may be left waiting
             if not self._is_away:  # once for each outage, not for each batch
-                logger.warning("Redis is away, and what is sent is lost: %s", error)
+                logger.warning("Redis is away, and what is sent is lost: %r", error)
             self._is_away = True
-            for batch in batches:
-                batch.settle(Undeliverable(str(error)))
+            self._failed(batches, Undeliverable(str(error)))
             return
         if self._is_away:
             logger.warning("Redis is back")
         self._is_away = False
         for batch, count in zip(batches, receivers, strict=True):
             # Nobody needs to hear what is for all; but where this process listens, it does itself.
-            is_heard = count or (batch.target == ALL and not self._is_listening)
-            batch.settle(None if is_heard else Undeliverable(f"nobody hears {batch.target}"))
+            if count or (batch.target == ALL and not self._is_listening):
+                batch.published()
+            else:
+                self._failed([batch], Undeliverable(f"nobody hears {batch.target}"))
+
+    async def _exchange(self, commands: list[tuple[bytes, str, bytes]]) -> list[int]:
+        """Publish, and return how many processes heard each: one write, and one wait for all answers."""
+        connection = self._publisher
+        try:
+            async with asyncio.timeout(self.hub.timeout):
+                packed = connection.pack_commands(commands)
+                await connection.send_packed_command(packed, check_health=False)
+                return [await connection.read_response() for _ in commands]
+        except BaseException:  # or an answer that comes late is taken for the next one's
+            await connection.disconnect(nowait=True)
+            raise
+
+    def _failed(self, batches: list[Batch], error: Exception) -> None:
+        for batch in batches:
+            for sender, channel in batch.failed(error):
+                self.hub.lost(sender, channel)
 
     def _remember(self, batch: Batch, number: int) -> None:
         now = time.monotonic()
@@ -277,7 +309,7 @@ class Shard:
         shard = self.hub.shard_of(target)
         for attempt in range(TELLS):
             try:
-                await shard.post(target, item, None)
+                await shard.send(target, item)
                 return
             except (ChannelFull, Undeliverable):
                 await asyncio.sleep(min(0.05 * 2**attempt, 1.0))
@@ -299,7 +331,7 @@ class Shard:
                 del self._spoken[target]
         for target in (ALL, *self._spoken):
             with suppress(ChannelFull):
-                self.post(target, BEAT, None).add_done_callback(_log_failure)
+                self.post(target, BEAT)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -347,14 +379,14 @@ class Hub:
             raise Undeliverable("Redis is away") from None
 
     async def send(self, target: str, channel: str, message: dict[str, Any]) -> None:
-        item = msgpack.packb(["channel", channel, message])
-        sender = message.get("reply_channel")
-        reply = (sender, channel) if sender else None
-        await self.shard_of(target).post(target, item, reply)
+        await self.shard_of(target).send(target, *_packed(channel, message))
+
+    def put(self, target: str, channel: str, message: dict[str, Any]) -> None:
+        self.shard_of(target).post(target, *_packed(channel, message))
 
     async def send_to_all(self, group: str, message: dict[str, Any]) -> None:
         item = msgpack.packb(["group", group, message])
-        await asyncio.gather(*(shard.post(ALL, item, None) for shard in self.shards))
+        await asyncio.gather(*(shard.send(ALL, item) for shard in self.shards))
 
     def shard_of(self, target: str) -> Shard:
         return self.shards[zlib.crc32(target.encode()) % len(self.shards)]
@@ -380,6 +412,11 @@ def connect(options: dict[str, Any], timeout: float | None) -> Redis:
     return Redis.from_url(url, **settings)
 
 
-def _log_failure(waiter: Waiter) -> None:
-    if not waiter.cancelled() and waiter.exception() is not None:
-        logger.debug("a note to another process was lost: %s", waiter.exception())
+def _packed(channel: str, message: dict[str, Any]) -> tuple[bytes, Reply | None]:
+    sender = message.get("reply_channel")
+    return msgpack.packb(["channel", channel, message]), (sender, channel) if sender else None
+
+
+def _connection(options: dict[str, Any]) -> Any:
+    """Return a connection of one's own, which connects by itself when it is used."""
+    return connect(options, timeout=None).connection_pool.make_connection()  # type: ignore[no-untyped-call]

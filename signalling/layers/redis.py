@@ -122,6 +122,23 @@ class RedisChannelLayer(BaseChannelLayer):
 
     # --- Beyond it ---------------------------------------------------------------------------
 
+    def put(self, channel: str, message: Message) -> None:
+        """``send`` to a channel of ``new_channel`` that waits for nobody.
+
+        What does not reach another process is reported to its ``reply_channel``, as what is lost later.
+        """
+        member = self._member()
+        if channel in member.local.channels:
+            member.local.put(channel, message)
+            return
+        target = member.target(channel)
+        if target is None:
+            raise ValueError(f"{channel} is no channel of new_channel: send to it")
+        if target == member.hub.id:
+            member.local.put(channel, message)
+        else:
+            member.hub.put(target, channel, message)
+
     def attach(self, channel: str, deliver: Deliver) -> None:
         """As ``LocalChannelLayer.attach``."""
         self._member().local.attach(channel, deliver)
