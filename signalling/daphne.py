@@ -29,6 +29,7 @@ from daphne.server import Server as DaphneServer
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.tcp import Connection
 
+from .garbage import collect_rarely
 from .inbox import Inbox
 
 Event = dict[str, Any]
@@ -188,4 +189,5 @@ class CommandLineInterface(DaphneCommandLineInterface):
 
 
 if __name__ == "__main__":
+    collect_rarely()
     CommandLineInterface.entrypoint()

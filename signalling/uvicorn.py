@@ -22,6 +22,7 @@ try:
 except ImportError:  # the wheel was built without its C extension
     from websockets.utils import apply_mask
 
+from .garbage import collect_rarely
 from .inbox import Inbox
 
 FINAL_TEXT = 0x81  # FIN, no reserved bit, opcode 1: RFC 6455, 5.2
@@ -127,4 +128,5 @@ def _header(length: int) -> bytes:
 if __name__ == "__main__":
     WS_PROTOCOLS["websockets-sansio"] = "signalling.uvicorn:SignallingProtocol"
     sys.argv[1:1] = DEFAULTS
+    collect_rarely()
     main()
