@@ -17,24 +17,22 @@ import itertools
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import AbstractBaseUser
 from rest_framework_simplejwt.tokens import AccessToken
 
+from . import connections
+from .connections import ABNORMAL, Data
 from .protocol import SUBPROTOCOL
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
-Data = dict[str, Any]
-
 TIMEOUT = 5.0
 """Seconds that a server on the same machine may take for anything."""
-ABNORMAL = 1006
-"""The close code of a connection that ended without one (RFC 6455, 7.1.5)."""
 
 
 def access_token(user: AbstractBaseUser) -> str:
@@ -42,17 +40,12 @@ def access_token(user: AbstractBaseUser) -> str:
     return str(AccessToken.for_user(user))
 
 
-class Refused(AssertionError):
+class Refused(connections.Refused, AssertionError):
     """The server answered a request with an ``error`` event.
 
     ``code`` is its code, ``details`` all of its data. An ``AssertionError``, so that a refusal that a
     test did not expect fails the test and does not break it.
     """
-
-    def __init__(self, event: str, error: Data) -> None:
-        super().__init__(f"{event} was refused: {error}")
-        self.code: str = error["code"]
-        self.details = error
 
 
 class SignallingClient:
@@ -82,13 +75,12 @@ class SignallingClient:
         self.close_code: int | None = None
         self.last_frame = ""
         """The text of the frame that was looked at last, as it came."""
+        self._token = token
         self._headers = [*headers]
-        if token is not None:
-            self._headers.append(("Authorization", f"Bearer {token}"))
         if origin is not None:
             self._headers.append(("Origin", origin))
         self._subprotocols = subprotocols
-        self._options = {"local_addr": (address, 0)} if address is not None else {}
+        self._options: Data = {"local_addr": (address, 0)} if address is not None else {}
         self._ids = itertools.count(1)
         self._frames: list[tuple[Data, str]] = []
         self._changed = asyncio.Condition()
@@ -114,17 +106,14 @@ class SignallingClient:
 
     async def connects(self) -> None:
         """Open the socket. Raises ``websockets.InvalidStatus`` where the handshake is refused."""
-        connect = _websockets_connect()
-        self._socket = await connect(
+        self._socket = await connections.open_socket(
             self.url,
-            additional_headers=self._headers,
+            token=self._token,
+            headers=self._headers,
             subprotocols=self._subprotocols or None,
-            compression=None,
             proxy=None,
-            max_size=None,
             open_timeout=2 * TIMEOUT,
             close_timeout=TIMEOUT,
-            ping_interval=None,
             **self._options,
         )
         self._reader = asyncio.create_task(self._read(self._socket))
@@ -175,11 +164,32 @@ class SignallingClient:
             raise Refused(event, answer)
         return answer
 
-    async def joins(self, room_code: str, *, within: float = TIMEOUT) -> Data:
-        """Join a room and return its ``room:joined``. Raises ``Refused``."""
-        self.room = await self.request("join:room", {"roomCode": room_code}, within=within)
+    async def joins(
+        self,
+        room_code: str,
+        *,
+        within: float = TIMEOUT,
+        resumable: bool = False,
+        resume_token: str | None = None,
+    ) -> Data:
+        """Join a room and return its ``room:joined``. Raises ``Refused``.
+
+        ``resumable``: keep the seat after a loss; ``resume_token``: the last ``resumeToken``.
+        """
+        join: Data = {"roomCode": room_code}
+        if resumable:
+            join["resumable"] = True
+        if resume_token is not None:
+            join["resumeToken"] = resume_token
+        self.room = await self.request("join:room", join, within=within)
         self.peer_id = self.room["peerId"]
         return self.room
+
+    async def resumes(self, room_code: str, token: str, *, within: float = TIMEOUT) -> Data:
+        """Come back as the peer that got this token and return ``room:joined``. Raises ``Refused``."""
+        room = await self.joins(room_code, within=within, resumable=True, resume_token=token)
+        assert room["resumed"] is True, f"{self.name} is another peer now: {room}"
+        return room
 
     async def leaves(self) -> None:
         """Leave the room and wait until the server says so. Raises ``Refused``."""
@@ -245,7 +255,7 @@ class SignallingClient:
         return self._socket
 
     async def _read(self, connection: ClientConnection) -> None:
-        async for frame in _frames_of(connection):
+        while (frame := await connections.next_frame(connection)) is not None:
             async with self._changed:
                 self._frames.append((json.loads(frame), frame))
                 self._changed.notify_all()
@@ -286,23 +296,3 @@ class SignallingClient:
             raise AssertionError(
                 f"{self.name} waited {within} s for {wanted} in vain; {seen}"
             ) from None
-
-
-async def _frames_of(connection: ClientConnection) -> AsyncIterator[str]:
-    from websockets.exceptions import ConnectionClosed
-
-    try:
-        while True:
-            yield await connection.recv(decode=True)
-    except ConnectionClosed:
-        return
-
-
-def _websockets_connect() -> Any:
-    try:
-        from websockets.asyncio.client import connect
-    except ImportError as missing:
-        raise ImportError(
-            "signalling.testing.SignallingClient needs the websockets package: pip install websockets"
-        ) from missing
-    return connect
