@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Protocol
@@ -133,16 +134,20 @@ class Presence:
 
     async def drain(self) -> None:
         """Send everybody elsewhere, and leave nothing behind. May be asked more than once."""
+        await asyncio.shield(self.begin_to_drain())
+
+    def begin_to_drain(self) -> asyncio.Task[None]:
+        """Have every socket told at once; return what ends when nothing is left."""
         if self._drained is None:
+            self.is_draining = True
+            logger.info("draining %d sockets", len(self.sockets))
+            for socket in tuple(self.sockets):
+                socket.send_away()
             self._drained = asyncio.create_task(self._drain())
-        await asyncio.shield(self._drained)
+        return self._drained
 
     async def _drain(self) -> None:
-        self.is_draining = True
         deadline = monotonic() + self.drain_seconds
-        logger.info("draining %d sockets", len(self.sockets))
-        for socket in tuple(self.sockets):
-            socket.send_away()
         while (self.sockets or self.away) and monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_LOOK_SECONDS)
         try:
@@ -171,6 +176,19 @@ class Presence:
             away.end()
 
 
+def _drain_before_twisted_stops(presence: Presence) -> None:
+    """Daphne tells an application nothing of its end; its reactor waits for whoever asks it to."""
+    reactor: Any = sys.modules.get("twisted.internet.reactor")
+    if reactor is None or not reactor.running:
+        return
+    from twisted.internet.defer import Deferred
+
+    def drain() -> Any:
+        return Deferred.fromFuture(asyncio.ensure_future(presence.drain()))
+
+    reactor.addSystemEventTrigger("before", "shutdown", drain)
+
+
 _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Presence] = WeakKeyDictionary()
 
 
@@ -180,6 +198,7 @@ def here() -> Presence:
     found = _by_loop.get(loop)
     if found is None:
         found = _by_loop[loop] = Presence()
+        _drain_before_twisted_stops(found)
     return found
 
 
