@@ -54,6 +54,24 @@ def check_limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
     ]
 
 
+@register()
+def check_leases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """One renewal that comes late must not cost a process its peers."""
+    lease, renewal = conf().lease_seconds, conf().lease_renewal
+    if (
+        all(isinstance(time, (int, float)) for time in (lease, renewal))
+        and 0 < 3 * renewal <= lease
+    ):
+        return []
+    return [
+        Error(
+            f"SIGNALLING has LEASE_SECONDS {lease!r} and LEASE_RENEWAL {renewal!r}.",
+            hint="LEASE_RENEWAL is at most a third of LEASE_SECONDS, such as 3 and 10.",
+            id="signalling_rooms.E003",
+        )
+    ]
+
+
 @register(Tags.database)
 def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """A deferred SQLite transaction that reads and then writes fails at once under contention."""

@@ -29,6 +29,12 @@ class RoomSettings:
     """Peers in a mesh, for new rooms; never more than 10."""
     total_limit: int = 50
     """Peers in a room that an SFU serves, for new rooms."""
+    resume_window: float = 30.0
+    """Seconds for which a resumable peer that has lost its socket keeps its seat."""
+    lease_seconds: float = 10.0
+    """Seconds after which a process that does not renew its lease is taken for dead."""
+    lease_renewal: float = 3.0
+    """Seconds between two renewals."""
 
 
 Schema = TypeVar("Schema", bound=RoomSettings)

@@ -8,6 +8,9 @@
     ├── RoomLocked
     ├── RoomFull         details: {"limit": int, "mode": "p2p" | "sfu"}
     ├── NotInRoom        the peer has left, or never joined
+    ├── ResumeInvalid    no token of this room and user, or one that was used before
+    ├── ResumeExpired    the membership has ended meanwhile
+    ├── Removed          the membership was ended by somebody else
     ├── UserInactive     the user was deactivated or deleted
     └── Forbidden        a policy refused
 
@@ -71,6 +74,21 @@ class RoomFull(RoomError):
 class NotInRoom(RoomError):
     code = "not_in_room"
     message = _("Join a room first.")
+
+
+class ResumeInvalid(RoomError):
+    code = "resume_invalid"
+    message = _("This resume token is not valid; join the room anew.")
+
+
+class ResumeExpired(RoomError):
+    code = "resume_expired"
+    message = _("You were away for too long; join the room anew.")
+
+
+class Removed(RoomError):
+    code = "removed"
+    message = _("You have been removed from this room.")
 
 
 class UserInactive(RoomError):

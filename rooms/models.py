@@ -33,6 +33,11 @@ def new_peer_id() -> str:
     return f"peer_{secrets.token_urlsafe(16)}"
 
 
+def new_worker_id() -> str:
+    """Return the id of one run of one process."""
+    return secrets.token_hex(16)
+
+
 class Room(models.Model):
     """A place where peers meet. Its code is the key to its door."""
 
@@ -114,6 +119,27 @@ class Room(models.Model):
         return self.p2p_limit if self.mode == self.Mode.P2P else self.total_limit
 
 
+class Worker(models.Model):
+    """A serving process, and its lease: how long the others take it for alive.
+
+    It is renewed by the process itself, in one statement an interval however many sockets it has; times
+    are the database's, so that no two clocks need to agree. See ``rooms.workers``.
+    """
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_worker_id, editable=False)
+    name = models.CharField(_("name"), max_length=200, help_text=_("Host and process id."))
+    started_at = models.DateTimeField(_("started at"), default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(_("lease until"), editable=False)
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+        ordering = ("started_at",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Participant(models.Model):
     """One membership: one device of one user in one room, from its join to its leave.
 
@@ -121,6 +147,9 @@ class Participant(models.Model):
     one who has left has none, and no two live participants of a room have the same. The part of
     ``services.join``: it hands out no seat above the room's limit. Together they are "at most 10",
     whatever two transactions read at once: the second to take a seat is refused by the database.
+
+    A *resumable* peer that has lost its socket is *away*: live, with its seat, until ``away_until``.
+    ``epoch`` counts its sockets; what an earlier one asks for changes nothing. See ``rooms.resuming``.
     """
 
     class Role(models.TextChoices):
@@ -149,6 +178,22 @@ class Participant(models.Model):
     role = models.CharField(_("role"), max_length=6, choices=Role, default=Role.MEMBER)
     seat = models.PositiveSmallIntegerField(_("seat"), null=True, editable=False)
     channel_name = models.CharField(_("channel"), max_length=120, editable=False)
+    worker = models.ForeignKey(
+        Worker,
+        verbose_name=_("worker"),
+        on_delete=models.SET_NULL,
+        related_name="participants",
+        null=True,
+        editable=False,
+    )
+    epoch = models.PositiveIntegerField(_("epoch"), default=0, editable=False)
+    away_until = models.DateTimeField(_("away until"), null=True, editable=False)
+    # SHA-256 of the token that brings it back, and of the one before, in case the last reply was lost
+    resume_hash = models.CharField(max_length=64, blank=True, db_index=True, editable=False)
+    previous_resume_hash = models.CharField(max_length=64, blank=True, editable=False)
+    resume_rotated_at = models.DateTimeField(null=True, editable=False)
+    has_gap = models.BooleanField(default=False, editable=False)
+    held = models.JSONField(null=True, editable=False)  # what a worker that ended left for it
     user_info = models.JSONField(
         _("user info"), default=dict, encoder=DjangoJSONEncoder, editable=False
     )
@@ -165,6 +210,13 @@ class Participant(models.Model):
         verbose_name = _("participant")
         verbose_name_plural = _("participants")
         ordering = ("-joined_at", "-pk")
+        indexes = (
+            models.Index(
+                name="signalling_away_until",
+                fields=["away_until"],
+                condition=Q(left_at__isnull=True, away_until__isnull=False),
+            ),
+        )
         constraints = (
             models.UniqueConstraint(
                 name="signalling_one_peer_per_seat",
@@ -185,3 +237,7 @@ class Participant(models.Model):
     @property
     def is_live(self) -> bool:
         return self.left_at is None
+
+    @property
+    def is_away(self) -> bool:
+        return self.is_live and self.away_until is not None

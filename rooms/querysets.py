@@ -36,3 +36,8 @@ class ParticipantQuerySet(models.QuerySet["Participant"]):
     def live(self) -> Self:
         # Whoever is live has a seat; saying so leads SQLite to the partial index of the seats too.
         return self.filter(left_at__isnull=True, seat__gte=1)
+
+    def of_socket(self, peer_id: str, epoch: int | None) -> Self:
+        """Give the live membership of a peer, and where ``epoch`` is given only while that counts."""
+        found = self.live().filter(peer_id=peer_id)
+        return found if epoch is None else found.filter(epoch=epoch)

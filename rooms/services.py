@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -35,12 +37,27 @@ ATTEMPTS = 3  # of a transaction that another one got in the way of
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resumption:
+    """What a resume finds besides. ``previous_channel`` is where the peer was reached until now, and none
+    where nobody is there any more; then ``held`` is what was kept for it. ``gap``: something was lost."""
+
+    previous_channel: str | None
+    held: Any
+    gap: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Joined:
-    """What a join gives: the room, the new participant and the others who were there already."""
+    """What a join gives: the room, the new participant and the others who were there already.
+
+    A peer that may come back has a ``resume_token``, and one that came back has ``resumed``.
+    """
 
     room: Room
     participant: Participant
     others: list[Participant]
+    resume_token: str | None = None
+    resumed: Resumption | None = None
 
 
 def open_room(*, host: AbstractBaseUser | None, name: str = "", code: str | None = None) -> Room:
@@ -92,37 +109,55 @@ def set_locked(room: Room, locked: bool) -> bool:
     return bool(changed)
 
 
-def join(*, code: str, user: AbstractBaseUser, peer_id: str, channel_name: str) -> Joined:
+def join(
+    *,
+    code: str,
+    user: AbstractBaseUser,
+    peer_id: str,
+    channel_name: str,
+    worker_id: str | None = None,
+    resumable: bool = False,
+) -> Joined:
     """Take a seat in the room with ``code``, in one transaction of three statements.
 
     The lock on the room's row lets the joins of one room pass one by one (on SQLite, IMMEDIATE
     transactions do) and leaves those of other rooms alone; the constraint on seats is the last word,
-    and whom it refuses tries again in a fresh transaction.
+    and whom it refuses tries again in a fresh transaction. A ``resumable`` peer gets a token for
+    ``resuming.resume``.
     Raises ``UserInactive``, ``RoomNotFound``, ``RoomClosed``, ``RoomLocked``, ``RoomFull`` and
     ``Forbidden``.
     """
+    token = secrets.token_urlsafe(32) if resumable else None
+    newcomer = Participant(
+        user_id=user.pk,
+        peer_id=peer_id,
+        channel_name=channel_name,
+        worker_id=worker_id,
+        resume_hash=digest(token) if token else "",
+    )
     for _ in range(ATTEMPTS - 1):
         with suppress(IntegrityError):
-            return _join(code, user, peer_id, channel_name)
-    return _join(code, user, peer_id, channel_name)
+            return _join(code, user, newcomer, token)
+    return _join(code, user, newcomer, token)
 
 
-def _join(code: str, user: AbstractBaseUser, peer_id: str, channel_name: str) -> Joined:
+def digest(token: str) -> str:
+    """Return what is stored of a resume token: reading the table gives nobody a way in."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _join(code: str, user: AbstractBaseUser, newcomer: Participant, token: str | None) -> Joined:
     with transaction.atomic():
-        room = _lock_room(code, user)
+        room = lock_room(code, user)
         _check_door(room, user)
         others = list(room.participants.live().order_by("seat"))
-        participant = Participant.objects.create(
-            room=room,
-            user_id=user.pk,
-            peer_id=peer_id,
-            channel_name=channel_name,
-            seat=_free_seat(room, others),
-            role=_role(user, room),
-            user_info=hook(conf().user_info)(user),
-        )
-        _announce(signals.participant_joined, participant=participant)
-    return Joined(room=room, participant=participant, others=others)
+        newcomer.room = room
+        newcomer.seat = _free_seat(room, others)
+        newcomer.role = _role(user, room)
+        newcomer.user_info = hook(conf().user_info)(user)
+        newcomer.save(force_insert=True)
+        _announce(signals.participant_joined, participant=newcomer)
+    return Joined(room=room, participant=newcomer, others=others, resume_token=token)
 
 
 def present(code: str) -> list[Participant]:
@@ -130,13 +165,14 @@ def present(code: str) -> list[Participant]:
     return list(Participant.objects.live().filter(room__code=code).order_by("seat"))
 
 
-def leave(peer_id: str, *, reason: str = Participant.Reason.LEFT) -> bool:
-    """Free the seat of a peer. Idempotent: true only for the one call that ended the membership."""
+def leave(peer_id: str, *, reason: str = Participant.Reason.LEFT, epoch: int | None = None) -> bool:
+    """Free the seat of a peer. Idempotent: true only for the one call that ended the membership.
+
+    With an ``epoch``, only while no later socket has taken the membership over.
+    """
     with transaction.atomic():
-        ended = (
-            Participant.objects.live()
-            .filter(peer_id=peer_id)
-            .update(left_at=timezone.now(), seat=None, reason=reason)
+        ended = Participant.objects.of_socket(peer_id, epoch).update(
+            left_at=timezone.now(), seat=None, reason=reason, held=None
         )
         if ended:
             _announce_left(peer_id)
@@ -160,14 +196,19 @@ def remove_everywhere(user: AbstractBaseUser) -> None:
 
 
 def update_presence(
-    peer_id: str, *, media: dict[str, bool] | None = None, display_name: str | None = None
+    peer_id: str,
+    *,
+    epoch: int | None = None,
+    media: dict[str, bool] | None = None,
+    display_name: str | None = None,
 ) -> None:
     """Remember what a live peer says of itself, for those who join later. Absent values stay.
 
     Raises ``NotInRoom``.
     """
     with transaction.atomic():
-        participant = Participant.objects.live().select_for_update().filter(peer_id=peer_id).first()
+        mine = Participant.objects.of_socket(peer_id, epoch)
+        participant = mine.select_for_update().first()
         if participant is None:
             raise NotInRoom
         if media:
@@ -189,7 +230,8 @@ def _open(code: str, name: str, host_id: Any) -> Room:
     return room
 
 
-def _lock_room(code: str, user: AbstractBaseUser) -> Room:
+def lock_room(code: str, user: AbstractBaseUser) -> Room:
+    """Return the room with its row locked. Raises ``RoomNotFound`` and ``UserInactive``."""
     # A socket may outlive its user, so the user is asked for again, in the statement that is due anyhow.
     rooms = Room.objects.select_for_update().annotate(user_is_active=Exists(_active(user)))
     try:

@@ -60,6 +60,13 @@ class SignallingSettings(RoomSettings):
     outbound_bytes: int = 1024 * 1024
     """Bytes of them."""
 
+    held_frames: int = 256
+    """Frames that are held for a peer that is away; its senders are told of what is too much."""
+    held_bytes: int = 512 * 1024
+    """Bytes of them."""
+    drain_seconds: float = 8.0
+    """Seconds that a server which stops gives its peers to resume elsewhere."""
+
     database_threads: int = 2
     """Database calls of a process at once, where the database is not SQLite."""
 

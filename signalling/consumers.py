@@ -8,24 +8,29 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from functools import partial
 from sys import intern
 from time import monotonic
 from typing import Any
 
 from channels.exceptions import ChannelFull
+from django.utils import timezone
 
-from rooms import services
+from rooms import resuming, services
 from rooms.exceptions import RoomError
+from rooms.services import Joined
 
-from . import database, handlers, metrics, protocol, refusals
+from . import database, groups, handlers, metrics, presence, protocol, refusals
+from .away import AwayPeer, InOrder
 from .conf import SignallingSettings, conf
 from .direct import DirectConsumer
-from .groups import Closed, Relayed, RosterChange, left, missed, room_group
+from .groups import Closed, Handover, HeldFrame, Relayed, RosterChange, Takeover
 from .layers import ChannelGone, Undeliverable
 from .limits import SocketLimits
 from .middleware import client_address, identify_token
 from .outbox import Overflow
-from .peers import Change, Membership, P, T
+from .peers import Membership, P, T
 from .protocol import (
     CloseCode,
     ErrorCode,
@@ -35,9 +40,15 @@ from .protocol import (
     RequestId,
     ServerEvent,
 )
+from .timers import Timers
 from .tokens import Identity, subprotocols
 
 logger = logging.getLogger("signalling")
+
+TAKEOVER_SECONDS = 2.0  # for where the peer was reached to answer
+ROUND_TRIP_SECONDS = 1.0
+SPARE_SECONDS = 10.0  # for the end of a window to be written and heard of
+FINAL_CLOSES = {CloseCode.PROTOCOL_VIOLATIONS, CloseCode.AUTHENTICATION, CloseCode.FLOOD}
 
 
 class SignallingConsumer(DirectConsumer):
@@ -60,16 +71,25 @@ class SignallingConsumer(DirectConsumer):
         self.address = client_address(scope)
         self.ended_by = "disconnected"
         self.is_closing = False
+        self._closed_with: CloseCode | None = None
+        self._heard_at = monotonic()
         self._request_id: RequestId | None = None
         self._held: list[dict[str, Any]] = []
-        self._database_call: asyncio.Future[Any] | None = None
+        self._kept: list[HeldFrame] = []
+        self._handover: asyncio.Future[Handover] | None = None
+        self._in_order: InOrder | None = None
+        self._relayed_at = 0.0
+        self._shielded: asyncio.Future[Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers = Timers(self._on_time)
+        self.presence = presence.here()
+        self.presence.sockets.add(self)
         metrics.totals["sockets"] += 1
         try:
             await super().__call__(scope, receive, send)
         finally:
             metrics.totals["sockets"] -= 1
+            self.presence.sockets.discard(self)
 
     async def listen(self) -> None:
         self._put_message: Callable[[str, Any], None] | None = None
@@ -89,8 +109,10 @@ class SignallingConsumer(DirectConsumer):
         refusal = self.scope["refusal"]
         if refusal is not None:
             self.refuse(refusal)
+        elif self.presence.is_draining:
+            self.send_away()
         elif self.identity is None:
-            self._after(self.settings.authentication_timeout, self._require_authentication)
+            self._timers.start(self.settings.authentication_timeout, self._require_authentication)
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
@@ -100,6 +122,9 @@ class SignallingConsumer(DirectConsumer):
             return
         frame = text_data if text_data is not None else bytes_data or b""
         self._heard_at = monotonic()
+        if self._heard_at > self.presence.alive_until:
+            self.presence.fence()
+            return
         request: Request | None = None
         try:
             self.limits.check_frame(len(frame), self._heard_at)
@@ -137,7 +162,7 @@ class SignallingConsumer(DirectConsumer):
         if isinstance(event, protocol.WebrtcOffer):
             self.limits.check_offer()
         elif isinstance(event, protocol.Ping):
-            self._expect_heartbeat()
+            self.expect_heartbeat()
         metrics.requests[type(event)] += 1
         await handlers.HANDLERS[type(event)](self, event)
         if self._request_id is not None:
@@ -155,7 +180,7 @@ class SignallingConsumer(DirectConsumer):
         if membership is None:
             return
         if not membership.is_seated:
-            self._hold(message)
+            self._before_it_is_seated(message)
             return
         match message["type"]:
             case "signalling.relay":
@@ -166,6 +191,10 @@ class SignallingConsumer(DirectConsumer):
                 self._closed(membership, message)  # type: ignore[arg-type]
             case "signalling.removed":
                 self._removed(membership, message["peer_id"])
+            case "signalling.takeover":
+                self._taken_over(membership, message)
+            case "signalling.handover":
+                logger.warning("what was held for %s comes too late", membership.peer_id)
             case "channel.lost":
                 self._lost(membership, message["channel"])
             case "channel.missed":
@@ -173,20 +202,42 @@ class SignallingConsumer(DirectConsumer):
             case unknown:
                 raise ValueError(f"no handler for {unknown}")
 
-    def _hold(self, message: dict[str, Any]) -> None:
-        if len(self._held) >= self.settings.outbound_frames:
+    def _before_it_is_seated(self, message: dict[str, Any]) -> None:
+        """Keep what others say until ``room:joined`` is out, but for the answer to a takeover."""
+        kind, handover = message["type"], self._handover
+        if kind in {"signalling.handover", "channel.lost"} and handover is not None:
+            if handover.done():
+                return
+            if kind == "signalling.handover":
+                handover.set_result(message)  # type: ignore[arg-type]
+            else:
+                handover.set_exception(Undeliverable("nobody is there to be taken over"))
+        elif len(self._held) >= self.settings.outbound_frames:
             raise Overflow
-        self._held.append(message)
+        else:
+            self._held.append(message)
 
     def _relayed(self, membership: Membership, message: Relayed) -> None:
         """An offer, an answer or a candidate; not of one who is not, or no longer, here."""
-        if membership.peer_id == message["target"] and message["sender"] in membership.roster:
+        sender = message["sender"]
+        if membership.peer_id != message["target"] or sender not in membership.roster:
+            return
+        if membership.is_resumable:
+            self._relayed_at = monotonic()
+        if self._in_order is not None:
+            self._in_order.arrives(sender, message["number"], message["frame"])
+        else:
+            membership.heard[sender] = message["number"]
             self.write(message["frame"])
 
     def _roster_changed(self, membership: Membership, message: RosterChange) -> None:
         """Another peer of the room joined, left or changed; what is known is not said twice."""
-        peer_id = message["peer_id"]
+        peer_id, channel = message["peer_id"], message["channel"]
         if membership.room_code != message["room"]:
+            return
+        if peer_id == membership.peer_id:
+            if message["change"] == "back" and channel != self.channel_name:
+                self._resumed_elsewhere(membership)
             return
         is_known = peer_id in membership.roster
         match message["change"]:
@@ -195,9 +246,17 @@ class SignallingConsumer(DirectConsumer):
                 # former membership in this room, which was still on its way.
                 is_news = not is_known and message["number"] > membership.number
                 if is_news:
-                    membership.roster[intern(peer_id)] = intern(message["channel"])
+                    membership.roster[intern(peer_id)] = intern(channel)
             case "left":
                 is_news = membership.roster.pop(peer_id, None) is not None
+                membership.forget(peer_id)
+            case "away":  # not where it has come back already
+                is_news = membership.roster.get(peer_id) == channel
+            case "back":
+                is_news = is_known and membership.roster[peer_id] != channel
+                if is_news:
+                    membership.former[peer_id] = membership.roster[peer_id]
+                    membership.roster[peer_id] = intern(channel)
             case _:
                 is_news = is_known
         if is_news:
@@ -214,7 +273,8 @@ class SignallingConsumer(DirectConsumer):
     def _removed(self, membership: Membership, peer_id: str) -> None:
         """Somebody was removed from outside: this peer, or another one of its room."""
         if peer_id != membership.peer_id:
-            self._roster_changed(membership, left(membership, peer_id, "removed"))
+            removed = groups.left(membership.room_code, peer_id, "removed")
+            self._roster_changed(membership, removed)
             return
         self._forget(membership)
         self.interrupt(refusals.removed())
@@ -227,7 +287,7 @@ class SignallingConsumer(DirectConsumer):
         """What was acknowledged to this peer did not arrive after all."""
         metrics.totals["undelivered"] += 1
         for peer_id, reached_at in membership.roster.items():
-            if reached_at == channel:
+            if channel in (reached_at, membership.former.get(peer_id)):
                 lost = refusals.unavailable(retry_after=1)
                 lost.details["target_peer_id"] = peer_id
                 self.interrupt(lost)
@@ -242,8 +302,81 @@ class SignallingConsumer(DirectConsumer):
         except database.AWAY:
             logger.warning("cannot refresh a roster: the database is away")
             return
-        for change in missed(membership, present):
+        for change in groups.missed(membership, present):
             self.deliver(dict(change))
+
+    # --- Away and back ------------------------------------------------------------------------
+
+    def send_away(self) -> None:
+        """Have the client come back elsewhere: this process ends, or others take it for dead."""
+        self._say(refusals.unavailable(close=CloseCode.UNAVAILABLE))
+        if self.membership is not None:
+            self._spawn(self._leave())
+
+    def _taken_over(self, membership: Membership, message: dict[str, Any]) -> None:
+        """Another socket has resumed this membership: hand over, and close."""
+        if message["peer_id"] == membership.peer_id:
+            self._stand_in(membership).deliver(message)
+            self._say(refusals.resumed_elsewhere())
+
+    def _resumed_elsewhere(self, membership: Membership) -> None:
+        """The same, where the other one could not reach this socket."""
+        self._forget(membership)
+        self._say(refusals.resumed_elsewhere())
+
+    def _stand_in(self, membership: Membership) -> AwayPeer:
+        """Put an ``AwayPeer`` in the place of this socket, from this moment on."""
+        assert self.ear is not None
+        if self._in_order is not None:
+            self._in_order.end()
+        away = AwayPeer(
+            self.ear,
+            membership,
+            frames=self._kept,
+            max_frames=self.settings.held_frames,
+            max_bytes=self.settings.held_bytes,
+            lifetime=self.settings.resume_window + SPARE_SECONDS,
+            ended=self.presence.away.discard,
+        )
+        self.presence.away.add(away)
+        self.ear = self.membership = None
+        for message in self._held:  # nobody is told: what is too much is a gap
+            try:
+                away.deliver(message)
+            except ChannelFull:
+                membership.has_gap = True
+        return away
+
+    def _go_away(self, membership: Membership) -> None:
+        """Keep the seat, for the client comes back."""
+        membership.has_gap |= self._has_lost_something(membership)
+        away = self._stand_in(membership)
+        self._spawn(self._tell_away(away))
+
+    def _has_lost_something(self, membership: Membership) -> bool:
+        """Tell whether a relay may have been written to a connection that was dead already.
+
+        What is written before a close frame of ours arrives; of an end that came by surprise, nothing
+        says when it was. A frame of the client proves that it lived, but for a round trip.
+        """
+        if self.outbox.waiting or self._is_abandoned:
+            return True
+        return self._closed_with is None and self._relayed_at > self._heard_at - ROUND_TRIP_SECONDS
+
+    async def _tell_away(self, away: AwayPeer) -> None:
+        membership = away.membership
+        until = timezone.now() + timedelta(seconds=self.settings.resume_window)
+        counted = await self.record(
+            resuming.put_away,
+            membership.peer_id,
+            epoch=membership.epoch,
+            until=until,
+            gap=membership.has_gap,
+        )
+        if counted:
+            await self.publish(
+                groups.away(membership.room_code, membership.peer_id, away.ear.name, until)
+            )
 
     # --- peers.Peer ---------------------------------------------------------------------------
 
@@ -252,29 +385,83 @@ class SignallingConsumer(DirectConsumer):
         self.write(protocol.encode(event, request_id))
 
     async def database(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        call = asyncio.ensure_future(database.in_database(function)(*args, **kwargs))
-        self._database_call = call
-        result: T = await asyncio.shield(call)
-        return result
+        return await self._shield(database.in_database(function)(*args, **kwargs))
+
+    async def seat(self, service: Callable[..., Joined], **arguments: Any) -> Joined:
+        assert self.membership is not None
+        joined: Joined = await self._shield(_seat(self.membership, service, arguments))
+        return joined
+
+    async def _shield(self, work: Coroutine[Any, Any, T]) -> T:
+        call = self._shielded = asyncio.ensure_future(work)
+        return await asyncio.shield(call)
+
+    async def record(self, function: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
+        try:
+            return await self.database(function, *args, **kwargs)
+        except database.AWAY as error:
+            logger.warning("the database is away, and is told later: %s", error)
+            write = partial(database.in_database(function), *args, **kwargs)
+            self.presence.remember(write)
+            return True
+
+    async def worker(self) -> str:
+        return await self.presence.enlisted()
+
+    async def take_over(self, channel: str) -> None:
+        membership = self.membership
+        assert membership is not None
+        message = Takeover(
+            type="signalling.takeover",
+            peer_id=membership.peer_id,
+            reply_channel=self.channel_name,
+        )
+        self._handover = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(TAKEOVER_SECONDS):
+                await self.channel_layer.send(channel, message)
+                handover = await self._handover
+        except Exception as error:  # whatever it is, the peer is back, if not whole
+            logger.warning("%s is back without what was held for it: %r", membership.peer_id, error)
+            membership.has_gap = True
+        else:
+            self.restore(handover)
+
+    def restore(self, held: Any) -> None:
+        membership = self.membership
+        assert membership is not None
+        membership.sent, membership.heard = held["sent"], held["heard"]
+        membership.has_gap |= held["gap"]
+        self._kept = held["frames"]
+        self._in_order = InOrder(membership.heard, self.write)
 
     async def identify(self, token: str) -> Identity:
         # It came in time; checking it may take longer.
-        self._cancel_timer(self._require_authentication)
+        self._timers.cancel(self._require_authentication)
         return await identify_token(token, self.address)
 
     def seated(self) -> None:
-        assert self.membership is not None
-        self.membership.is_seated = True
+        membership = self.membership
+        assert membership is not None
+        membership.is_seated = True
+        kept, self._kept = self._kept, []
+        for sender, _, frame in kept:
+            if sender in membership.roster:
+                self.write(frame)
         held, self._held = self._held, []
         for message in held:
             self.deliver(message)
+        if self._in_order is not None:
+            self._timers.start(presence.SETTLE_SECONDS, self._settle)
 
     async def subscribe(self, room_code: str) -> None:
-        await _layer(self.channel_layer.group_add(room_group(room_code), self.channel_name))
+        await _layer(self.channel_layer.group_add(groups.room_group(room_code), self.channel_name))
 
     async def unsubscribe(self, room_code: str) -> None:
         self._held.clear()
-        await _layer(self.channel_layer.group_discard(room_group(room_code), self.channel_name))
+        await _layer(
+            self.channel_layer.group_discard(groups.room_group(room_code), self.channel_name)
+        )
 
     async def _unsubscribe(self, room_code: str) -> None:
         try:
@@ -284,30 +471,24 @@ class SignallingConsumer(DirectConsumer):
                 "a socket stays in the group of a closed room: its channel layer is away"
             )
 
-    async def publish(self, membership: Membership, change: Change, event: ServerEvent) -> None:
-        message = RosterChange(
-            type="signalling.roster",
-            room=membership.room_code,
-            peer_id=membership.peer_id,
-            channel=self.channel_name,
-            change=change,
-            number=membership.number,
-            frame=protocol.encode(event),
-        )
-        group = room_group(membership.room_code)
+    async def publish(self, change: RosterChange) -> None:
+        group = groups.room_group(change["room"])
         try:
-            await _layer(self.channel_layer.group_send(group, message))
+            await _layer(self.channel_layer.group_send(group, change))
         except RostersRefresh:
-            if change == "updated":
+            if change["change"] == "updated":
                 raise
-            logger.warning("some hear later that %s has %s", membership.peer_id, change)
+            logger.warning("some hear later: %s %s", change["peer_id"], change["change"])
 
     async def relay(self, target_peer_id: str, frame: str) -> None:
         assert self.membership is not None
+        sent = self.membership.sent
+        number = sent[target_peer_id] = sent.get(target_peer_id, 0) + 1
         message = Relayed(
             type="signalling.relay",
             target=target_peer_id,
             sender=self.membership.peer_id,
+            number=number,
             reply_channel=self.channel_name,
             frame=frame,
         )
@@ -348,18 +529,29 @@ class SignallingConsumer(DirectConsumer):
         if error.close is not None:
             self._close(error.close)
 
+    def _say(self, error: ProtocolError) -> None:
+        """``interrupt`` from elsewhere than this socket's own turn."""
+        try:
+            self.interrupt(error)
+        except Overflow:
+            self.overflowed()
+
     def _close(self, code: CloseCode) -> None:
         if not self.is_closing:
             self.is_closing = True
+            self._closed_with = code
             metrics.closes[int(code)] += 1
             # No reason: Daphne drops it, and the event before says it.
             self.outbox.put({"type": "websocket.close", "code": int(code)})
+            if self.membership is not None and self._comes_back(self.membership):
+                self._go_away(self.membership)
 
     def overflowed(self) -> None:
         """Drop what waits, say why, leave the room now, and give the close frame a little time."""
         if self.is_closing:
             return
         self.is_closing = True
+        self._closed_with = CloseCode.TOO_SLOW
         metrics.totals["overflows"] += 1
         metrics.closes[int(CloseCode.TOO_SLOW)] += 1
         why = protocol.encode(protocol.error_event(refusals.too_slow()))
@@ -367,6 +559,8 @@ class SignallingConsumer(DirectConsumer):
             {"type": "websocket.send", "text": why},
             {"type": "websocket.close", "code": int(CloseCode.TOO_SLOW)},
         )
+        if self.membership is not None:
+            self.membership.has_gap = True
         self._spawn(self._leave())
         self.abandon()
 
@@ -380,15 +574,15 @@ class SignallingConsumer(DirectConsumer):
 
     # --- Timers -------------------------------------------------------------------------------
 
-    def _expect_heartbeat(self) -> None:
+    def expect_heartbeat(self) -> None:
         """Who pings is held to it; a client that knows only the seed's events may stay silent."""
-        if "_check_silence" not in self._timers:
-            self._after(self.settings.heartbeat_timeout, self._check_silence)
+        if not self._timers.is_running(self._check_silence):
+            self._timers.start(self.settings.heartbeat_timeout, self._check_silence)
 
     def _check_silence(self) -> None:
         silence = monotonic() - self._heard_at
         if silence < self.settings.heartbeat_timeout:
-            self._after(self.settings.heartbeat_timeout - silence, self._check_silence)
+            self._timers.start(self.settings.heartbeat_timeout - silence, self._check_silence)
             return
         self.interrupt(
             ProtocolError(
@@ -399,20 +593,17 @@ class SignallingConsumer(DirectConsumer):
     def _require_authentication(self) -> None:
         self.interrupt(refusals.authentication_required())
 
-    def _after(self, seconds: float, function: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
-        self._timers[function.__name__] = loop.call_later(seconds, self._on_time, function)
+    def _settle(self) -> None:
+        """Whoever relays to this peer knows by now where it is."""
+        if self._in_order is not None:
+            self._in_order.end()
+            self._in_order = None
 
     def _on_time(self, function: Callable[[], None]) -> None:
         try:
             function()
         except Overflow:
             self.overflowed()
-
-    def _cancel_timer(self, function: Callable[[], None]) -> None:
-        timer = self._timers.pop(function.__name__, None)
-        if timer is not None:
-            timer.cancel()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -423,21 +614,37 @@ class SignallingConsumer(DirectConsumer):
 
     async def clean_up(self) -> None:
         self.is_closing = True
-        for timer in self._timers.values():
-            timer.cancel()
+        self._timers.cancel_all()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._leave()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _leave(self) -> None:
-        if self._database_call is not None:  # a join that was cut off still commits: wait for it
-            await asyncio.wait([self._database_call])
+        if self._shielded is not None:  # a join that was cut off still commits: wait for it
+            await asyncio.wait([self._shielded])
+        membership = self.membership
+        if membership is not None and self._comes_back(membership):
+            self._go_away(membership)
+            return
         try:
             await handlers.leave(self, reason=self.ended_by)
         except (ProtocolError, *database.AWAY) as error:
             logger.warning("not everybody learns that %s left: %r", self.address, error)
         except Exception:
             logger.exception("the leave of %s was not completed", self.address)
+
+    def _comes_back(self, membership: Membership) -> bool:
+        """Tell whether the client may resume: one that got a token, and did not end it on purpose."""
+        has_token = membership.is_seated or membership.epoch > 0
+        ended = self._closed_with is None and self.ended_by == "left"
+        return (
+            membership.is_resumable
+            and has_token
+            and not ended
+            and self._closed_with not in FINAL_CLOSES
+        )
 
 
 class RostersRefresh(ProtocolError):
@@ -446,6 +653,14 @@ class RostersRefresh(ProtocolError):
     def __init__(self) -> None:
         away = refusals.unavailable()
         super().__init__(away.code, away.message, **away.details)
+
+
+async def _seat(
+    membership: Membership, service: Callable[..., Joined], arguments: dict[str, Any]
+) -> Joined:
+    joined: Joined = await database.in_database(service)(**arguments)
+    membership.adopt(joined)
+    return joined
 
 
 async def _layer(call: Coroutine[Any, Any, None]) -> None:

@@ -7,6 +7,7 @@ Stock Daphne reads as fast as a client sends and buffers as much as an applicati
 - a client that does not even read the close frame is cut off once its consumer has ended;
 - a violation of the WebSocket protocol is answered with its close code (1002, 1007, 1009) instead of
   a dropped connection;
+- a server that stops sends its clients elsewhere, with 4503, before it goes;
 - the defaults are those of signalling: frames of 64 KiB, no end to a call after a day.
 """
 
@@ -27,8 +28,10 @@ except ImportError:  # a slower loop, and the same behaviour
 from daphne.cli import CommandLineInterface as DaphneCommandLineInterface
 from daphne.server import Server as DaphneServer
 from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet.defer import Deferred
 from twisted.internet.tcp import Connection
 
+from . import presence
 from .garbage import collect_rarely
 from .inbox import Inbox
 
@@ -162,6 +165,21 @@ class Server(DaphneServer):
             return cut_off(protocol, application(scope, receive, send))
 
         return bounded
+
+    def kill_all_applications(self) -> Any:
+        """Send the sockets of signalling elsewhere first; stock Daphne cancels them without a word."""
+        draining = asyncio.ensure_future(presence.here().drain())
+        return Deferred.fromFuture(draining).addCallback(lambda _: self._cancel_the_others())
+
+    def _cancel_the_others(self) -> Any:
+        running = [
+            application
+            for details in self.connections.values()
+            if (application := details.get("application_instance")) and not application.done()
+        ]
+        for application in running:
+            application.cancel()
+        return Deferred.fromFuture(asyncio.gather(*running, return_exceptions=True))
 
     def _configure(self) -> None:
         self.ws_factory.protocol = BoundedProtocol

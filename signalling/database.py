@@ -8,7 +8,7 @@ a queue of one thread is the kinder way to wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, ParamSpec, TypeVar
@@ -25,15 +25,30 @@ AWAY = (OperationalError, InterfaceError)  # the other errors of a database are 
 
 
 @cache  # making the wrapper costs as much as calling it
-def in_database(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+def in_database(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Return ``function``, one that a module or a setting names, to be awaited and run in a thread."""
     options: dict[str, Any] = {}
     if connection.vendor != "sqlite":
         options = {"thread_sensitive": False, "executor": _threads()}
-    asynchronous: Callable[P, Awaitable[T]] = database_sync_to_async(function, **options)
+    asynchronous: Callable[P, Coroutine[Any, Any, T]] = database_sync_to_async(function, **options)
+    return asynchronous
+
+
+@cache
+def beside_the_sockets(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """``in_database`` for what must not wait for a socket's statement that waits for a lock."""
+    if connection.vendor == "sqlite":
+        return in_database(function)
+    options: dict[str, Any] = {"thread_sensitive": False, "executor": _thread_beside()}
+    asynchronous: Callable[P, Coroutine[Any, Any, T]] = database_sync_to_async(function, **options)
     return asynchronous
 
 
 @cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(conf().database_threads, thread_name_prefix="signalling-database")
+
+
+@cache
+def _thread_beside() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="signalling-presence")

@@ -33,6 +33,7 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
 
+from .ears import Ear
 from .outbox import Event, Outbox, Overflow
 
 logger = logging.getLogger("signalling")
@@ -57,7 +58,7 @@ class DirectConsumer(AsyncJsonWebsocketConsumer):
         self.base_send = self._put
         self._application = asyncio.current_task()
         self._is_abandoned = False
-        self._drain: asyncio.Task[None] | None = None
+        self.ear: Ear | None = None
         self.channel_name = ""
         try:
             await self.listen()
@@ -92,11 +93,9 @@ class DirectConsumer(AsyncJsonWebsocketConsumer):
     async def listen(self) -> None:
         """Get a channel, and begin to hear it."""
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
-        self.channel_name = await self.channel_layer.new_channel()
-        if hasattr(self.channel_layer, "attach"):
-            self.channel_layer.attach(self.channel_name, self._deliver)
-        else:
-            self._drain = asyncio.create_task(self._drain_channel())
+        self.ear = Ear(self.channel_layer, self._deliver)
+        await self.ear.open()
+        self.channel_name = self.ear.name
 
     async def read(self, receive: Callable[[], Awaitable[Event]]) -> None:
         """Handle what the client sends, one event after the other, until it has gone."""
@@ -109,18 +108,6 @@ class DirectConsumer(AsyncJsonWebsocketConsumer):
                     await getattr(self, get_handler_name(event))(event)
             except Overflow:
                 self.overflowed()
-
-    async def _drain_channel(self) -> None:
-        """Feed ``deliver`` from a stock layer; a layer that fails closes no socket."""
-        wait = 0.05
-        while True:
-            try:
-                self._deliver(await self.channel_layer.receive(self.channel_name))
-                wait = 0.05
-            except Exception as error:
-                logger.warning("the channel layer failed, trying again: %r", error)
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, 1.0)
 
     def _deliver(self, message: dict[str, Any]) -> None:
         try:
@@ -159,14 +146,10 @@ class DirectConsumer(AsyncJsonWebsocketConsumer):
             raise interruption
 
     async def _finish(self) -> None:
-        if self._drain is not None:
-            self._drain.cancel()
         try:
             await self.clean_up()
         finally:
-            if self.channel_name and hasattr(self.channel_layer, "detach"):
-                self.channel_layer.detach(self.channel_name)
+            if self.ear is not None:
+                await self.ear.close()
             self.outbox.cancel()
             await self.outbox.drained()
-            if self._drain is not None:
-                await asyncio.wait([self._drain])

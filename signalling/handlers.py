@@ -8,15 +8,16 @@ exception (``ProtocolError``, or ``RoomError`` of the domain), which the consume
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from sys import intern
 from typing import Any
 
-from rooms import codes, services
+from msgspec import UNSET
+
+from rooms import codes, resuming, services
 from rooms.conf import hook
 from rooms.exceptions import CodeInvalid, NotInRoom, RoomNotFound
-from rooms.services import Joined
+from rooms.services import Joined, Resumption
 
-from . import guessing, protocol
+from . import groups, guessing, protocol
 from .conf import conf
 from .peers import Membership, Peer
 from .protocol import CloseCode, ErrorCode, ProtocolError
@@ -53,8 +54,12 @@ async def join_room(peer: Peer, event: protocol.JoinRoom) -> None:
     identity = _require_identity(peer)
     if peer.membership is not None:
         raise ProtocolError(ErrorCode.ALREADY_JOINED, "Leave your present room first.")
-    joined = await _take_seat(peer, identity, event.room_code)
-    await peer.answer(_room_joined(joined))
+    joined = await _take_seat(peer, identity, event)
+    if joined.resumed is not None:
+        await _fetch_what_was_held(peer, joined.resumed)
+    if joined.resume_token is not None:
+        peer.expect_heartbeat()
+    await peer.answer(_room_joined(joined, _require_membership(peer)))
     peer.seated()
     await _announce(peer, joined)
 
@@ -77,10 +82,11 @@ async def peer_update(peer: Peer, event: protocol.PeerUpdate) -> None:
     """Tell the others what this peer sends and is called, and remember it for those who come later."""
     membership = _require_membership(peer)
     changes = event.changes()
-    await peer.database(services.update_presence, membership.peer_id, **changes)
-    await peer.publish(
-        membership, "updated", protocol.PeerUpdated(peer_id=membership.peer_id, **changes)
+    await peer.database(
+        services.update_presence, membership.peer_id, epoch=membership.epoch, **changes
     )
+    updated = protocol.PeerUpdated(peer_id=membership.peer_id, **changes)
+    await peer.publish(groups.updated(membership.room_code, updated))
 
 
 async def ping(peer: Peer, event: protocol.Ping) -> None:
@@ -93,27 +99,32 @@ async def leave(peer: Peer, *, reason: str) -> None:
     if membership is None:
         return
     try:
-        ended = await peer.database(services.leave, membership.peer_id, reason=reason)
+        ended = await peer.record(
+            services.leave, membership.peer_id, reason=reason, epoch=membership.epoch
+        )
         if ended:
-            left = protocol.PeerLeft(peer_id=membership.peer_id, reason=reason)
-            await peer.publish(membership, "left", left)
+            await peer.publish(groups.left(membership.room_code, membership.peer_id, reason))
     finally:
         await peer.unsubscribe(membership.room_code)
 
 
-async def _take_seat(peer: Peer, identity: Identity, code: str) -> Joined:
+async def _take_seat(peer: Peer, identity: Identity, event: protocol.JoinRoom) -> Joined:
     keys = f"code:{identity.user.pk}", f"code:{peer.address}"
     guessing.check(*keys)
     try:
         # From here on the socket's clean-up knows which membership to end.
-        peer.membership = membership = Membership(codes.normalise(code))
+        peer.membership = membership = Membership(codes.normalise(event.room_code))
         await peer.subscribe(membership.room_code)
-        joined = await peer.database(
-            services.join,
-            code=membership.room_code,
-            user=identity.user,
-            peer_id=membership.peer_id,
-            channel_name=peer.channel_name,
+        place: dict[str, Any] = {
+            "code": membership.room_code,
+            "user": identity.user,
+            "channel_name": peer.channel_name,
+            "worker_id": await peer.worker(),
+        }
+        if event.resume_token is not None:
+            return await peer.seat(resuming.resume, **place, token=event.resume_token)
+        return await peer.seat(
+            services.join, **place, peer_id=membership.peer_id, resumable=event.resumable
         )
     except Exception as refusal:
         await _give_up(peer)
@@ -121,21 +132,20 @@ async def _take_seat(peer: Peer, identity: Identity, code: str) -> Joined:
             guessing.failed(*keys)
             raise RoomNotFound from None
         raise
-    membership.number = joined.participant.pk  # given under the room's lock
-    # Interned: the same ids are in the rosters of all sockets of the room.
-    membership.roster = {
-        intern(other.peer_id): intern(other.channel_name) for other in joined.others
-    }
-    return joined
+
+
+async def _fetch_what_was_held(peer: Peer, resumed: Resumption) -> None:
+    _require_membership(peer).has_gap = resumed.gap
+    if resumed.previous_channel is not None:
+        await peer.take_over(resumed.previous_channel)
+    elif resumed.held is not None:
+        peer.restore(resumed.held)
 
 
 async def _announce(peer: Peer, joined: Joined) -> None:
-    participant = joined.participant
-    event = protocol.PeerJoined(
-        peer_id=participant.peer_id, user_info=participant.user_info, media=participant.media
-    )
+    change = groups.back if joined.resumed is not None else groups.joined
     try:
-        await peer.publish(_require_membership(peer), "joined", event)
+        await peer.publish(change(joined.room.code, joined.participant))
     except ProtocolError as failure:
         # The others would never know of this peer, and drop what it sends: it comes back instead.
         failure.close = CloseCode.UNAVAILABLE
@@ -148,13 +158,20 @@ async def _give_up(peer: Peer) -> None:
         await peer.unsubscribe(membership.room_code)
 
 
-def _room_joined(joined: Joined) -> protocol.RoomJoined:
+def _room_joined(joined: Joined, membership: Membership) -> protocol.RoomJoined:
     room, participant = joined.room, joined.participant
+    gap, membership.has_gap = membership.has_gap, False
+    token = joined.resume_token
     return protocol.RoomJoined(
         room_id=room.public_id,
         peer_id=participant.peer_id,
         peers=[
-            protocol.PeerInfo(id=other.peer_id, user_info=other.user_info, media=other.media)
+            protocol.PeerInfo(
+                id=other.peer_id,
+                user_info=other.user_info,
+                media=other.media,
+                away=other.is_away,
+            )
             for other in joined.others
         ],
         mode=room.mode,
@@ -162,7 +179,10 @@ def _room_joined(joined: Joined) -> protocol.RoomJoined:
         ice_expires_at=None,
         role=participant.role,
         limits=protocol.Limits(p2p=room.p2p_limit, total=room.total_limit),
-        resumed=False,
+        resumed=joined.resumed is not None,
+        resume_token=token if token is not None else UNSET,
+        resume_window=conf().resume_window if token is not None else UNSET,
+        gap=gap,
     )
 
 

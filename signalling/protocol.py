@@ -42,6 +42,8 @@ class ErrorCode(StrEnum):
     PEER_BUSY = "peer_busy"
     REMOVED = "removed"
     FORBIDDEN = "forbidden"
+    RESUME_INVALID = "resume_invalid"
+    RESUME_EXPIRED = "resume_expired"
     RATE_LIMITED = "rate_limited"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
@@ -56,6 +58,7 @@ class CloseCode(IntEnum):
     AUTHENTICATION = 4401
     REMOVED = 4403
     HEARTBEAT = 4408
+    RESUMED_ELSEWHERE = 4409
     ROOM_CLOSED = 4410
     FLOOD = 4429
     INTERNAL = 4500
@@ -93,6 +96,8 @@ class Authenticate(ClientEvent):
 class JoinRoom(ClientEvent):
     event = "join:room"
     room_code: Annotated[str, Meta(max_length=64)]
+    resumable: bool = False
+    resume_token: Annotated[str, Meta(max_length=128)] | None = None
 
 
 class LeaveRoom(ClientEvent):
@@ -250,6 +255,9 @@ class RoomJoined(ServerEvent):
     role: str
     limits: Limits
     resumed: bool
+    resume_token: str | UnsetType = UNSET
+    resume_window: float | UnsetType = UNSET
+    gap: bool = False
 
 
 class PeerJoined(ServerEvent):
@@ -263,6 +271,17 @@ class PeerLeft(ServerEvent):
     event = "peer:left"
     peer_id: str
     reason: str
+
+
+class PeerAway(ServerEvent):
+    event = "peer:away"
+    peer_id: str
+    until: str
+
+
+class PeerBack(ServerEvent):
+    event = "peer:back"
+    peer_id: str
 
 
 class RelayedOffer(ServerEvent, kw_only=False):
@@ -329,6 +348,8 @@ SERVER_EVENTS: dict[str, type[ServerEvent]] = {
         RoomJoined,
         PeerJoined,
         PeerLeft,
+        PeerAway,
+        PeerBack,
         RelayedOffer,
         RelayedAnswer,
         RelayedIce,

@@ -8,9 +8,10 @@ from channels.layers import get_channel_layer
 from django.dispatch import receiver
 
 from rooms.models import Participant, Room
-from rooms.signals import participant_removed, room_closed
+from rooms.signals import participant_removed, participants_lost, room_closed
 
-from .groups import Closed, Removed, room_group
+from . import groups
+from .groups import Closed, Removed, RosterChange, room_group
 
 logger = logging.getLogger("signalling")
 
@@ -28,7 +29,21 @@ def announce_removed_participant(*, participant: Participant, **kwargs: Any) -> 
     _publish(code, Removed(type="signalling.removed", room=code, peer_id=peer_id))
 
 
-def _publish(room_code: str, message: Closed | Removed) -> None:
+@receiver(participants_lost, dispatch_uid="signalling.participants_lost")
+def announce_lost_participants(
+    *, left: list[Participant], away: list[Participant], **kwargs: Any
+) -> None:
+    """Tell the rooms of those who are gone for good, or for a while, without having said so."""
+    for peer in left:
+        code = peer.room.code
+        _publish(code, groups.left(code, peer.peer_id, peer.reason))
+    for peer in away:
+        code = peer.room.code
+        assert peer.away_until is not None
+        _publish(code, groups.away(code, peer.peer_id, peer.channel_name, peer.away_until))
+
+
+def _publish(room_code: str, message: Closed | Removed | RosterChange) -> None:
     layer = get_channel_layer()
     if layer is not None:
         async_to_sync(layer.group_send)(room_group(room_code), message)

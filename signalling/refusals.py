@@ -44,6 +44,14 @@ def removed() -> ProtocolError:
     )
 
 
+def resumed_elsewhere() -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.NOT_IN_ROOM,
+        "Another socket has resumed this membership.",
+        close=CloseCode.RESUMED_ELSEWHERE,
+    )
+
+
 def rate_limited(wait: float, what: str, *, close: CloseCode | None = None) -> ProtocolError:
     """``wait``: seconds until there is room again, rounded up to a millisecond."""
     return ProtocolError(

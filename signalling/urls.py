@@ -1,13 +1,15 @@
 from django.contrib.auth import views as auth_views
 from django.urls import path, reverse_lazy
 
-from . import views
+from . import health, views
 
 app_name = "signalling"
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("r/<str:code>/", views.call, name="call"),
+    path("health/live/", health.live, name="live"),
+    path("health/ready/", health.ready, name="ready"),
     path(
         "login/",
         views.secured(

@@ -9,6 +9,7 @@ compression (SDP is small, and a bomb has nothing to inflate). ``uvicorn`` itsel
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -22,14 +23,17 @@ try:
 except ImportError:  # the wheel was built without its C extension
     from websockets.utils import apply_mask
 
+from . import presence
 from .garbage import collect_rarely
 from .inbox import Inbox
 
 FINAL_TEXT = 0x81  # FIN, no reserved bit, opcode 1: RFC 6455, 5.2
 MASKED = 0x80
+CLOSE_SECONDS = 3.0
 FRAMES_WAITING = 16  # frames that wait for a busy consumer before its client is stopped
 DEFAULTS = ["--ws", "websockets-sansio", "--ws-max-size", "65536"]
 DEFAULTS += ["--ws-per-message-deflate", "false", "--lifespan", "off"]
+DEFAULTS += ["--timeout-graceful-shutdown", "10"]
 
 
 class SignallingProtocol(WebSocketsSansIOProtocol):
@@ -76,6 +80,16 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
             start, length = _span(data[position : position + 14])
             position = None if start is None else position + start + length  # None: cut in a header
         return None if position is None else position - len(data)
+
+    def shutdown(self) -> None:
+        """Have the sockets of signalling closed with 4503, which clients understand; others with 1012."""
+        draining = presence.here().begin_to_drain()
+        self.tasks.add(draining)  # what the server waits for
+        draining.add_done_callback(self.tasks.discard)
+        if self.close_sent:  # which the client may answer, for a while
+            self.loop.call_later(CLOSE_SECONDS, self.transport.close)
+        else:
+            super().shutdown()
 
     def on_task_complete(self, task: Any) -> None:
         """Do not wait for a client that does not read, once its application has ended."""
@@ -125,8 +139,16 @@ def _header(length: int) -> bytes:
     return b"\x81\x7f" + length.to_bytes(8)
 
 
-if __name__ == "__main__":
+def _stopped(*_: Any) -> None:
+    """uvicorn raises the signal again that has stopped it; who stopped as asked has succeeded."""
+    sys.exit(0)
+
+
+if __name__ in {"__main__", "__mp_main__"}:  # the latter is what a worker of --workers begins with
     WS_PROTOCOLS["websockets-sansio"] = "signalling.uvicorn:SignallingProtocol"
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stopped)
     sys.argv[1:1] = DEFAULTS
     collect_rarely()
     main()

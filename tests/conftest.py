@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from channels.layers import channel_layers
@@ -60,9 +61,9 @@ def enter() -> Enter:
     """Return a function that seats a user in a room, as a socket of theirs would be."""
     numbers = iter(range(1, 1000))
 
-    def enter(user: User, room: Room | str = "ABC123", **arguments: str) -> Joined:
+    def enter(user: User, room: Room | str = "ABC123", **options: Any) -> Joined:
         number = next(numbers)
-        arguments = {"peer_id": f"peer_{number}", "channel_name": f"channel!{number}", **arguments}
+        arguments = {"peer_id": f"peer_{number}", "channel_name": f"channel!{number}", **options}
         code = room if isinstance(room, str) else room.code
         return services.join(code=code, user=user, **arguments)
 

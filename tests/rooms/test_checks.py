@@ -55,6 +55,13 @@ def test_limits_that_the_table_would_refuse_are_an_error(
     assert problems() == ["signalling_rooms.E002"]
 
 
+def test_a_lease_outlives_late_renewals(settings: Settings) -> None:
+    settings.SIGNALLING = {"LEASE_SECONDS": 5, "LEASE_RENEWAL": 3}
+    assert problems() == ["signalling_rooms.E003"]
+    settings.SIGNALLING = {"LEASE_SECONDS": 9, "LEASE_RENEWAL": 3}
+    assert problems() == []
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("limits", [(1, 1), (10, 10), (4, 200)])
 def test_limits_that_the_table_accepts_are_none(

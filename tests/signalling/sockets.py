@@ -99,8 +99,8 @@ class Socket:
         assert message["type"] == "websocket.close", message
         return int(message["code"])
 
-    async def join(self, code: str = "ABC123") -> Any:
-        answer = await self.ask("join:room", {"roomCode": code})
+    async def join(self, code: str = "ABC123", **options: object) -> Any:
+        answer = await self.ask("join:room", {"roomCode": code, **options})
         assert answer["event"] == "room:joined", answer
         self.peer_id = answer["data"]["peerId"]
         return answer["data"]
@@ -133,14 +133,16 @@ async def connected(user: User, **options: Any) -> AsyncIterator[Socket]:
 
 
 @asynccontextmanager
-async def in_room(*users: User, code: str = "ABC123") -> AsyncIterator[list[Socket]]:
+async def in_room(
+    *users: User, code: str = "ABC123", **options: object
+) -> AsyncIterator[list[Socket]]:
     """Give sockets that are in one room, and have read the announcements of each other."""
     sockets: list[Socket] = []
     try:
         for user in users:
             socket = Socket(headers={"authorization": f"Bearer {access_token(user)}"})
             await socket.open()
-            await socket.join(code)
+            await socket.join(code, **options)
             for other in sockets:
                 assert (await other.expect("peer:joined"))["peerId"] == socket.peer_id
             sockets.append(socket)

@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from rooms import services
 from rooms.models import Participant, Room
-from signalling import handlers, protocol
+from signalling import handlers, presence, protocol
 from signalling.consumers import SignallingConsumer
 from signalling.groups import room_group
 from tests.conftest import access_token
@@ -56,9 +56,9 @@ def leaves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     calls: list[tuple[str, str]] = []
     original = services.leave
 
-    def leave(peer_id: str, *, reason: str = "left") -> bool:
+    def leave(peer_id: str, *, reason: str = "left", epoch: int | None = None) -> bool:
         calls.append((peer_id, reason))
-        return original(peer_id, reason=reason)
+        return original(peer_id, reason=reason, epoch=epoch)
 
     monkeypatch.setattr(services, "leave", leave)
     return calls
@@ -367,14 +367,21 @@ async def test_a_join_that_is_cut_off_in_the_middle_leaves_nothing_behind(
     assert subscribers() == 0
 
 
-async def test_a_clean_up_without_a_database_is_logged_and_raises_nothing(
-    room: Room, bob: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_leave_without_a_database_is_told_at_once_and_written_later(
+    room: Room, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with connected(bob) as socket:
-        await socket.join()
-        monkeypatch.setattr(services, "leave", without_database)
-    assert any("not everybody learns" in message for message in caplog.messages)
-    assert subscribers() == 0
+    async with in_room(alice) as (first,):
+        async with connected(bob) as socket:
+            await socket.join()
+            await first.expect("peer:joined")
+            with monkeypatch.context() as outage:
+                outage.setattr(type(Participant.objects), "of_socket", without_database)
+                await socket.hang_up(1006)
+            assert (await first.expect("peer:left"))["reason"] == "disconnected"
+            assert await live() == [first.peer_id, socket.peer_id]
+            await presence.here().beat()
+            assert await live() == [first.peer_id]
+        assert subscribers() == 1
 
 
 async def test_a_room_that_is_closed_sends_everybody_home(

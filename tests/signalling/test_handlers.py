@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from unittest.mock import ANY
 
 import pytest
 from django.contrib.auth.models import User
@@ -14,8 +15,9 @@ from pytest_django import Settings
 from rooms import exceptions, policies, services
 from rooms.models import Participant, Room
 from rooms.services import Joined
-from signalling import handlers, protocol
-from signalling.peers import Change, Membership, P, T
+from signalling import groups, handlers, protocol
+from signalling.groups import RosterChange
+from signalling.peers import Membership, P, T
 from signalling.protocol import ProtocolError, ServerEvent
 from signalling.tokens import Identity, TokenRefused
 from tests.rooms.hooks import shout
@@ -46,6 +48,27 @@ class FakePeer:
             raise result
         return cast(T, result)
 
+    async def record(self, function: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
+        return await self.database(function, *args, **kwargs)
+
+    async def seat(self, service: Callable[..., Joined], **arguments: Any) -> Joined:
+        joined = await self.database(service, **arguments)
+        assert self.membership is not None
+        self.membership.adopt(joined)
+        return joined
+
+    async def worker(self) -> str:
+        return "worker"
+
+    async def take_over(self, channel: str) -> None:
+        self.did.append(f"take over {channel}")
+
+    def restore(self, held: Any) -> None:
+        self.did.append(("restore", held))
+
+    def expect_heartbeat(self) -> None:
+        self.did.append("expect heartbeat")
+
     async def identify(self, token: str) -> Identity:
         if token not in self.tokens:
             raise TokenRefused(protocol.ErrorCode.TOKEN_INVALID)
@@ -60,8 +83,8 @@ class FakePeer:
     async def unsubscribe(self, room_code: str) -> None:
         self.did.append(f"unsubscribe {room_code}")
 
-    async def publish(self, membership: Membership, change: Change, event: Any) -> None:
-        self.did.append((f"publish {change} to {membership.room_code}", event))
+    async def publish(self, change: RosterChange) -> None:
+        self.did.append((f"publish {change['change']} to {change['room']}", change))
 
     async def relay(self, target_peer_id: str, frame: str) -> None:
         self.did.append((f"relay to {target_peer_id}", frame))
@@ -161,9 +184,12 @@ async def test_a_join_goes_group_first_row_second_answer_third_announcement_last
     assert asked == {
         "code": "ABC123",
         "user": BOB,
-        "peer_id": peer.membership.peer_id,
+        "peer_id": ANY,
         "channel_name": "channel!me",
+        "worker_id": "worker",
+        "resumable": False,
     }
+    assert peer.membership.peer_id == "peer_me"
     assert peer.membership.roster == {"peer_other": "c!peer_other"}
     assert [known.id for known in peer.did[2].peers] == ["peer_other"]
 
@@ -253,8 +279,8 @@ async def test_a_leave_is_written_then_told_then_unsubscribed() -> None:
     await handlers.leave_room(peer, protocol.LeaveRoom())
     assert peer.membership is None
     assert peer.did == [
-        ("leave", "peer_me", {"reason": "left"}),
-        ("publish left to ABC123", protocol.PeerLeft(peer_id="peer_me", reason="left")),
+        ("leave", "peer_me", {"reason": "left", "epoch": 0}),
+        ("publish left to ABC123", groups.left("ABC123", "peer_me", "left")),
         "unsubscribe ABC123",
     ]
 
@@ -315,10 +341,11 @@ async def test_an_update_is_remembered_before_it_is_told() -> None:
     peer.results[services.update_presence] = None
     event = protocol.PeerUpdate(media=protocol.Media(audio=False), display_name="Bo")
     await handlers.peer_update(peer, event)
-    changes = {"media": {"audio": False}, "display_name": "Bo"}
+    changes: dict[str, Any] = {"media": {"audio": False}, "display_name": "Bo"}
+    updated = protocol.PeerUpdated(peer_id="peer_me", **changes)
     assert peer.did == [
-        ("update_presence", "peer_me", changes),
-        ("publish updated to ABC123", protocol.PeerUpdated(peer_id="peer_me", **changes)),  # type: ignore[arg-type]
+        ("update_presence", "peer_me", {"epoch": 0, **changes}),
+        ("publish updated to ABC123", groups.updated("ABC123", updated)),
     ]
 
 

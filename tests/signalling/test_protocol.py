@@ -30,7 +30,7 @@ RELAYS = {"webrtc:offer": "offer", "webrtc:answer": "answer", "webrtc:ice": "can
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "authenticate": {"token": "a.b.c"},
-    "join:room": {"roomCode": "ABC123"},
+    "join:room": {"roomCode": "ABC123", "resumable": True, "resumeToken": "t"},
     "leave:room": {},
     "webrtc:offer": {"targetPeerId": "p", "offer": {"type": "offer", "sdp": "v=0\r\n"}},
     "webrtc:answer": {"targetPeerId": "p", "answer": {"type": "answer", "sdp": "v=0\r\n"}},

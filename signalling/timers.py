@@ -1,0 +1,34 @@
+"""The timers of one socket, each named by what it calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class Timers:
+    """At most one timer a function; ``run`` is handed the function when its time has come."""
+
+    __slots__ = ("_run", "_timers")
+
+    def __init__(self, run: Callable[[Callable[[], None]], None]) -> None:
+        self._run = run
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def start(self, seconds: float, function: Callable[[], None]) -> None:
+        self.cancel(function)
+        loop = asyncio.get_running_loop()
+        self._timers[function.__name__] = loop.call_later(seconds, self._run, function)
+
+    def is_running(self, function: Callable[[], None]) -> bool:
+        return function.__name__ in self._timers
+
+    def cancel(self, function: Callable[[], None]) -> None:
+        timer = self._timers.pop(function.__name__, None)
+        if timer is not None:
+            timer.cancel()
+
+    def cancel_all(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
