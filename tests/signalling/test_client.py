@@ -336,7 +336,7 @@ async def test_it_does_not_come_back(server: Server, make: Make, code: int) -> N
 
 async def test_a_late_end_of_an_old_connection_means_nothing(server: Server, make: Make) -> None:
     """The server closes it 4409 when it sees that the peer was resumed elsewhere: with the client."""
-    client = make(server.url, ping_every=0.05, silence=1.0)
+    client = make(server.url, ping_every=0.2, silence=1.0)
     old = await joined(server, client)
     new = await server.accepts()
     await new.resumes()
