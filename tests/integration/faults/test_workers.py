@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections import defaultdict
 from contextlib import AsyncExitStack
 
 import pytest
 
 from signalling.client import Refused, ResumingClient, Unanswered
-
-from ..conftest import Engine, MakeSite
-from ..servers import ServerName, Site
-from ..traffic import becomes
+from tests.integration.conftest import Engine, MakeSite
+from tests.integration.servers import ServerName, Site
+from tests.integration.traffic import becomes
 
 SERVERS: list[ServerName] = ["daphne", "uvicorn"]
 GHOST_SECONDS = 15.0
@@ -113,7 +111,6 @@ async def test_a_worker_that_is_killed_leaves_no_ghosts(make_site: MakeSite) -> 
             left = await watcher.awaits("peer:left", within=GHOST_SECONDS, peerId=victim.peer_id)
             assert left["reason"] == "server_lost"
             await watcher.awaits("peer:back", peerId=peer_id)
-        print(f"ghosts were gone after {time.monotonic() - begun:.1f} s")
         assert time.monotonic() - begun <= GHOST_SECONDS
         assert [client.peer_id for client in keen] == ids
         assert all(client.room and client.room["gap"] for client in keen)
@@ -224,10 +221,6 @@ async def test_a_rolling_restart_loses_no_acknowledged_relay(make_site: MakeSite
             assert len(lost) <= mate.reported
             assert set(speaker.heard) <= set(mate.acknowledged) | mate.unsure
             assert speaker.client.reconnects <= len(site.workers)
-        said = sum(len(speaker.acknowledged) for speaker in speakers)
-        reported = sum(speaker.reported for speaker in speakers)
-        gaps = sum(speaker.gaps for speaker in speakers)
-        unsure = sum(len(speaker.unsure) for speaker in speakers)
-        print(
-            f"{said} acknowledged, {reported} reported lost, {unsure} refused or unsure, {gaps} gaps"
-        )
+        assert sum(len(speaker.acknowledged) for speaker in speakers) > 1000
+        for task in hearing:
+            task.cancel()
