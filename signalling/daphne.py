@@ -31,7 +31,6 @@ from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.defer import Deferred
 from twisted.internet.tcp import Connection
 
-from . import presence
 from .garbage import collect_rarely
 from .inbox import Inbox
 
@@ -168,6 +167,8 @@ class Server(DaphneServer):
 
     def kill_all_applications(self) -> Any:
         """Send the sockets of signalling elsewhere first; stock Daphne cancels them without a word."""
+        from . import presence  # which has models: they are there since the application is
+
         draining = asyncio.ensure_future(presence.here().drain())
         return Deferred.fromFuture(draining).addCallback(lambda _: self._cancel_the_others())
 

@@ -23,7 +23,6 @@ try:
 except ImportError:  # the wheel was built without its C extension
     from websockets.utils import apply_mask
 
-from . import presence
 from .garbage import collect_rarely
 from .inbox import Inbox
 
@@ -83,6 +82,8 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
 
     def shutdown(self) -> None:
         """Have the sockets of signalling closed with 4503, which clients understand; others with 1012."""
+        from . import presence  # which has models: they are there since the application is
+
         draining = presence.here().begin_to_drain()
         self.tasks.add(draining)  # what the server waits for
         draining.add_done_callback(self.tasks.discard)

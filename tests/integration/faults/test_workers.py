@@ -1,0 +1,226 @@
+"""Workers that die, stop, and stand still."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import AsyncExitStack
+
+import pytest
+
+from signalling.client import Refused, ResumingClient, Unanswered
+from tests.integration.conftest import Engine, MakeSite
+from tests.integration.servers import ServerName, Site
+from tests.integration.traffic import becomes
+
+SERVERS: list[ServerName] = ["daphne", "uvicorn"]
+GHOST_SECONDS = 15.0
+
+
+def candidate(number: int) -> str:
+    return f"candidate:{number} 1 UDP 1 192.0.2.1 1 typ host"
+
+
+def resuming(site: Site, username: str, *workers: int, **options: object) -> ResumingClient:
+    """A client that tries these workers in turn."""
+    urls = [site.workers[worker].url for worker in workers or (0,)]
+    return ResumingClient(urls, token=site.token(username), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_worker_that_stops_sends_everybody_elsewhere_and_leaves_nothing_behind(
+    make_site: MakeSite, server: ServerName
+) -> None:
+    site = make_site(engine="postgresql", redis=True, workers=2, server=server)
+    code = site.room()
+    async with (
+        site.client("plain", worker=0) as plain,
+        site.client("watcher", worker=1) as watcher,
+        resuming(site, "keen", 0, 1) as keen,
+    ):
+        await plain.joins(code)
+        await watcher.joins(code)
+        await keen.join(code)
+        keen_id = keen.peer_id
+        await watcher.awaits("peer:joined", peerId=keen_id)
+        begun = time.monotonic()
+        site.workers[0].signals(signal.SIGTERM)
+        await plain.awaits("peer:joined", peerId=keen_id)
+        await plain.awaits("error", code="unavailable")
+        assert await plain.sees_close() == 4503
+        left = await watcher.awaits("peer:left", peerId=plain.peer_id)
+        assert left["reason"] == "disconnected"
+        await watcher.awaits("peer:away", peerId=keen_id)
+        await watcher.awaits("peer:back", peerId=keen_id)
+        assert await asyncio.to_thread(site.workers[0].ends) == 0
+        assert time.monotonic() - begun < 10
+        assert (keen.peer_id, keen.reconnects) == (keen_id, 1)
+        assert site.database.live_peers(code) == {keen_id, watcher.peer_id}
+        await watcher.request("webrtc:ice", {"targetPeerId": keen_id, "candidate": candidate(1)})
+        async for event in keen:
+            if event.name == "webrtc:ice":
+                break
+
+
+@pytest.mark.parametrize("server", ["stock-daphne", "stock-uvicorn"])
+async def test_stock_servers_leave_nothing_behind_either(
+    make_site: MakeSite, server: ServerName
+) -> None:
+    site = make_site(engine="postgresql", redis=True, workers=2, server=server)
+    code = site.room()
+    async with (
+        site.client("plain", worker=0) as plain,
+        site.client("watcher", worker=1) as watcher,
+        resuming(site, "keen", 0, 1) as keen,
+    ):
+        await plain.joins(code)
+        await watcher.joins(code)
+        await keen.join(code)
+        keen_id = keen.peer_id
+        await watcher.awaits("peer:joined", peerId=keen_id)
+        site.workers[0].signals(signal.SIGTERM)
+        await watcher.awaits("peer:left", peerId=plain.peer_id)
+        await watcher.awaits("peer:away", peerId=keen_id)
+        await watcher.awaits("peer:back", peerId=keen_id, within=15)
+        await asyncio.to_thread(site.workers[0].ends)
+        assert site.database.live_peers(code) == {keen_id, watcher.peer_id}
+
+
+async def test_a_worker_that_is_killed_leaves_no_ghosts(make_site: MakeSite) -> None:
+    """Five rooms over three workers; the others learn in time, the resumable come back as themselves."""
+    site = make_site(engine="postgresql", redis=True, workers=3, server="uvicorn")
+    async with AsyncExitStack() as stack:
+        watchers, plain, keen = [], [], []
+        for _ in range(5):
+            code = site.room()
+            watcher = await stack.enter_async_context(site.client("watcher", worker=1))
+            await watcher.joins(code)
+            victim = site.client("plain", worker=0)
+            await victim.connects()
+            stack.push_async_callback(victim.closes)
+            await victim.joins(code)
+            client = await stack.enter_async_context(resuming(site, "keen", 0, 2))
+            await client.join(code)
+            await watcher.awaits("peer:joined", peerId=client.peer_id)
+            watchers.append(watcher), plain.append(victim), keen.append(client)
+        ids = [client.peer_id for client in keen]
+        site.workers[0].signals(signal.SIGKILL)
+        begun = time.monotonic()
+        for watcher, victim, peer_id in zip(watchers, plain, ids, strict=True):
+            left = await watcher.awaits("peer:left", within=GHOST_SECONDS, peerId=victim.peer_id)
+            assert left["reason"] == "server_lost"
+            await watcher.awaits("peer:back", peerId=peer_id)
+        assert time.monotonic() - begun <= GHOST_SECONDS
+        assert [client.peer_id for client in keen] == ids
+        assert all(client.room and client.room["gap"] for client in keen)
+        for watcher in watchers:
+            await watcher.request("ping")
+            said = [frame["event"] for frame in watcher.unread]
+            assert said.count("peer:left") == 0  # each was announced once
+        assert site.database.live_rows() == 10
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+async def test_a_worker_that_stood_still_fences_itself(make_site: MakeSite, engine: Engine) -> None:
+    leases = {"LEASE_SECONDS": 3, "LEASE_RENEWAL": 1}
+    site = make_site(engine=engine, redis=True, workers=2, server="uvicorn", signalling=leases)
+    code = site.room()
+    async with (
+        site.client("plain", worker=0) as plain,
+        site.client("watcher", worker=1) as watcher,
+    ):
+        await plain.joins(code)
+        await watcher.joins(code)
+        await plain.awaits("peer:joined")
+        site.workers[0].signals(signal.SIGSTOP)
+        left = await watcher.awaits("peer:left", peerId=plain.peer_id, within=GHOST_SECONDS)
+        assert left["reason"] == "server_lost"
+        await plain.sends("webrtc:ice", {"targetPeerId": watcher.peer_id, "candidate": "late"})
+        site.workers[0].signals(signal.SIGCONT)
+        await plain.awaits("error", code="unavailable")
+        assert await plain.sees_close() == 4503
+        await watcher.sees_nothing()
+        assert site.database.live_peers(code) == {watcher.peer_id}
+
+
+class Speaker:
+    """A resumable peer that relays to its mate, and keeps account of what it was told."""
+
+    def __init__(self, client: ResumingClient) -> None:
+        self.client = client
+        self.said: list[int] = []
+        self.acknowledged: list[int] = []
+        self.unsure: set[int] = set()
+        self.heard: list[int] = []
+        self.gaps = 0
+        self.reported = 0
+
+    async def speaks(self, to: str, *, every: float, until: asyncio.Event) -> None:
+        number = 0
+        while not until.is_set():
+            number += 1
+            try:
+                await self.client.relay(to, "candidate", candidate(number))
+                self.acknowledged.append(number)
+            except (Refused, Unanswered):
+                self.unsure.add(number)
+            await asyncio.sleep(every)
+
+    async def hears(self) -> None:
+        async for name, data in self.client:
+            if name == "webrtc:ice":
+                self.heard.append(int(data["candidate"].split()[0].removeprefix("candidate:")))
+            elif name == "room:joined" and data.get("gap"):
+                self.gaps += 1
+            elif name == "error" and "targetPeerId" in data:
+                self.reported += 1
+
+
+async def test_a_rolling_restart_loses_no_acknowledged_relay(make_site: MakeSite) -> None:
+    """Three workers, 200 relays a second between ten pairs; each client reconnects once a restart."""
+    site = make_site(engine="postgresql", redis=True, workers=3, server="uvicorn")
+    pairs, every = 10, 0.1
+    done = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        speakers: list[Speaker] = []
+        for number in range(2 * pairs):
+            turn = [(number + offset) % 3 for offset in range(3)]
+            client = await stack.enter_async_context(resuming(site, f"user{number}", *turn))
+            speakers.append(Speaker(client))
+        for first, second in zip(speakers[::2], speakers[1::2], strict=True):
+            code = site.room()
+            await first.client.join(code)
+            await second.client.join(code)
+        ids = [speaker.client.peer_id for speaker in speakers]
+        hearing = [asyncio.create_task(speaker.hears()) for speaker in speakers]
+        speaking = [
+            asyncio.create_task(speaker.speaks(ids[number ^ 1], every=every, until=done))
+            for number, speaker in enumerate(speakers)
+        ]
+        for worker in site.workers:
+            worker.signals(signal.SIGTERM)
+            assert await asyncio.to_thread(worker.ends) == 0
+            await asyncio.to_thread(worker.start)
+            await asyncio.sleep(2)  # of the traffic that is measured
+        done.set()
+        await asyncio.gather(*speaking)
+        for number, speaker in enumerate(speakers):
+            mate = speakers[number ^ 1]
+            await becomes(
+                lambda mate=mate, speaker=speaker: (
+                    mate.reported or set(mate.acknowledged) <= set(speaker.heard)
+                ),
+                f"{ids[number]} heard what was acknowledged to its mate",
+            )
+        assert [speaker.client.peer_id for speaker in speakers] == ids
+        for number, speaker in enumerate(speakers):
+            mate = speakers[number ^ 1]
+            assert speaker.heard == sorted(set(speaker.heard))  # once each, and in order
+            lost = set(mate.acknowledged) - set(speaker.heard)
+            assert len(lost) <= mate.reported
+            assert set(speaker.heard) <= set(mate.acknowledged) | mate.unsure
+            assert speaker.client.reconnects <= len(site.workers)
+        assert sum(len(speaker.acknowledged) for speaker in speakers) > 1000
+        for task in hearing:
+            task.cancel()
