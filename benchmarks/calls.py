@@ -87,8 +87,8 @@ class Speaker(Listener):
         self.heard: list[int] = []
         self.latest = 0.0
         """When something was heard last."""
-        self.delays: list[float] = []
-        """Seconds from when each relay was due to be sent until this peer heard it."""
+        self.delays: list[tuple[float, float]] = []
+        """When each relay that it heard was due to be sent, and how many seconds later it came."""
         self.reports = 0
         """How often the server said later that something which it had acknowledged was lost."""
         self.gaps = 0
@@ -137,7 +137,8 @@ class Speaker(Listener):
             number = int(event.data["candidate"])
             self.heard.append(number)
             self.latest = now
-            self.delays.append(now - self._mate._due[number])
+            due = self._mate._due[number]
+            self.delays.append((due, now - due))
         elif event.name == "room:joined":
             self.gaps += event.data.get("gap", False)
         elif event.name == "error" and "targetPeerId" in event.data:

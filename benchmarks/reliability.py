@@ -333,22 +333,23 @@ async def stall(deployment: Deployment) -> list[Figure]:
         speakers = await deployment.speakers(stack, places)
         await asyncio.sleep(2)
         for _ in range(deployment.rounds):
-            _clear(speakers)
+            start = time.monotonic()
             await asyncio.sleep(STALL)
-            before += _clear(speakers)
+            before += await _delays(speakers, start, time.monotonic())
             async with AsyncExitStack() as joining:
                 clients = [
                     await joining.enter_async_context(deployment.client(process))
                     for process in range(PROCESSES)
                 ]
-                _clear(speakers)
                 async with locked(deployment):
+                    start = time.monotonic()
                     room = deployment.room()
                     joins = [asyncio.create_task(client.join(room)) for client in clients]
                     await asyncio.sleep(STALL)
                     if any(join.done() for join in joins):
                         raise BenchmarkError("nothing was stalled")
-                    during += _clear(speakers)
+                    end = time.monotonic()
+                during += await _delays(speakers, start, end)
                 await asyncio.wait_for(asyncio.gather(*joins), 30)
             p99 = [percentile(delays, 0.99) * 1e3 for delays in (before, during)]
             say(f"  p99 {p99[0]:.1f} ms before, {p99[1]:.1f} ms during a stall")
@@ -367,12 +368,14 @@ async def stall(deployment: Deployment) -> list[Figure]:
         ]
 
 
-def _clear(speakers: list[Speaker]) -> list[float]:
-    """Return what was measured since the last time."""
-    delays = [delay for speaker in speakers for delay in speaker.delays]
-    for speaker in speakers:
-        speaker.delays.clear()
-    return delays
+async def _delays(speakers: list[Speaker], start: float, end: float) -> list[float]:
+    """Return how long the relays took that were due between two times, when all of them have come."""
+
+    def is_past(speaker: Speaker) -> bool:
+        return bool(speaker.delays) and speaker.delays[-1][0] > end
+
+    await until(lambda: all(map(is_past, speakers)), "the relays of a window", within=30)
+    return [delay for each in speakers for due, delay in each.delays if start <= due <= end]
 
 
 @asynccontextmanager
