@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
@@ -103,7 +104,9 @@ async def test_a_worker_that_is_killed_leaves_no_ghosts(make_site: MakeSite) -> 
             client = await stack.enter_async_context(resuming(site, "keen", 0, 2))
             await client.join(code)
             await watcher.awaits("peer:joined", peerId=client.peer_id)
-            watchers.append(watcher), plain.append(victim), keen.append(client)
+            watchers.append(watcher)
+            plain.append(victim)
+            keen.append(client)
         ids = [client.peer_id for client in keen]
         site.workers[0].signals(signal.SIGKILL)
         begun = time.monotonic()
@@ -156,6 +159,10 @@ class Speaker:
         self.gaps = 0
         self.reported = 0
 
+    def has_heard(self, mate: Speaker) -> bool:
+        """Tell whether all that was acknowledged to the mate is here, or was reported as lost."""
+        return bool(mate.reported) or set(mate.acknowledged) <= set(self.heard)
+
     async def speaks(self, to: str, *, every: float, until: asyncio.Event) -> None:
         number = 0
         while not until.is_set():
@@ -206,13 +213,8 @@ async def test_a_rolling_restart_loses_no_acknowledged_relay(make_site: MakeSite
         done.set()
         await asyncio.gather(*speaking)
         for number, speaker in enumerate(speakers):
-            mate = speakers[number ^ 1]
-            await becomes(
-                lambda mate=mate, speaker=speaker: (
-                    mate.reported or set(mate.acknowledged) <= set(speaker.heard)
-                ),
-                f"{ids[number]} heard what was acknowledged to its mate",
-            )
+            heard = partial(speaker.has_heard, speakers[number ^ 1])
+            await becomes(heard, f"{ids[number]} heard what was acknowledged to its mate")
         assert [speaker.client.peer_id for speaker in speakers] == ids
         for number, speaker in enumerate(speakers):
             mate = speakers[number ^ 1]
