@@ -18,7 +18,7 @@ COMES_BACK = frozenset(
 """Close codes after which a client may reconnect by itself (PROTOCOL.md, "Close codes")."""
 DELAYS = (1.0, 2.0, 4.0, 7.0)
 """Seconds before the second attempt to reconnect and those after it, each ± 50 %; then the last again."""
-JOINS_ANEW = frozenset({"resume_expired", "resume_invalid"})
+JOINS_ANEW = frozenset({ErrorCode.RESUME_EXPIRED, ErrorCode.RESUME_INVALID})
 JOINS_LATER = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.RATE_LIMITED})
 
 

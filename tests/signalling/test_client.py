@@ -248,6 +248,26 @@ async def test_who_is_woken_waits_no_longer(server: Server, make: Make) -> None:
     await becomes(client, State.CONNECTED)
 
 
+async def test_who_is_woken_once_waits_again_when_that_was_in_vain(
+    server: Server, make: Make
+) -> None:
+    asked = asyncio.Queue[int]()
+
+    def delays(failures: int) -> float:
+        asked.put_nowait(failures)
+        return HOUR
+
+    client = make(server.url, delays=delays)
+    accepted = await joined(server, client)
+    server.statuses.append(HTTPStatus.BAD_GATEWAY)
+    await accepted.closes(1006)
+    assert await soon(asked.get()) == 0
+    client.wake()
+    assert await soon(asked.get()) == 1
+    await asyncio.sleep(0.1)
+    assert (server.is_alone, asked.empty()) == (True, True)
+
+
 async def test_who_is_woken_in_the_moment_of_the_loss_does_not_wait(
     server: Server, make: Make
 ) -> None:
@@ -316,7 +336,7 @@ async def test_it_does_not_come_back(server: Server, make: Make, code: int) -> N
 
 async def test_a_late_end_of_an_old_connection_means_nothing(server: Server, make: Make) -> None:
     """The server closes it 4409 when it sees that the peer was resumed elsewhere: with the client."""
-    client = make(server.url, ping_every=0.05, silence=1.0)
+    client = make(server.url, ping_every=0.2, silence=1.0)
     old = await joined(server, client)
     new = await server.accepts()
     await new.resumes()
@@ -567,6 +587,18 @@ async def test_a_join_waits_as_long_as_it_is_told_to(server: Server, make: Make,
     assert (await accepted.resumes())["resumeToken"] == "one"
     assert time.monotonic() - began >= 0.3
     assert client.attempts == 2
+
+
+async def test_a_join_that_was_told_to_wait_goes_on_where_it_can(
+    server: Server, make: Make
+) -> None:
+    client = make(server.url)
+    accepted = await connected(server, client)
+    joining = asyncio.create_task(client.join("ABC123"))
+    await accepted.refuses(await accepted.hears("join:room"), "unavailable", retryAfter=0.1)
+    await accepted.closes(4503)
+    await (await server.accepts()).seats()
+    assert await soon(joining) == ROOM
 
 
 @pytest.mark.parametrize("code", ["resume_expired", "resume_invalid"])
