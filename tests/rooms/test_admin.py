@@ -348,7 +348,9 @@ def test_memberships_are_ended_by_those_who_may_change_them(
     assert peer.is_live != may
 
 
-def test_who_is_away_is_found(admin: Client, room: Room, enter: Enter, alice: User, bob: User) -> None:
+def test_who_is_away_is_found(
+    admin: Client, room: Room, enter: Enter, alice: User, bob: User
+) -> None:
     there, away = enter(alice, room).participant, enter(bob, room).participant
     until = timezone.now() + timedelta(seconds=30)
     Participant.objects.filter(pk=away.pk).update(away_until=until)

@@ -58,6 +58,7 @@ async def test_a_worker_that_stops_sends_everybody_elsewhere_and_leaves_nothing_
         assert time.monotonic() - begun < 10
         assert (keen.peer_id, keen.reconnects) == (keen_id, 1)
         assert site.database.live_peers(code) == {keen_id, watcher.peer_id}
+        assert site.database.workers() == 1
         await watcher.request("webrtc:ice", {"targetPeerId": keen_id, "candidate": candidate(1)})
         async for event in keen:
             if event.name == "webrtc:ice":
@@ -86,6 +87,7 @@ async def test_stock_servers_leave_nothing_behind_either(
         await watcher.awaits("peer:back", peerId=keen_id, within=15)
         await asyncio.to_thread(site.workers[0].ends)
         assert site.database.live_peers(code) == {keen_id, watcher.peer_id}
+        assert site.database.workers() == 1
 
 
 async def test_a_worker_that_is_killed_leaves_no_ghosts(make_site: MakeSite) -> None:
