@@ -4,19 +4,20 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_permission_codename, get_user_model
-from django.db.models import F, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from . import services
-from .models import Participant, Room
+from .models import Participant, Room, Worker
 
 if TYPE_CHECKING:  # generic for the type checker alone
     RoomModelAdmin = admin.ModelAdmin[Room]
     ParticipantModelAdmin = admin.ModelAdmin[Participant]
+    WorkerModelAdmin = admin.ModelAdmin[Worker]
 else:
-    RoomModelAdmin = ParticipantModelAdmin = admin.ModelAdmin
+    RoomModelAdmin = ParticipantModelAdmin = WorkerModelAdmin = admin.ModelAdmin
 
 
 class OccupancyFilter(admin.SimpleListFilter):
@@ -44,12 +45,21 @@ class LiveFilter(admin.SimpleListFilter):
     parameter_name = "live"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("yes", _("in the room")), ("no", _("has left"))]
+        return [
+            ("yes", _("in the room")),
+            ("away", _("in the room, but away")),
+            ("no", _("has left")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() is None:
-            return queryset
-        return queryset.filter(left_at__isnull=self.value() == "yes")
+        match self.value():
+            case "yes":
+                return queryset.filter(left_at=None)
+            case "away":
+                return queryset.filter(left_at=None, away_until__isnull=False)
+            case "no":
+                return queryset.filter(left_at__isnull=False)
+        return queryset
 
 
 @admin.register(Room)
@@ -121,10 +131,8 @@ class RoomAdmin(RoomModelAdmin):
 
 @admin.register(Participant)
 class ParticipantAdmin(ParticipantModelAdmin):
-    """A record of who was where: written by the server alone, so read only here.
-
-    But a server that crashed may have left somebody in a room; that membership can be ended.
-    """
+    """A record of who was where: written by the server alone, so read only here; but anybody may be
+    removed."""
 
     list_display = ("user", "room", "role", "seat", "live", "joined_at", "left_at", "reason")
     list_filter = (LiveFilter, "role", "reason", "joined_at")
@@ -133,7 +141,8 @@ class ParticipantAdmin(ParticipantModelAdmin):
     date_hierarchy = "joined_at"
     actions = ("end_memberships",)
     fields = (
-        "peer_id", "room", "user", "role", "seat", "media", "joined_at", "left_at", "reason",
+        "peer_id", "room", "user", "role", "seat", "media", "joined_at", "away_until", "left_at",
+        "reason", "worker",
     )  # fmt: skip
     readonly_fields = fields
 
@@ -167,3 +176,29 @@ class ParticipantAdmin(ParticipantModelAdmin):
     def has_end_permission(self, request: HttpRequest) -> bool:
         codename = get_permission_codename("change", self.opts)
         return request.user.has_perm(f"{self.opts.app_label}.{codename}")
+
+
+@admin.register(Worker)
+class WorkerAdmin(WorkerModelAdmin):
+    """The serving processes, and until when the others take them for alive; they write it themselves."""
+
+    list_display = ("name", "started_at", "expires_at", "people")
+    fields = readonly_fields = ("name", "started_at", "expires_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
+        live = Q(participants__left_at=None)
+        return super().get_queryset(request).annotate(live_count=Count("participants", filter=live))
+
+    @admin.display(description=_("people"), ordering="live_count")
+    def people(self, worker: Any) -> int:
+        count: int = worker.live_count
+        return count
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Worker | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Worker | None = None) -> bool:
+        return False

@@ -158,10 +158,13 @@ class InOrder:
             self._heard[sender] = following
             self._deliver(early.pop(following))
 
-    def end(self) -> None:
-        """Deliver what still waits: what is missing before it was lost, and reported to its sender."""
-        for sender, early in self._early.items():
-            for number in sorted(early):
-                self._heard[sender] = number
-                self._deliver(early[number])
-        self._early.clear()
+    def rest(self) -> list[HeldFrame]:
+        """Give up what still waits: what is missing before it was lost, and reported to its sender."""
+        waiting, self._early = self._early, {}
+        frames = [
+            (sender, number, early[number])
+            for sender, early in waiting.items()
+            for number in sorted(early)
+        ]
+        self._heard.update({sender: number for sender, number, _ in frames})
+        return frames

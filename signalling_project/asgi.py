@@ -10,11 +10,12 @@ http = get_asgi_application()  # sets Django up, so it comes before the imports 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
 from signalling.middleware import SignallingMiddlewareStack  # noqa: E402
-from signalling.routing import no_such_socket, websocket_urlpatterns  # noqa: E402
+from signalling.routing import lifespan, no_such_socket, websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": http,
+        "lifespan": lifespan,
         "websocket": SignallingMiddlewareStack(URLRouter([*websocket_urlpatterns, no_such_socket])),
     }
 )

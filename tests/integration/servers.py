@@ -38,6 +38,7 @@ from django.db import connections
 from redis import Redis as RedisClient
 
 from rooms.models import Participant, Room
+from rooms.models import Worker as WorkerRow
 from signalling.testing import SignallingClient, access_token
 
 P = ParamSpec("P")
@@ -369,6 +370,10 @@ class Database:
         """Return the ids of the peers that are in a room."""
         rows = Participant.objects.using(self.alias).filter(room__code=code, left_at__isnull=True)
         return self.does(lambda: set(rows.values_list("peer_id", flat=True)))
+
+    def workers(self) -> int:
+        """Return how many serving processes there are, according to the tables."""
+        return self.does(WorkerRow.objects.using(self.alias).count)
 
     def reasons(self, code: str) -> list[str]:
         """Return why the peers of a room have left it, in the order in which they joined."""

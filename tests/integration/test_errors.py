@@ -284,6 +284,22 @@ async def a_peer_that_was_removed(stage: Stage) -> SignallingClient:
     return await alice_is_removed(stage)
 
 
+@gives(ErrorCode.RESUME_INVALID)
+async def a_resume_with_a_token_of_nobody(stage: Stage) -> SignallingClient:
+    data = {"roomCode": stage.site.room(), "resumable": True, "resumeToken": "x"}
+    return await stage.has_alice("join:room", data)
+
+
+@gives(ErrorCode.RESUME_EXPIRED)
+async def a_resume_of_who_has_left(stage: Stage) -> SignallingClient:
+    alice, room = await stage.has(stage.site.client("alice")), stage.site.room()
+    token = (await alice.joins(room, resumable=True))["resumeToken"]
+    await alice.leaves()
+    return await stage.has_alice(
+        "join:room", {"roomCode": room, "resumable": True, "resumeToken": token}
+    )
+
+
 @gives(ErrorCode.FORBIDDEN)
 async def a_policy_that_says_no(stage: Stage) -> SignallingClient:
     return await stage.has_alice("join:room", {"roomCode": stage.site.room(name=hooks.FORBIDDEN)})
@@ -395,6 +411,16 @@ async def a_client_that_pings_once_and_never_again(stage: Stage) -> SignallingCl
     alice = await stage.has(stage.strict.client())
     await alice.request("ping")
     await alice.sees_error("unavailable")
+    return alice
+
+
+@closes_with(CloseCode.RESUMED_ELSEWHERE)
+async def a_socket_whose_peer_has_another_one(stage: Stage) -> SignallingClient:
+    room = stage.strict.room()
+    alice, again = await stage.has(stage.strict.client()), await stage.has(stage.strict.client())
+    await alice.joins(room, resumable=True)
+    await again.resumes(room, alice.room["resumeToken"])
+    await alice.sees_error("not_in_room")
     return alice
 
 

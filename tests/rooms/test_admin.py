@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from rooms import services, signals
+from rooms import services, signals, workers
 from rooms.models import Participant, Room
 from tests.conftest import Enter, statements
 
@@ -346,3 +346,25 @@ def test_memberships_are_ended_by_those_who_may_change_them(
     client.post(PARTICIPANTS, {"action": END, "_selected_action": [str(peer.pk)]})
     peer.refresh_from_db()
     assert peer.is_live != may
+
+
+def test_who_is_away_is_found(
+    admin: Client, room: Room, enter: Enter, alice: User, bob: User
+) -> None:
+    there, away = enter(alice, room).participant, enter(bob, room).participant
+    until = timezone.now() + timedelta(seconds=30)
+    Participant.objects.filter(pk=away.pk).update(away_until=until)
+    assert shown(admin, PARTICIPANTS, live="away") == [away]
+    assert set(shown(admin, PARTICIPANTS, live="yes")) == {there, away}
+
+
+def test_workers_are_shown_with_their_people_and_written_by_themselves_alone(
+    admin: Client, room: Room, enter: Enter, alice: User
+) -> None:
+    worker_id = workers.enlist()
+    enter(alice, room, worker_id=worker_id)
+    (worker,) = shown(admin, reverse("admin:signalling_rooms_worker_changelist"))
+    assert worker.live_count == 1
+    assert admin.get(reverse("admin:signalling_rooms_worker_add")).status_code == 403
+    page = reverse("admin:signalling_rooms_worker_delete", args=[worker_id])
+    assert admin.post(page, {"post": "yes"}).status_code == 403

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
@@ -57,6 +58,7 @@ async def test_a_worker_that_stops_sends_everybody_elsewhere_and_leaves_nothing_
         assert time.monotonic() - begun < 10
         assert (keen.peer_id, keen.reconnects) == (keen_id, 1)
         assert site.database.live_peers(code) == {keen_id, watcher.peer_id}
+        assert site.database.workers() == 1
         await watcher.request("webrtc:ice", {"targetPeerId": keen_id, "candidate": candidate(1)})
         async for event in keen:
             if event.name == "webrtc:ice":
@@ -85,6 +87,7 @@ async def test_stock_servers_leave_nothing_behind_either(
         await watcher.awaits("peer:back", peerId=keen_id, within=15)
         await asyncio.to_thread(site.workers[0].ends)
         assert site.database.live_peers(code) == {keen_id, watcher.peer_id}
+        assert site.database.workers() == 1
 
 
 async def test_a_worker_that_is_killed_leaves_no_ghosts(make_site: MakeSite) -> None:
@@ -103,7 +106,9 @@ async def test_a_worker_that_is_killed_leaves_no_ghosts(make_site: MakeSite) -> 
             client = await stack.enter_async_context(resuming(site, "keen", 0, 2))
             await client.join(code)
             await watcher.awaits("peer:joined", peerId=client.peer_id)
-            watchers.append(watcher), plain.append(victim), keen.append(client)
+            watchers.append(watcher)
+            plain.append(victim)
+            keen.append(client)
         ids = [client.peer_id for client in keen]
         site.workers[0].signals(signal.SIGKILL)
         begun = time.monotonic()
@@ -156,6 +161,10 @@ class Speaker:
         self.gaps = 0
         self.reported = 0
 
+    def has_heard(self, mate: Speaker) -> bool:
+        """Tell whether all that was acknowledged to the mate is here, or was reported as lost."""
+        return bool(mate.reported) or set(mate.acknowledged) <= set(self.heard)
+
     async def speaks(self, to: str, *, every: float, until: asyncio.Event) -> None:
         number = 0
         while not until.is_set():
@@ -206,13 +215,8 @@ async def test_a_rolling_restart_loses_no_acknowledged_relay(make_site: MakeSite
         done.set()
         await asyncio.gather(*speaking)
         for number, speaker in enumerate(speakers):
-            mate = speakers[number ^ 1]
-            await becomes(
-                lambda mate=mate, speaker=speaker: (
-                    mate.reported or set(mate.acknowledged) <= set(speaker.heard)
-                ),
-                f"{ids[number]} heard what was acknowledged to its mate",
-            )
+            heard = partial(speaker.has_heard, speakers[number ^ 1])
+            await becomes(heard, f"{ids[number]} heard what was acknowledged to its mate")
         assert [speaker.client.peer_id for speaker in speakers] == ids
         for number, speaker in enumerate(speakers):
             mate = speakers[number ^ 1]
