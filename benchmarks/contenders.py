@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 import subprocess
@@ -138,9 +139,10 @@ class Site:
 
 
 class Server:
-    """A contender that runs: one process, or two with a Redis between them."""
+    """A contender that runs: one process, or several with a Redis between them."""
 
     _count = 0
+    _starts = itertools.count(1)
 
     def __init__(
         self, contender: Contender, site: Site, stores: Stores, processes: int, stack: ExitStack
@@ -148,23 +150,37 @@ class Server:
         Server._count += 1
         self.contender = contender
         self.token = site.prepared["token"]
+        self.database = f"server_{self._count}"
         self.ports = [free_port() for _ in range(processes)]
-        env = site.env(f"server_{self._count}") if contender.is_ours else dict(site.base_env)
+        env = site.env(self.database) if contender.is_ours else dict(site.base_env)
         env |= contender.env
         self.redis = None
         if processes > 1:
             stores.start_redis()
             self.redis = stores.redis
             env["REDIS_URL"] = stores.redis_url(self._count % 16)
-        self.processes = []
-        for port in self.ports:
-            log = stores.folder / f"server-{self._count}-{port}.log"
-            command = contender.command(port)
-            process = Process(command, core=SERVER_CORE, log=log, env=env, cwd=contender.cwd)
-            stack.callback(process.stop)
-            self.processes.append(process)
+        self._env = env
+        self._stack = stack
+        self._folder = stores.folder
+        self.processes = [self._start(port) for port in self.ports]
         for process, port in zip(self.processes, self.ports, strict=True):
             process.wait_for_port(port)
+
+    def _start(self, port: int) -> Process:
+        process = Process(
+            self.contender.command(port),
+            core=SERVER_CORE,
+            log=self._folder / f"server-{port}-{next(self._starts)}.log",
+            env=self._env,
+            cwd=self.contender.cwd,
+        )
+        self._stack.callback(process.stop)
+        return process
+
+    def start_again(self, number: int) -> None:
+        """Start a process that has ended, on the port that it had, and wait until it listens."""
+        self.processes[number] = self._start(self.ports[number])
+        self.processes[number].wait_for_port(self.ports[number])
 
     @property
     def cpu(self) -> float:

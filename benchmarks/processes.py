@@ -120,9 +120,12 @@ class Stores:
 
     def start_redis(self) -> None:
         """Start it on the servers' core: what it takes is reported beside theirs."""
-        if self.redis is not None:
-            return
-        self.redis_port = free_port()
+        if self.redis is None:
+            self.redis_port = free_port()
+            self.start_redis_again()
+
+    def start_redis_again(self) -> None:
+        """Start it where it was, with nothing in it."""
         options = {"bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": str(self.folder)}
         command = [find_program("redis-server"), "--port", str(self.redis_port)]
         for name, value in options.items():
