@@ -257,7 +257,6 @@ class PostgreSQL(Process):
             "unix_socket_directories": str(self.folder),
             "max_connections": "100",
             "fsync": "off",
-            "synchronous_commit": "off",
             "full_page_writes": "off",
         }
         flags = [flag for key, value in options.items() for flag in ("-c", f"{key}={value}")]
