@@ -165,6 +165,20 @@ test("what an attempt reports that a hint has overtaken does nothing", async (t)
   assert.deepEqual(told, ["away", "back"]);
 });
 
+test("a socket that closes as soon as it is open is a loss and no refusal", async (t) => {
+  (await joined(t)).end(1006);
+  t.mock.timers.tick(500);
+  await settled();
+  const next = latest();
+  next.open();
+  next.readyState = 2; // the close frame is here, and its event is not
+  await settled();
+  assert.deepEqual(told, ["away"]);
+  next.end(4503);
+  await comesBack(t, 1_000);
+  assert.deepEqual(told, ["away"]);
+});
+
 for (const code of ["resume_expired", "resume_invalid"]) {
   test(`after ${code} we join anew, on the same socket and as another peer`, async (t) => {
     (await joined(t)).end(1006);

@@ -118,10 +118,11 @@ export class Membership extends EventTarget {
     return this.client.request("join:room", data, RESUME_PATIENCE);
   }
 
-  /** @param {unknown} error why an attempt has failed; a loss of the socket is told by "closed" and has another number */
+  /** @param {unknown} error why an attempt has failed, if it was not for a loss of the socket: "closed" tells that */
   #refuse(error) {
     // The app could not give a token: most likely its server cannot be reached either.
     if (!(error instanceof SignallingError)) return this.#tryLater();
+    if (error.closeCode !== undefined) return; // the socket is closing already, and "closed" follows
     if (GIVEN_UP.has(error.code) && this.#resumeToken) {
       this.#resumeToken = undefined;
       this.#comeBack();

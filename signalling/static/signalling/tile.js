@@ -36,7 +36,7 @@ export class Tile {
     this.#text("avatar", [...name][0]?.toUpperCase() ?? "?");
     this.#text("microphone", media.audio === false ? "muted" : "");
     this.#text("camera", media.video === false ? "camera off" : "");
-    this.#text("state", STATES[state] || (away ? AWAY : ""));
+    this.#text("state", away ? AWAY : STATES[state]);
     this.figure.classList.toggle("unseen", !seen);
     if (this.video.srcObject !== stream) this.video.srcObject = stream;
     if (stream.getTracks().length) this.play();
