@@ -104,7 +104,7 @@ class AwayPeer:
 
     def _is_said_of_me(self, message: dict[str, Any]) -> None:
         """It left; or it is back, and what is held here was not asked for: it is given up as lost."""
-        is_elsewhere = message["change"] == "back" and message["channel"] != self.ear.name
+        is_elsewhere = message["change"] == "back" and message["number"] > self.membership.epoch
         if message["change"] == "left" or (is_elsewhere and self.moved_to is None):
             self.end()
 

@@ -52,7 +52,8 @@ class Handover(TypedDict):
 class RosterChange(TypedDict):
     """To a room: one of its peers joined, left or changed; ``channel`` is where it is reached.
 
-    Who joined the room later has the greater ``number``.
+    Who joined the room later has the greater ``number``; of who is back it is the epoch, for the news of
+    two resumes may come in any order.
     """
 
     type: str
@@ -123,7 +124,7 @@ def back(room: str, participant: Participant) -> RosterChange:
     """Return the announcement that a peer is reached at another channel now."""
     event = protocol.PeerBack(peer_id=participant.peer_id)
     change = _change(room, participant.peer_id, "back", event)
-    return change | {"channel": participant.channel_name}
+    return change | {"channel": participant.channel_name, "number": participant.epoch}
 
 
 def updated(room: str, event: protocol.PeerUpdated) -> RosterChange:

@@ -117,7 +117,7 @@ class MemberConsumer(SpeakingConsumer):
         if membership.room_code != message["room"]:
             return
         if peer_id == membership.peer_id:
-            if message["change"] == "back" and channel != self.channel_name:
+            if message["change"] == "back" and message["number"] > membership.epoch:
                 self._resumed_elsewhere(membership)
             return
         is_known = peer_id in membership.roster
@@ -134,8 +134,9 @@ class MemberConsumer(SpeakingConsumer):
             case "away":  # not where it has come back already
                 is_news = membership.roster.get(peer_id) == channel
             case "back":
-                is_news = is_known and membership.roster[peer_id] != channel
+                is_news = is_known and message["number"] > membership.epochs.get(peer_id, 0)
                 if is_news:
+                    membership.epochs[peer_id] = message["number"]
                     membership.former[peer_id] = membership.roster[peer_id]
                     membership.roster[peer_id] = intern(channel)
             case _:

@@ -38,6 +38,8 @@ class Membership:
     is_resumable: bool = False
     epoch: int = 0
     """How often the membership has changed its socket."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    """The epochs of the peers of the roster that have come back."""
     former: dict[str, str] = field(default_factory=dict)
     """Where peers of the roster were reached before: peer id → channel name."""
     has_gap: bool = False
@@ -55,10 +57,11 @@ class Membership:
         self.number = participant.pk  # given under the room's lock
         # Interned: the same ids are in the rosters of all sockets of the room.
         self.roster = {intern(other.peer_id): intern(other.channel_name) for other in joined.others}
+        self.epochs = {other.peer_id: other.epoch for other in joined.others if other.epoch}
 
     def forget(self, peer_id: str) -> None:
         """A peer has left the room."""
-        for by_peer in (self.former, self.sent, self.heard):
+        for by_peer in (self.epochs, self.former, self.sent, self.heard):
             by_peer.pop(peer_id, None)
 
 

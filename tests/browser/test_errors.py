@@ -56,8 +56,8 @@ def a_peer(demo: Demo, room: str) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("code", "heading", "button"),
     [
-        (4503, "The server is restarting.", "Join again"),
-        (4508, "Your connection is too slow for this call.", "Join again"),
+        (4409, "You are in this call on another page now.", "Join again"),
+        (4429, "This page sent too much in a short time.", "Join again"),
         (4401, "The server does not accept your sign-in.", None),
         (4410, "This room has been closed.", None),
     ],

@@ -169,9 +169,11 @@ with connect(sys.argv[1], additional_headers={"Authorization": "Bearer " + sys.a
         socket.send(line)
 """
 
-    def __init__(self, url: str, token: str, folder: Path) -> None:
+    def __init__(self, url: str, token: str, folder: Path, *prefix: str) -> None:
+        """``prefix``: a command that runs it, such as ``ip netns exec NAME``."""
         super().__init__("victim", folder / "victim.log")
-        self.spawn([sys.executable, "-c", self.SCRIPT, url, token], stdin=subprocess.PIPE)
+        command = [*prefix, sys.executable, "-c", self.SCRIPT, url, token]
+        self.spawn(command, stdin=subprocess.PIPE)
 
     def says(self, event: str, **data: Any) -> None:
         assert self._process is not None
@@ -255,7 +257,6 @@ class PostgreSQL(Process):
             "unix_socket_directories": str(self.folder),
             "max_connections": "100",
             "fsync": "off",
-            "synchronous_commit": "off",
             "full_page_writes": "off",
         }
         flags = [flag for key, value in options.items() for flag in ("-c", f"{key}={value}")]
@@ -397,11 +398,12 @@ class Worker(Process):
     def __init__(self, server: ServerName, environment: dict[str, str], log: Path) -> None:
         super().__init__(server, log)
         self.environment = environment
+        self.host = "127.0.0.1"
         self.port = 0
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def http_url(self) -> str:
@@ -415,7 +417,7 @@ class Worker(Process):
         """Start the process; a second start, after its end, is on the same port."""
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", self.port))
+            listener.bind((self.host, self.port))
             listener.listen(1024)
             self.port = listener.getsockname()[1]
             descriptor = listener.fileno()
@@ -466,6 +468,7 @@ class Site:
         self.environment = site_environment(
             DATABASE_URL=database.url,
             REDIS_URL=redis.url if redis else "",
+            ALLOWED_HOSTS="*",
             CLIENT_URL=ORIGIN,
             SIGNALLING=json.dumps({**GENEROUS, **(signalling or {})}),
             CHANNEL_LAYERS=json.dumps({"default": channel_layer} if channel_layer else {}),
@@ -473,9 +476,12 @@ class Site:
         self._turns = itertools.count() if is_spread else itertools.repeat(0)
         self._users: dict[str, User] = {}
 
-    def start_worker(self, server: ServerName = "daphne", *options: str) -> Worker:
+    def start_worker(
+        self, server: ServerName = "daphne", *options: str, host: str = "127.0.0.1"
+    ) -> Worker:
         log = self.folder / f"{server}-{len(self.workers)}.log"
         worker = Worker(server, self.environment, log)
+        worker.host = host
         self.workers.append(worker)
         worker.start(*options)
         return worker

@@ -1,41 +1,7 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
 import {SignallingClient, SignallingError} from "../../signalling/static/signalling/client.js";
-
-/** A socket whose other end is the test. */
-class FakeSocket {
-  static all = [];
-  readyState = 0;
-  sent = [];
-
-  constructor(url, protocols) {
-    Object.assign(this, {url, protocols});
-    FakeSocket.all.push(this);
-  }
-
-  open() {
-    this.readyState = 1;
-    this.onopen();
-  }
-
-  send(text) {
-    this.sent.push(JSON.parse(text));
-  }
-
-  say(event, data, id) {
-    this.onmessage({data: JSON.stringify({event, data, id})});
-  }
-
-  close(code = 1000) {
-    this.readyState = 2;
-    this.closedWith = code;
-  }
-
-  end(code) {
-    this.readyState = 3;
-    this.onclose({code});
-  }
-}
+import {FakeSocket, settled} from "./fakes.mjs";
 
 let client;
 
@@ -179,4 +145,53 @@ test("a request that nobody answers ends by itself", async (t) => {
   const waiting = client.request("join:room", {roomCode: "ABC123"});
   t.mock.timers.tick(15_000);
   await assert.rejects(waiting, {code: "timeout"});
+});
+
+test("a silent socket is closed with a code that does not mean goodbye", async (t) => {
+  t.mock.timers.enable({apis: ["setInterval", "Date"]});
+  const socket = await connected();
+  t.mock.timers.tick(60_000);
+  assert.equal(socket.closedWith, 4408);
+});
+
+test("a token function is asked at each connection", async () => {
+  let number = 0;
+  client.token = async () => `token-${++number}`;
+  for (const expected of ["bearer.token-1", "bearer.token-2"]) {
+    const opening = client.connect();
+    await settled();
+    FakeSocket.all.at(-1).open();
+    await opening;
+    assert.equal(FakeSocket.all.at(-1).protocols[1], expected);
+  }
+  client.close();
+});
+
+test("a token that was refused is not shown again", async () => {
+  client.token = () => "stale";
+  const opening = client.connect();
+  await settled();
+  const socket = FakeSocket.all.at(-1);
+  socket.open();
+  await opening;
+  socket.say("error", {code: "token_expired", message: "old"});
+  socket.end(4401);
+  const again = await client.connect().catch((error) => error);
+  assert.deepEqual([again.code, again.closeCode], ["token_expired", undefined]);
+  assert.equal(FakeSocket.all.length, 1);
+});
+
+test("a token that comes when the client was closed meanwhile opens no socket", async () => {
+  let give;
+  client.token = () => new Promise((resolve) => (give = resolve));
+  const opening = client.connect();
+  client.close();
+  give("late");
+  await assert.rejects(opening, {code: "closed"});
+  assert.equal(FakeSocket.all.length, 0);
+});
+
+test("what a token function throws is the caller's to know", async () => {
+  client.token = async () => Promise.reject(new TypeError("fetch failed"));
+  await assert.rejects(client.connect(), TypeError);
 });

@@ -1,74 +1,11 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
-
-/** What peer.js asks of an RTCPeerConnection, with a diary. Real connections are tried in tests/browser. */
-class FakeConnection {
-  signalingState = "stable";
-  iceConnectionState = "new";
-  localDescription = null;
-  remoteDescription = null;
-  restarts = 0;
-  diary = [];
-  transceivers = [];
-
-  constructor() {
-    FakeConnection.last = this;
-  }
-
-  addTransceiver(kind, init) {
-    const transceiver = {mid: null, receiver: {track: {kind}}, sender: new FakeSender(), ...init};
-    this.transceivers.push(transceiver);
-    return transceiver;
-  }
-
-  getTransceivers() {
-    return this.transceivers;
-  }
-
-  async setLocalDescription() {
-    const type = this.signalingState === "have-remote-offer" ? "answer" : "offer";
-    this.localDescription = {type, sdp: "ours", toJSON: () => ({type, sdp: "ours"})};
-    this.signalingState = type === "offer" ? "have-local-offer" : "stable";
-  }
-
-  async setRemoteDescription(description) {
-    await new Promise(setImmediate); // as in a browser, candidates may come in the meantime
-    this.diary.push(description.type);
-    this.remoteDescription = description;
-    this.signalingState = description.type === "offer" ? "have-remote-offer" : "stable";
-  }
-
-  async addIceCandidate(init) {
-    this.diary.push(init);
-    if (init.candidate === "broken") throw new Error("OperationError");
-  }
-
-  restartIce() {
-    this.restarts += 1;
-  }
-
-  becomes(state) {
-    this.iceConnectionState = state;
-    this.oniceconnectionstatechange();
-  }
-
-  getConfiguration() {
-    return {};
-  }
-
-  close() {
-    this.closed = true;
-  }
-}
-
-class FakeSender {
-  setStreams() {}
-  async replaceTrack() {}
-}
+import {FakeConnection} from "./fakes.mjs";
 
 globalThis.RTCPeerConnection = FakeConnection;
 globalThis.MediaStream = class {};
-const {Peer, readCandidate} = await import("../../signalling/static/signalling/peer.js");
+const {Peer} = await import("../../signalling/static/signalling/peer.js");
+const {readCandidate} = await import("../../signalling/static/signalling/candidates.js");
 
 let sent;
 let pc;
@@ -233,4 +170,92 @@ test("a newcomer that offers in time is not", async (t) => {
   await peer.receiveDescription(offer);
   t.mock.timers.tick(4_000);
   assert.equal(pc.transceivers.length, 0);
+});
+
+test("signalling that was away for a while restarts nothing that works", async () => {
+  const peer = peerThatIs(true);
+  await peer.receiveDescription(offer);
+  for (const state of ["connected", "completed", "checking", "new"]) {
+    pc.becomes(state);
+    peer.recover(false);
+  }
+  assert.equal(pc.restarts, 0);
+  assert.notEqual(pc.closed, true);
+});
+
+test("a connection that broke meanwhile is restarted when signalling is back", async (t) => {
+  t.mock.timers.enable({apis: ["setTimeout"]});
+  const peer = peerThatIs(true);
+  await peer.receiveDescription(offer);
+  pc.becomes("disconnected");
+  peer.recover(false);
+  assert.equal(pc.restarts, 1);
+  t.mock.timers.tick(60_000);
+  assert.equal(pc.restarts, 1, "its patience is over with it");
+});
+
+test("a restart that waits for its answer is not begun once more", async () => {
+  const peer = peerThatIs(true);
+  await peer.receiveDescription(offer);
+  pc.becomes("failed");
+  await pc.onnegotiationneeded();
+  peer.recover(false);
+  assert.equal(pc.restarts, 1);
+});
+
+test("after a gap every connection is negotiated again", async () => {
+  const peer = peerThatIs(true);
+  await peer.receiveDescription(offer);
+  pc.becomes("connected");
+  peer.recover(true);
+  assert.equal(pc.restarts, 1);
+});
+
+test("after a gap an offer whose answer may be lost is repeated as it was", async () => {
+  const peer = peerThatIs(false);
+  await pc.onnegotiationneeded();
+  peer.recover(true);
+  assert.equal(sent.length, 2);
+  assert.deepEqual(sent[1], sent[0]);
+});
+
+test("after a gap nobody waits for a first offer that may be lost", () => {
+  const peer = peerThatIs(false);
+  peer.waitForOffer();
+  peer.recover(true);
+  assert.equal(pc.transceivers.length, 2);
+  assert.equal(pc.restarts, 0);
+});
+
+test("an offer is repeated only while nobody has answered it", async () => {
+  const peer = peerThatIs(false);
+  peer.repeatOffer();
+  assert.equal(sent.length, 0);
+  await pc.onnegotiationneeded();
+  await peer.receiveDescription(answer);
+  peer.repeatOffer();
+  assert.equal(sent.length, 1);
+});
+
+test("an offer that was given up is not repeated", async () => {
+  const peer = peerThatIs(true);
+  await pc.onnegotiationneeded();
+  await peer.receiveDescription(offer);
+  peer.repeatOffer();
+  assert.deepEqual(sent.map(([event]) => event), ["webrtc:offer", "webrtc:answer"]);
+});
+
+test("an offer that comes twice is answered twice and applied once", async () => {
+  const peer = peerThatIs(false);
+  await peer.receiveDescription(offer);
+  await peer.receiveDescription(offer);
+  assert.deepEqual(pc.diary, ["offer"]);
+  assert.deepEqual(sent.map(([event]) => event), ["webrtc:answer", "webrtc:answer"]);
+});
+
+test("another offer is applied", async () => {
+  const peer = peerThatIs(false);
+  await peer.receiveDescription(offer);
+  await peer.receiveDescription({type: "offer", sdp: "another"});
+  assert.deepEqual(pc.diary, ["offer", "offer"]);
 });

@@ -6,13 +6,14 @@
  */
 import {SignallingClient, SignallingError, sameOriginSocket} from "./client.js";
 import {Media} from "./media.js";
-import {explain} from "./messages.js";
+import {Membership} from "./membership.js";
+import {RECONNECTING, explain} from "./messages.js";
 import {Room} from "./room.js";
 import {Screen} from "./screen.js";
 import {Tile} from "./tile.js";
 
 /** @typedef {import("./room.js").Participant} Participant */
-/** @typedef {{client: SignallingClient, media: Media, room: Room}} Session */
+/** @typedef {{client: SignallingClient, membership: Membership, media: Media, room: Room}} Session */
 
 const OWN = "own"; // the key of our own tile; never a peer id, those begin with "peer_"
 
@@ -54,7 +55,7 @@ export class Call {
   }
 
   leave() {
-    this.session?.room.leave();
+    this.session?.membership.leave();
     this.#hangUp();
     this.screen.dismiss();
     this.screen.showLobby();
@@ -63,24 +64,26 @@ export class Call {
   /** @param {Media} media @param {number} attempt */
   async #enter(media, attempt) {
     const client = new SignallingClient({url: this.url});
+    const membership = new Membership(client);
     const room = new Room(client, media);
-    this.session = {client, media, room};
+    this.session = {client, membership, media, room};
     this.#follow(this.session, attempt);
-    await client.connect();
-    await room.join(this.code);
+    await membership.join(this.code);
     if (attempt !== this.#attempt) return;
     this.screen.showCall(room.participants.size);
     this.#showOwn();
   }
 
   /** @param {Session} session @param {number} attempt */
-  #follow({client, media, room}, attempt) {
+  #follow({client, membership, media, room}, attempt) {
     /** @param {EventTarget} target @param {string} event @param {(detail: any) => void} handle */
     const on = (target, event, handle) =>
       target.addEventListener(event, (occurred) => {
         if (attempt === this.#attempt) handle(/** @type {CustomEvent} */ (occurred).detail);
       });
-    on(client, "closed", ({error}) => this.#end(error));
+    on(membership, "away", () => this.screen.tellSignalling(RECONNECTING));
+    on(membership, "back", () => this.screen.tellSignalling(""));
+    on(membership, "ended", (error) => this.#end(error));
     on(client, "room:closed", () => this.#end(new SignallingError({code: "room_closed"})));
     on(client, "error", (frame) => this.#complain(frame));
     on(room, "joined", (participant) => this.#addTile(participant));
@@ -99,13 +102,14 @@ export class Call {
 
   #hangUp() {
     this.#attempt += 1;
-    this.session?.client.close();
+    this.session?.membership.close();
     this.session?.room.close();
     this.session?.media.close();
     this.session = null;
     for (const tile of this.tiles.values()) tile.remove();
     this.tiles.clear();
     this.screen.button("sound").hidden = true;
+    this.screen.tellSignalling("");
   }
 
   /** @param {Participant} participant */
@@ -127,7 +131,7 @@ export class Call {
   #showOwn() {
     if (!this.session || this.screen.state !== "call") return;
     const {state: media, stream} = this.session.media;
-    const own = {id: OWN, name: this.userName, media, state: /** @type {const} */ ("connected"), stream};
+    const own = {id: OWN, name: this.userName, media, state: /** @type {const} */ ("connected"), away: false, stream};
     const tile = this.tiles.get(OWN) ?? new Tile(this.screen.tile, own, {own: true});
     if (!this.tiles.has(OWN)) this.screen.stage.prepend(tile.figure);
     this.tiles.set(OWN, tile);
@@ -163,7 +167,10 @@ export class Call {
   /** An error that answers no request. @param {import("./protocol.js").ErrorFrame} frame */
   #complain(frame) {
     // A candidate for somebody who has just left: peer:left tells it better.
-    if (frame.code !== "peer_not_found") this.#warn(new SignallingError({...frame}));
+    const isOfOneWhoLeft = frame.code === "peer_not_found";
+    // About the connection as a whole: the close that follows tells it better.
+    const isOfTheSocket = frame.code === "unavailable" && !frame.event && !frame.targetPeerId;
+    if (!isOfOneWhoLeft && !isOfTheSocket) this.#warn(new SignallingError({...frame}));
   }
 
   /** @param {unknown} error that the call survives */

@@ -5,28 +5,23 @@
  *     client.on("peer:joined", ({peerId}) => …);
  *     await client.connect();
  *     const {peers} = await client.request("join:room", {roomCode: "ABC123"});
+ *
+ * It opens one socket at a time and never another one by itself: membership.js does.
  */
+import {SignallingError} from "./errors.js";
 import {SUBPROTOCOL} from "./protocol.js";
+
+export {SignallingError};
 
 const PING_EVERY = 20_000; // the server closes with 4408 after 45 s of silence
 const SILENCE = 45_000; // a half-open socket never fires "close" by itself
 const REQUEST_TIMEOUT = 15_000;
 const LOST = 1006; // what a browser reports for a connection that ended without a close frame
-
-/** The server said no, or went away before it could answer. */
-export class SignallingError extends Error {
-  /** @param {{code: string, message?: string, closeCode?: number} & Record<string, unknown>} frame */
-  constructor({code, message, closeCode, retryAfter, ...details}) {
-    super(message || code);
-    this.name = "SignallingError";
-    this.code = code;
-    this.closeCode = closeCode;
-    this.retryAfter = typeof retryAfter === "number" ? retryAfter : undefined;
-    this.details = details;
-  }
-}
+const UNHEARD = 4408; // our close of a socket that is silent. After 1000 the server would take us for gone for good.
+const UNAUTHENTICATED = 4401;
 
 /**
+ * @typedef {string | null} Token
  * @typedef {{code: number, error: SignallingError}} Closed
  * @typedef {import("./protocol.js").ServerEvents & {closed: Closed}} ClientEvents
  * @typedef {{resolve: (data: any) => void, reject: (error: SignallingError) => void, timer: ReturnType<typeof setTimeout>}} Pending
@@ -43,13 +38,16 @@ export class SignallingClient extends EventTarget {
   #pending = new Map();
   /** @type {SignallingError | null} the last frame, if it was an error: Daphne drops close reasons, so it tells why */
   #lastError = null;
+  /** @type {{token: Token, error: SignallingError} | null} what the server has refused to know us by */
+  #refused = null;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #pinger;
 
   /**
    * @param {object} options
    * @param {string | URL} options.url
-   * @param {string | null} [options.token] an access token; without one the site's session counts (same origin only)
+   * @param {Token | (() => Token | Promise<Token>)} [options.token] an access token, or what gives one for each
+   *   connection; without one the site's session counts (same origin only)
    * @param {typeof WebSocket} [options.WebSocket] for tests and for Node
    */
   constructor({url, token = null, WebSocket = globalThis.WebSocket}) {
@@ -78,27 +76,15 @@ export class SignallingClient extends EventTarget {
 
   /**
    * Open a socket. Attempts are numbered: whatever an older socket still fires is not ours any more.
-   * @returns {Promise<void>} resolved when it is open; rejected with a SignallingError when it closes first
+   * @returns {Promise<void>} resolved when it is open; rejected with a SignallingError when it closes first or when
+   *   there is no other token than the one that was refused, and with what a token function throws
    */
-  connect() {
+  async connect() {
     this.close();
     const attempt = this.#attempt;
-    const socket = new this.WebSocket(this.url, this.#subprotocols());
-    this.#socket = socket;
-    return new Promise((resolve, reject) => {
-      /** @param {(event: any) => void} handle */
-      const ifCurrent = (handle) => (/** @type {unknown} */ event) => attempt === this.#attempt && handle(event);
-      socket.onopen = ifCurrent(() => {
-        this.#startPinging();
-        resolve();
-      });
-      socket.onmessage = ifCurrent(({data}) => this.#receive(data));
-      socket.onclose = ({code}) => {
-        const error = this.#closedError(code);
-        if (attempt === this.#attempt) this.#lose(code);
-        reject(error); // means nothing after "open"
-      };
-    });
+    const token = typeof this.token === "function" ? await this.#renewedToken(this.token) : this.token;
+    if (attempt !== this.#attempt) throw this.#closedError(1000);
+    await this.#open(token, attempt);
   }
 
   /** Send a frame that wants no answer. A frame for a socket that is not open is dropped.
@@ -113,21 +99,17 @@ export class SignallingClient extends EventTarget {
    * Send a frame and wait for what answers it: the data of its natural reply or of `ack`.
    * @param {string} event
    * @param {object} [data]
-   * @returns {Promise<any>} rejected with a SignallingError
+   * @param {number} [patience] in milliseconds
+   * @returns {Promise<any>} rejected with a SignallingError; it has a `closeCode` if the connection was lost meanwhile
    */
-  request(event, data) {
+  request(event, data, patience = REQUEST_TIMEOUT) {
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
       if (!this.connected) return reject(this.#closedError(LOST));
-      const timer = setTimeout(() => this.#settle(id, new SignallingError({code: "timeout", event})), REQUEST_TIMEOUT);
+      const timer = setTimeout(() => this.#settle(id, new SignallingError({code: "timeout", event})), patience);
       this.#pending.set(id, {resolve, reject, timer});
       this.#transmit({event, data, id});
     });
-  }
-
-  /** @param {string} roomCode @returns {Promise<import("./protocol.js").RoomJoined>} */
-  join(roomCode) {
-    return this.request("join:room", {roomCode});
   }
 
   /** Close for good; no "closed" event follows, because nobody needs to be told what they did. */
@@ -138,9 +120,39 @@ export class SignallingClient extends EventTarget {
     socket?.close(1000);
   }
 
-  #subprotocols() {
-    // A browser can set no header on a WebSocket, and a token in the URL ends up in logs.
-    return this.token ? [SUBPROTOCOL, `bearer.${this.token}`] : [SUBPROTOCOL];
+  /** Take a socket that does not answer for lost. */
+  drop() {
+    if (this.#socket) this.#lose(LOST);
+  }
+
+  /** @param {() => Token | Promise<Token>} give @returns {Promise<Token>} */
+  async #renewedToken(give) {
+    const token = await give();
+    if (this.#refused?.token !== token) return token;
+    const {code, message} = this.#refused.error;
+    // A refusal and not a loss: it has no close code, for no socket was opened.
+    throw new SignallingError({code: code === "closed" ? "token_invalid" : code, message});
+  }
+
+  /** @param {Token} token @param {number} attempt @returns {Promise<void>} */
+  #open(token, attempt) {
+    const socket = new this.WebSocket(this.url, subprotocols(token));
+    this.#socket = socket;
+    return new Promise((resolve, reject) => {
+      /** @param {(event: any) => void} handle */
+      const ifCurrent = (handle) => (/** @type {unknown} */ event) => attempt === this.#attempt && handle(event);
+      socket.onopen = ifCurrent(() => {
+        this.#startPinging();
+        resolve();
+      });
+      socket.onmessage = ifCurrent(({data}) => this.#receive(data));
+      socket.onclose = ({code}) => {
+        const error = this.#closedError(code);
+        if (code === UNAUTHENTICATED) this.#refused = {token, error};
+        if (attempt === this.#attempt) this.#lose(code);
+        reject(error); // means nothing after "open"
+      };
+    });
   }
 
   /** @param {object} frame */
@@ -186,7 +198,7 @@ export class SignallingClient extends EventTarget {
   #startPinging() {
     this.#lastHeard = Date.now();
     this.#pinger = setInterval(() => {
-      if (Date.now() - this.#lastHeard > SILENCE) this.#lose(LOST);
+      if (Date.now() - this.#lastHeard > SILENCE) this.drop();
       else this.send("ping");
     }, PING_EVERY);
   }
@@ -197,7 +209,7 @@ export class SignallingClient extends EventTarget {
     const socket = this.#socket;
     this.#attempt += 1;
     this.#forget(code);
-    socket?.close();
+    socket?.close(UNHEARD); // does nothing where it is closed already
     this.#dispatch("closed", {code, error});
   }
 
@@ -219,6 +231,11 @@ export class SignallingClient extends EventTarget {
     const {code = "closed", message = `closed with ${closeCode}`, retryAfter, details = {}} = said ?? {};
     return new SignallingError({...details, code, message, retryAfter, closeCode});
   }
+}
+
+/** A browser can set no header on a WebSocket, and a token in the URL ends up in logs. @param {Token} token */
+function subprotocols(token) {
+  return token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL];
 }
 
 /** The socket beside this page. @param {string} path @returns {URL} */

@@ -74,6 +74,9 @@ export const CLOSES = {
   4508: say("Your connection is too slow for this call.", "Move to a better network, then join again."),
 };
 
+/** What is no error yet: the signalling is away, and the call goes on without it. */
+export const RECONNECTING = "Reconnecting…";
+
 /** Why a microphone or a camera cannot be had. @type {Record<import("./media.js").DeviceProblem, Message>} */
 export const DEVICES = {
   insecure_origin: say(

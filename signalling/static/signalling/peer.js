@@ -1,23 +1,20 @@
 /**
  * One remote peer of a mesh: an RTCPeerConnection that both sides may renegotiate at any time. This is the
  * "perfect negotiation" of WebRTC 1.0, section 10.7 (https://www.w3.org/TR/webrtc/#perfect-negotiation-example),
- * plus what that example leaves out: early candidates, candidates of seed-style clients, ICE restarts.
+ * plus what that example leaves out: early candidates, candidates of seed-style clients, ICE restarts, and signalling
+ * that goes away for a while. The media does not depend on it, and nothing here is torn down because of it.
  *
  * Events: "stream" when media arrives or changes, "state" when `state` does.
  */
+import {readCandidate} from "./candidates.js";
+import {Senders} from "./senders.js";
 
 export const DISCONNECTED_PATIENCE = 5_000; // "disconnected" often mends itself; a restart costs a negotiation
 export const OFFER_PATIENCE = 4_000; // how long to wait for a newcomer's offer before we make one
 
-/** @typedef {"audio" | "video"} Kind */
 /** @typedef {"connecting" | "connected" | "reconnecting" | "failed" | "closed"} PeerState */
-/** @typedef {{stream: MediaStream, audio: MediaStreamTrack | null, video: MediaStreamTrack | null}} LocalMedia */
 /** @typedef {(event: "webrtc:offer" | "webrtc:answer" | "webrtc:ice", data: object) => void} Send */
-
-const KINDS = /** @type {const} */ (["audio", "video"]);
-
-/** Candidates kept for a description that has not come; more is no browser's doing. */
-const MAX_EARLY = 200;
+const MAX_EARLY = 200; // candidates kept for a description that has not come; more is no browser's doing
 
 /** @type {Partial<Record<RTCIceConnectionState, PeerState>>} */
 const STATES = {
@@ -39,8 +36,10 @@ export class Peer extends EventTarget {
   #isSettingRemoteAnswerPending = false;
   /** @type {RTCIceCandidateInit[]} those that came before a remote description */
   #earlyCandidates = [];
-  /** @type {Partial<Record<Kind, RTCRtpTransceiver>>} */
-  #transceivers = {};
+  /** @type {RTCSessionDescriptionInit | null} ours, while nobody has answered it */
+  #openOffer = null;
+  /** @type {string | undefined} the other side's last offer that we have answered */
+  #answeredOffer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -49,7 +48,7 @@ export class Peer extends EventTarget {
    * @param {string} options.id
    * @param {boolean} options.polite the newcomer of a pair is the polite side
    * @param {RTCIceServer[]} [options.iceServers]
-   * @param {LocalMedia} options.media what we send; null tracks are sent later with `replaceTrack`
+   * @param {import("./senders.js").LocalMedia} options.media what we send; null tracks are sent later with `replaceTrack`
    * @param {Send} options.send
    */
   constructor({id, polite, iceServers = [], media, send}) {
@@ -59,12 +58,13 @@ export class Peer extends EventTarget {
     this.media = media;
     this.send = send;
     this.pc = this.#connection(iceServers);
+    this.senders = new Senders(this.pc, media);
   }
 
-  /** Offer now. Both kinds are negotiated even without a track, so that turning a device on later needs no offer. */
+  /** Offer now. */
   start() {
     clearTimeout(this.#timer);
-    for (const kind of KINDS) this.#transceivers[kind] ??= this.#addTransceiver(kind);
+    this.senders.open();
   }
 
   /** The newcomer offers; but a client that knows only the seed's events may itself be waiting for us. */
@@ -76,6 +76,7 @@ export class Peer extends EventTarget {
 
   /** @param {RTCSessionDescriptionInit} description an offer or an answer */
   async receiveDescription(description) {
+    if (this.#isAnswered(description)) return this.#sendDescription();
     const stable = this.pc.signalingState === "stable" || this.#isSettingRemoteAnswerPending;
     const readyForOffer = !this.#makingOffer && stable;
     const offerCollision = description.type === "offer" && !readyForOffer;
@@ -91,8 +92,9 @@ export class Peer extends EventTarget {
     } finally {
       this.#isSettingRemoteAnswerPending = false;
     }
+    this.#openOffer = null;
     const early = this.#earlyCandidates.splice(0).map((init) => this.#addCandidate(init));
-    if (description.type === "offer") await this.#answer();
+    if (description.type === "offer") await this.#answer(description);
     await Promise.all(early);
   }
 
@@ -104,9 +106,24 @@ export class Peer extends EventTarget {
     else if (!this.#ignoreOffer && this.#earlyCandidates.length < MAX_EARLY) this.#earlyCandidates.push(init);
   }
 
-  /** Send another track of this kind, or none; needs no negotiation. @param {Kind} kind */
+  /** Send another track of this kind, or none; needs no negotiation. @param {import("./senders.js").Kind} kind */
   async replaceTrack(kind) {
-    await this.#transceivers[kind]?.sender.replaceTrack(this.media[kind]);
+    await this.senders.replaceTrack(kind);
+  }
+
+  /**
+   * Our signalling is back: mend what suffered meanwhile, and leave a connection that works alone.
+   * @param {boolean} gap whether something that was sent to us may be lost
+   */
+  recover(gap) {
+    if (gap) this.repeatOffer();
+    if (gap && !this.pc.localDescription) this.start(); // the offer that we waited for may be what was lost
+    else if (gap || this.#isBroken()) this.#restartIce();
+  }
+
+  /** Offer the same once more, for the answer may have been lost, or the offer; whoever has answered it answers again. */
+  repeatOffer() {
+    if (this.#openOffer) this.send("webrtc:offer", {targetPeerId: this.id, offer: this.#openOffer});
   }
 
   /** @param {RTCIceServer[]} iceServers used from the next ICE restart on */
@@ -140,7 +157,8 @@ export class Peer extends EventTarget {
     this.pc.onicecandidate = null;
     this.pc.close();
     this.pc = this.#connection(iceServers ?? []);
-    this.#transceivers = {};
+    this.senders = new Senders(this.pc, this.media);
+    this.#openOffer = null;
     this.#makingOffer = false;
   }
 
@@ -157,18 +175,27 @@ export class Peer extends EventTarget {
     }
   }
 
-  async #answer() {
+  /** @param {RTCSessionDescriptionInit} offer */
+  async #answer({sdp}) {
     clearTimeout(this.#timer);
-    this.#adoptTransceivers();
+    this.senders.adoptOffered();
     await this.pc.setLocalDescription();
+    this.#answeredOffer = sdp;
     this.#sendDescription();
   }
 
+  /** Whether this is an offer that they repeat, for they have no answer. @param {RTCSessionDescriptionInit} description */
+  #isAnswered({type, sdp}) {
+    const isOurTurnOver = this.pc.signalingState === "stable" && this.pc.localDescription?.type === "answer";
+    return isOurTurnOver && type === "offer" && sdp === this.#answeredOffer;
+  }
+
   #sendDescription() {
-    const description = this.pc.localDescription;
+    const description = this.pc.localDescription?.toJSON();
     if (!description || this.state === "closed") return;
     const type = /** @type {"offer" | "answer"} */ (description.type);
-    this.send(`webrtc:${type}`, {targetPeerId: this.id, [type]: description.toJSON()});
+    this.#openOffer = type === "offer" ? description : null;
+    this.send(`webrtc:${type}`, {targetPeerId: this.id, [type]: description});
   }
 
   /** @param {RTCIceCandidate | null} candidate */
@@ -176,32 +203,6 @@ export class Peer extends EventTarget {
     // Always the whole RTCIceCandidateInit: the bare line says neither its media section nor its ICE generation.
     // null, the end of gathering, is not sent: `new RTCIceCandidate(null)` of a simple client would throw.
     if (candidate) this.send("webrtc:ice", {targetPeerId: this.id, candidate: candidate.toJSON()});
-  }
-
-  /** @param {Kind} kind */
-  #addTransceiver(kind) {
-    const {stream, [kind]: track} = this.media;
-    return this.pc.addTransceiver(track ?? kind, {direction: "sendrecv", streams: [stream]});
-  }
-
-  /** Send through the media sections that the other side has offered, whichever side first thought of them. */
-  #adoptTransceivers() {
-    for (const kind of KINDS) {
-      const offered = this.pc.getTransceivers().find(
-        ({mid, direction, receiver}) => mid !== null && direction !== "stopped" && receiver.track.kind === kind,
-      );
-      if (offered) this.#adopt(kind, offered);
-      else if (this.media[kind]) this.#transceivers[kind] ??= this.#addTransceiver(kind);
-    }
-  }
-
-  /** @param {Kind} kind @param {RTCRtpTransceiver} offered */
-  #adopt(kind, offered) {
-    if (this.#transceivers[kind] === offered) return;
-    this.#transceivers[kind] = offered;
-    offered.direction = "sendrecv";
-    offered.sender.setStreams(this.media.stream);
-    this.replaceTrack(kind);
   }
 
   /** @param {RTCIceCandidateInit} init */
@@ -223,9 +224,19 @@ export class Peer extends EventTarget {
   #watchIce() {
     const ice = this.pc.iceConnectionState;
     clearTimeout(this.#timer);
-    if (ice === "failed") this.pc.restartIce();
-    if (ice === "disconnected") this.#timer = setTimeout(() => this.pc.restartIce(), DISCONNECTED_PATIENCE);
+    if (ice === "failed") this.#restartIce();
+    if (ice === "disconnected") this.#timer = setTimeout(() => this.#restartIce(), DISCONNECTED_PATIENCE);
     this.#setState(STATES[ice] ?? (this.state === "connecting" ? "connecting" : "reconnecting"));
+  }
+
+  #restartIce() {
+    clearTimeout(this.#timer);
+    this.pc.restartIce();
+  }
+
+  /** Where an offer is open, a restart is under way or begins with the answer. */
+  #isBroken() {
+    return ["failed", "disconnected"].includes(this.pc.iceConnectionState) && this.pc.signalingState === "stable";
   }
 
   /** @param {PeerState} state */
@@ -234,16 +245,4 @@ export class Peer extends EventTarget {
     this.state = state;
     this.dispatchEvent(new Event("state"));
   }
-}
-
-/**
- * What addIceCandidate() can take. A bare line names no media section and would be a TypeError; every section is
- * bundled on the first one's transport. null and "" both mean the end of candidates (WebRTC 1.0, section 4.4.1.6).
- * @param {RTCIceCandidateInit | string | null} candidate
- * @returns {RTCIceCandidateInit}
- */
-export function readCandidate(candidate) {
-  if (candidate === null || candidate === "") return {candidate: ""};
-  if (typeof candidate === "string") return {candidate, sdpMLineIndex: 0};
-  return candidate;
 }

@@ -9,6 +9,7 @@ export class Screen {
     this.root = root;
     this.stage = this.#part("stage");
     this.news = this.#part("news");
+    this.signalling = this.#part("signalling");
     this.notice = this.#part("notice");
     this.noticeText = this.#part("notice-text");
     this.tile = find(root, "template", HTMLTemplateElement);
@@ -60,6 +61,11 @@ export class Screen {
   /** Say something that is no problem, politely. @param {string} news */
   tell(news) {
     this.news.textContent = news;
+  }
+
+  /** Say what has become of the connection to the server, for as long as it is so. @param {string} state empty when it is well */
+  tellSignalling(state) {
+    this.signalling.textContent = state;
   }
 
   /** Say that something went wrong that the call survives. @param {string} problem */

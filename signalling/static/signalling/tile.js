@@ -12,6 +12,8 @@ const STATES = {
   closed: "",
 };
 
+const AWAY = "reconnecting…";
+
 export class Tile {
   /** @param {HTMLTemplateElement} template @param {Participant} participant @param {{own?: boolean}} [options] */
   constructor(template, participant, {own = false} = {}) {
@@ -25,7 +27,7 @@ export class Tile {
   }
 
   /** @param {Participant} participant */
-  show({name, media, state, stream}) {
+  show({name, media, state, away, stream}) {
     // A seed-style client says nothing of its media: then what arrives is what there is.
     const seen = media.video ?? stream.getVideoTracks().length > 0;
     this.figure.setAttribute("aria-label", this.own ? `${name} (you)` : name);
@@ -34,7 +36,7 @@ export class Tile {
     this.#text("avatar", [...name][0]?.toUpperCase() ?? "?");
     this.#text("microphone", media.audio === false ? "muted" : "");
     this.#text("camera", media.video === false ? "camera off" : "");
-    this.#text("state", STATES[state]);
+    this.#text("state", away ? AWAY : STATES[state]);
     this.figure.classList.toggle("unseen", !seen);
     if (this.video.srcObject !== stream) this.video.srcObject = stream;
     if (stream.getTracks().length) this.play();

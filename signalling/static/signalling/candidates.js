@@ -1,0 +1,11 @@
+/**
+ * What addIceCandidate() can take. A bare line names no media section and would be a TypeError; every section is
+ * bundled on the first one's transport. null and "" both mean the end of candidates (WebRTC 1.0, section 4.4.1.6).
+ * @param {RTCIceCandidateInit | string | null} candidate
+ * @returns {RTCIceCandidateInit}
+ */
+export function readCandidate(candidate) {
+  if (candidate === null || candidate === "") return {candidate: ""};
+  if (typeof candidate === "string") return {candidate, sdpMLineIndex: 0};
+  return candidate;
+}

@@ -1,0 +1,235 @@
+"""Clients that freeze, vanish, come twice, or come with what is not theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Self
+
+import pytest
+
+from signalling.client import ResumingClient
+from signalling.testing import Refused
+from tests.integration.conftest import MakeSite
+from tests.integration.servers import ServerName, Site, Victim, require
+from tests.integration.traffic import becomes
+
+SERVERS: list[ServerName] = ["daphne", "uvicorn"]
+CANDIDATE = "candidate:1 1 UDP 1 192.0.2.1 1 typ host"
+
+
+class Link:
+    """A network of its own for one client: a namespace, and a cable into it that can be pulled."""
+
+    address = "10.213.77.1"
+
+    _numbers = itertools.count()
+
+    def __init__(self) -> None:
+        # The kernel takes its time to forget a name.
+        self.name = f"s{os.getpid()}n{next(self._numbers)}"
+        self.inside = ("ip", "netns", "exec", self.name)
+
+    def __enter__(self) -> Self:
+        near, far = f"{self.name}a", f"{self.name}b"
+        self._ip("netns", "add", self.name)
+        self._ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", self.name)
+        self._ip("addr", "add", f"{self.address}/30", "dev", near)
+        self._ip("link", "set", near, "up")
+        self._ip("-n", self.name, "addr", "add", "10.213.77.2/30", "dev", far)
+        self._ip("-n", self.name, "link", "set", far, "up")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ip("netns", "del", self.name)
+
+    def is_cut(self) -> None:
+        """Both ends keep their connections, and nothing arrives any more."""
+        self._ip("link", "set", f"{self.name}a", "down")
+
+    def _ip(self, *arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def site(make_site: MakeSite) -> Site:
+    """Two workers whose clients must come back quickly."""
+    window = {"RESUME_WINDOW": 2}
+    return make_site(
+        engine="postgresql", redis=True, workers=2, server="uvicorn", signalling=window
+    )
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_client_that_freezes_is_away_and_then_gone(
+    make_site: MakeSite, server: ServerName
+) -> None:
+    settings = {"HEARTBEAT_TIMEOUT": 2, "RESUME_WINDOW": 1, "LEASE_SECONDS": 3, "LEASE_RENEWAL": 1}
+    site = make_site(server=server, signalling=settings)
+    code = site.room()
+    async with site.client("watcher") as watcher:
+        await watcher.joins(code)
+        victim = site.victim("frozen")
+        victim.says("join:room", roomCode=code, resumable=True)
+        peer_id = (await watcher.awaits("peer:joined"))["peerId"]
+        victim.signals(signal.SIGSTOP)
+        await watcher.awaits("peer:away", peerId=peer_id, within=6)
+        left = await watcher.awaits("peer:left", peerId=peer_id, within=6)
+        assert left["reason"] == "disconnected"
+        assert site.database.live_peers(code) == {watcher.peer_id}
+        victim.is_killed()
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    if os.geteuid() or shutil.which("ip") is None:
+        require("ip", "iproute2")
+        pytest.skip("a network namespace can be made by root alone")
+    with Link() as link:
+        yield link
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_link_that_is_cut_without_a_word(
+    make_site: MakeSite, server: ServerName, link: Link
+) -> None:
+    site = make_site(server=server, signalling={"HEARTBEAT_TIMEOUT": 2})
+    far = site.start_worker(server, host=link.address)
+    code = site.room()
+    async with site.client("watcher", worker=1) as watcher:
+        await watcher.joins(code)
+        victim = Victim(far.url, site.token("far"), site.folder, *link.inside)
+        victim.says("join:room", roomCode=code, resumable=True)
+        peer_id = (await watcher.awaits("peer:joined", within=10))["peerId"]
+        link.is_cut()
+        await watcher.request("webrtc:ice", {"targetPeerId": peer_id, "candidate": CANDIDATE})
+        await watcher.awaits("peer:away", peerId=peer_id, within=6)
+        victim.is_killed()
+
+
+async def test_of_two_sockets_with_one_token_one_is_the_peer(site: Site) -> None:
+    code = site.room()
+    async with site.client("watcher") as watcher, site.client("keen") as keen:
+        await watcher.joins(code)
+        token = (await keen.joins(code, resumable=True))["resumeToken"]
+        await keen.resets()
+        async with site.client("keen", worker=0) as one, site.client("keen", worker=1) as other:
+            both = await asyncio.gather(
+                *(client.resumes(code, token) for client in (one, other)), return_exceptions=True
+            )
+            # The token before is good for a lost reply: so both resume, and the later one fences.
+            assert all(isinstance(result, dict) for result in both), both
+            closes = [asyncio.create_task(client.sees_close()) for client in (one, other)]
+            done, pending = await asyncio.wait(closes, return_when=asyncio.FIRST_COMPLETED)
+            assert [await close for close in done] == [4409]
+            for close in pending:
+                close.cancel()
+            winner = one if one.close_code is None else other
+            await winner.request("ping")
+            await watcher.request(
+                "webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": CANDIDATE}
+            )
+            await winner.awaits("webrtc:ice")
+            assert site.database.live_peers(code) == {watcher.peer_id, keen.peer_id}
+
+
+async def test_a_former_socket_on_another_worker_can_do_nothing_more(site: Site) -> None:
+    code = site.room()
+    async with (
+        site.client("watcher", worker=1) as watcher,
+        site.client("keen", worker=0) as former,
+        site.client("keen", worker=1) as keen,
+    ):
+        await watcher.joins(code)
+        token = (await former.joins(code, resumable=True))["resumeToken"]
+        await watcher.awaits("peer:joined", peerId=former.peer_id)
+        await keen.resumes(code, token)
+        assert keen.peer_id == former.peer_id
+        assert await former.sees_close() == 4409
+        await watcher.awaits("peer:back", peerId=keen.peer_id)
+        await watcher.request("webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": CANDIDATE})
+        await keen.awaits("webrtc:ice")
+        await watcher.sees_nothing()
+        assert site.database.live_peers(code) == {watcher.peer_id, keen.peer_id}
+
+
+async def test_what_is_not_theirs_brings_nobody_back(site: Site) -> None:
+    code, elsewhere = site.room(), site.room()
+    async with site.client("keen") as keen, site.client("mallory", worker=1) as mallory:
+        token = (await keen.joins(code, resumable=True))["resumeToken"]
+        for stolen in (token, keen.peer_id):
+            with pytest.raises(Refused) as refused:
+                await mallory.resumes(code, stolen)
+            assert refused.value.code == "resume_invalid"
+        async with site.client("keen", worker=1) as again:
+            with pytest.raises(Refused) as refused:
+                await again.resumes(elsewhere, token)
+            assert refused.value.code == "resume_invalid"
+        await keen.sees_nothing()
+
+
+async def test_who_comes_too_late_has_left_and_is_said_to_once(site: Site) -> None:
+    code = site.room()
+    async with (
+        site.client("watcher", worker=0) as watcher,
+        site.client("other", worker=1) as other,
+        site.client("keen", worker=0) as keen,
+    ):
+        await watcher.joins(code)
+        await other.joins(code)
+        token = (await keen.joins(code, resumable=True))["resumeToken"]
+        await keen.resets()
+        for client in (watcher, other):
+            await client.awaits("peer:left", peerId=keen.peer_id, within=10)
+        async with site.client("keen", worker=1) as again:
+            with pytest.raises(Refused) as refused:
+                await again.resumes(code, token)
+            assert refused.value.code == "resume_expired"
+            await again.joins(code, resumable=True)
+            assert again.peer_id != keen.peer_id
+        for client in (watcher, other):
+            await client.awaits("peer:left", peerId=again.peer_id)
+            said = Counter(
+                (frame["event"], frame["data"]["peerId"])
+                for frame in client.unread
+                if frame["event"] == "peer:left"
+            )
+            assert not said, said
+
+
+async def test_five_hundred_sockets_of_a_worker_that_stops_come_back(make_site: MakeSite) -> None:
+    site = make_site(engine="postgresql", redis=True, workers=2, server="uvicorn")
+    rooms = [site.room() for _ in range(50)]
+    urls = [worker.url for worker in site.workers]
+    tokens = [site.token(f"user{number}") for number in range(20)]
+    clients = [ResumingClient(urls, token=tokens[number % 20]) for number in range(500)]
+    try:
+        for batch in range(0, 500, 50):
+            await asyncio.gather(*(client.connect() for client in clients[batch : batch + 50]))
+            await asyncio.gather(
+                *(
+                    client.join(rooms[(batch + number) // 10])
+                    for number, client in enumerate(clients[batch : batch + 50])
+                )
+            )
+        ids = [client.peer_id for client in clients]
+        assert len(set(ids)) == 500
+        begun = time.monotonic()
+        site.workers[0].signals(signal.SIGTERM)
+        ending = asyncio.to_thread(site.workers[0].ends)
+        await becomes(lambda: all(c.resumes == 1 for c in clients), "all are back", within=30)
+        assert await ending == 0
+        assert time.monotonic() - begun < 30
+        assert [client.peer_id for client in clients] == ids
+        assert all(client.close_code == 4503 for client in clients)
+        assert site.database.live_rows() == 500
+        assert site.database.workers() == 1
+    finally:
+        await asyncio.gather(*(client.close() for client in clients))

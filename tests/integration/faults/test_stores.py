@@ -1,0 +1,234 @@
+"""A database that is away, and a Redis that is: what goes on, what is said, what is made up afterwards.
+
+See ``test_redis_faults.py`` for the relays of an outage of Redis, ``test_database_stall.py`` for those of a
+database that stands still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from signalling.client import ResumingClient
+from signalling.testing import Refused, SignallingClient
+from tests.integration.conftest import Logs, MakeSite
+from tests.integration.locks import ROOM_LOCK, Lock
+from tests.integration.servers import PostgreSQL, Redis, Site, Worker, migrate, running
+from tests.integration.traffic import becomes, conversation
+
+LEASES = {"LEASE_SECONDS": 3, "LEASE_RENEWAL": 1}
+OUTAGE = 5.0
+"""Seconds; longer than a lease."""
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    """A PostgreSQL that no other test needs."""
+    with running(PostgreSQL(tmp_path_factory.mktemp("postgresql"))) as postgresql:
+        yield postgresql
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
+        yield redis
+
+
+@pytest.fixture(scope="module")
+def empty_postgresql(postgresql: PostgreSQL) -> str:
+    migrate(postgresql.create("empty"))
+    return "empty"
+
+
+@pytest.fixture(scope="module")
+def site(make_site: MakeSite, postgresql: PostgreSQL, redis: Redis) -> Site:
+    return make_site(
+        engine="postgresql", redis=redis, workers=2, server="uvicorn", signalling=LEASES
+    )
+
+
+def health(worker: Worker, which: str) -> tuple[int, Any]:
+    try:
+        with urlopen(f"{worker.http_url}/health/{which}/", timeout=10) as response:
+            return response.status, json.load(response)
+    except HTTPError as error:
+        return error.code, json.load(error)
+
+
+async def answer_of(worker: Worker, which: str) -> tuple[int, Any]:
+    return await asyncio.to_thread(health, worker, which)
+
+
+async def is_ready(site: Site) -> None:
+    """Wait until all workers say that they are ready."""
+    for worker in site.workers:
+        deadline = time.monotonic() + 15
+        while (await answer_of(worker, "ready"))[0] != 200:
+            assert time.monotonic() < deadline, f"{worker.name} does not become ready"
+            await asyncio.sleep(0.1)
+
+
+def is_stopped(postgresql: PostgreSQL) -> None:
+    """As in a crash: nobody is waited for, nothing is written."""
+    postgresql.signals(signal.SIGQUIT)
+    postgresql.ends()
+
+
+async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, logs: Logs) -> None:
+    logs.will_have("the database is away")
+    code = site.room()
+    async with AsyncExitStack() as stack:
+        talk = await stack.enter_async_context(conversation(site))
+        watcher = await stack.enter_async_context(site.client("watcher", worker=0))
+        leaver = await stack.enter_async_context(site.client("leaver", worker=1))
+        plain = await stack.enter_async_context(site.client("plain", worker=1))
+        late = await stack.enter_async_context(site.client("late", worker=0))
+        keen = ResumingClient([worker.url for worker in site.workers], token=site.token("keen"))
+        await stack.enter_async_context(keen)
+        for client in (watcher, leaver, plain):
+            await client.joins(code)
+        await keen.join(code)
+        keen_id = keen.peer_id
+        await watcher.awaits("peer:joined", peerId=keen_id)
+        begun = time.monotonic()
+        is_stopped(postgresql)
+        with pytest.raises(Refused) as refused:
+            await late.joins(code, within=10)
+        assert refused.value.code == "unavailable"
+        assert refused.value.details["retryAfter"] > 0
+        await leaver.leaves()
+        await plain.resets()
+        assert (await watcher.awaits("peer:left", peerId=leaver.peer_id))["reason"] == "left"
+        await watcher.awaits("peer:left", peerId=plain.peer_id, within=10)
+        assert (await answer_of(site.worker, "live"))[0] == 200
+        status, checks = await answer_of(site.worker, "ready")
+        assert (status, checks["checks"]["database"]) == (503, False)
+        await asyncio.sleep(max(0.0, begun + OUTAGE - time.monotonic()))
+        await asyncio.to_thread(postgresql.start)
+        await is_ready(site)
+        expected = {watcher.peer_id, keen_id}
+        await becomes(
+            lambda: site.database.live_peers(code) == expected, "leaves are written", within=15
+        )
+        # Two leases and more: all of them had run out, and nobody is dead.
+        await asyncio.sleep(2 * LEASES["LEASE_SECONDS"] + 1)
+        assert site.database.workers() == 2
+        assert site.database.live_peers(code) == expected
+        await watcher.request("ping")
+        assert "peer:left" not in [frame["event"] for frame in watcher.unread]
+        assert keen.reconnects == 0
+        await late.joins(code)
+        assert all(talker.client.close_code is None for talker in talk.talkers)
+
+
+async def test_a_peer_that_is_cut_off_during_an_outage_of_the_database_comes_back(
+    site: Site, postgresql: PostgreSQL, logs: Logs
+) -> None:
+    logs.will_have("the database is away")
+    code = site.room()
+    async with site.client("watcher") as watcher, site.client("keen", worker=1) as keen:
+        await watcher.joins(code)
+        token = (await keen.joins(code, resumable=True))["resumeToken"]
+        await watcher.awaits("peer:joined")
+        is_stopped(postgresql)
+        await keen.resets()
+        await watcher.awaits("peer:away", peerId=keen.peer_id, within=10)
+        await watcher.request("webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": "held"})
+        await asyncio.to_thread(postgresql.start)
+        await is_ready(site)
+        async with site.client("keen", worker=0) as again:
+            await again.resumes(code, token)
+            assert (await again.sees("webrtc:ice"))["candidate"] == "held"
+            await watcher.awaits("peer:back", peerId=keen.peer_id)
+
+
+async def test_connections_that_are_cut_by_the_database(site: Site, postgresql: PostgreSQL) -> None:
+    code = site.room()
+    async with site.client("watcher") as watcher, site.client("other", worker=1) as other:
+        await watcher.joins(code)
+        with postgresql.connect("postgres") as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [site.database.name],
+            )
+        await other.joins(code)
+        await watcher.awaits("peer:joined", peerId=other.peer_id)
+
+
+async def joins_at_last(client: SignallingClient, code: str) -> None:
+    """Try again as often as the server says that it is unavailable."""
+    while True:
+        try:
+            await client.joins(code, within=15)
+            return
+        except Refused as refused:
+            if refused.code != "unavailable":
+                raise
+
+
+async def test_a_lock_for_longer_than_a_lease_kills_nobody(
+    site: Site, postgresql: PostgreSQL, logs: Logs
+) -> None:
+    """Statements that wait for it take all the threads of a worker, but not the one of its lease."""
+    logs.will_have("canceling statement due to lock timeout")
+    code, elsewhere = site.room(), site.room()
+    lock = Lock(postgresql, site)
+    async with AsyncExitStack() as stack:
+        plain = await stack.enter_async_context(site.client("plain", worker=1))
+        await plain.joins(elsewhere)
+        joiners = [
+            await stack.enter_async_context(site.client(f"joiner{n}", worker=0)) for n in range(4)
+        ]
+        with lock.holds(ROOM_LOCK, code):
+            joins = [asyncio.create_task(joins_at_last(client, code)) for client in joiners]
+            await asyncio.sleep(2 * LEASES["LEASE_SECONDS"] + 3)
+            assert site.database.workers() == 2
+        await asyncio.gather(*joins)
+        await plain.sees_nothing()
+    lock.close()
+
+
+async def test_an_outage_of_redis(site: Site, redis: Redis) -> None:
+    code = site.room()
+    async with AsyncExitStack() as stack:
+        near = [await stack.enter_async_context(site.client(f"near{n}", worker=0)) for n in (1, 2)]
+        far = await stack.enter_async_context(site.client("far", worker=1))
+        keen = await stack.enter_async_context(site.client("keen", worker=0))
+        again = await stack.enter_async_context(site.client("keen", worker=0))
+        for client in (*near, far):
+            await client.joins(code)
+        token = (await keen.joins(code, resumable=True))["resumeToken"]
+        await far.awaits("peer:joined", peerId=keen.peer_id)
+        redis.stop(signal.SIGKILL)
+        to_near = {"targetPeerId": near[1].peer_id, "candidate": "near"}
+        await near[0].request("webrtc:ice", to_near)
+        assert (await near[1].awaits("webrtc:ice"))["candidate"] == "near"
+        with pytest.raises(Refused) as refused:
+            await far.request("webrtc:ice", to_near)
+        assert refused.value.code == "unavailable"
+        status, checks = await answer_of(site.worker, "ready")
+        assert (status, checks["checks"]["channel_layer"]) == (503, False)
+        await keen.resets()
+        await near[0].awaits("peer:away", peerId=keen.peer_id)
+        await near[0].request("webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": "held"})
+        await again.resumes(code, token, within=10)
+        assert (await again.sees("webrtc:ice"))["candidate"] == "held"
+        await near[0].awaits("peer:back", peerId=keen.peer_id)
+        await asyncio.to_thread(redis.start)
+        await is_ready(site)
+        # What the far one has missed it reads from the database: the peer is reached elsewhere now.
+        await far.awaits("peer:back", peerId=keen.peer_id, within=10)
+        await far.request("webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": "far"})
+        assert (await again.awaits("webrtc:ice", candidate="far"))["fromPeerId"] == far.peer_id
+        redis.client.flushall()
+        await far.request("webrtc:ice", to_near)
+        assert all(client.close_code is None for client in (*near, far, again))

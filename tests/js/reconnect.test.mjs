@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import {beforeEach, test} from "node:test";
+import {Backoff, delay, mayReconnect} from "../../signalling/static/signalling/reconnect.js";
+
+let attempts;
+let backoff;
+let page;
+
+beforeEach(() => {
+  attempts = 0;
+  page = {window: new EventTarget(), document: Object.assign(new EventTarget(), {visibilityState: "visible"})};
+  backoff = new Backoff(() => (attempts += 1), page);
+});
+
+/** Wait once, with the longest wait that there can be passing. @returns {number} what the clock says at the attempt */
+function passes(t, longest) {
+  const before = attempts;
+  backoff.wait();
+  let waited = 0;
+  while (attempts === before && waited <= longest) {
+    t.mock.timers.tick(10);
+    waited += 10;
+  }
+  return waited;
+}
+
+test("a client comes back after these closes and after no others", () => {
+  for (const code of [1001, 1006, 1012, 4408, 4500, 4503, 4508]) assert.ok(mayReconnect(code), String(code));
+  for (const code of [1000, 1002, 1007, 1009, 1011, 4400, 4401, 4403, 4409, 4410, 4429])
+    assert.ok(!mayReconnect(code), String(code));
+});
+
+test("the waits: up to 1 s, then 1, 2, 4 and 7 s, each ± 50 %, then always 7", () => {
+  const ranges = [0, 1, 2, 3, 4, 5, 100].map((attempt) => [delay(attempt, () => 0), delay(attempt, () => 1)]);
+  assert.deepEqual(ranges, [
+    [0, 1_000],
+    [500, 1_500],
+    [1_000, 3_000],
+    [2_000, 6_000],
+    [3_500, 10_500],
+    [3_500, 10_500],
+    [3_500, 10_500],
+  ]);
+});
+
+test("each wait that leads to nothing is followed by a longer one", (t) => {
+  t.mock.timers.enable({apis: ["setTimeout", "Date"]});
+  t.mock.method(Math, "random", () => 0.5);
+  const waits = [1, 2, 3, 4, 5, 6].map(() => passes(t, 20_000));
+  assert.deepEqual(waits, [500, 1_000, 2_000, 4_000, 7_000, 7_000]);
+});
+
+test("after a connection that held, the waits begin anew; after one that did not, they go on", (t) => {
+  t.mock.timers.enable({apis: ["setTimeout", "Date"]});
+  t.mock.method(Math, "random", () => 0.5);
+  passes(t, 20_000);
+  passes(t, 20_000);
+  backoff.succeeded();
+  t.mock.timers.tick(9_999);
+  assert.equal(passes(t, 20_000), 2_000);
+  backoff.succeeded();
+  t.mock.timers.tick(10_000);
+  assert.equal(passes(t, 20_000), 500);
+});
+
+for (const [hint, give] of Object.entries({
+  online: () => page.window.dispatchEvent(new Event("online")),
+  visibilitychange: () => page.document.dispatchEvent(new Event("visibilitychange")),
+})) {
+  test(`${hint} ends a wait, once`, (t) => {
+    t.mock.timers.enable({apis: ["setTimeout", "Date"]});
+    t.mock.method(Math, "random", () => 0.5);
+    backoff.wait();
+    give();
+    give();
+    assert.equal(attempts, 1);
+    t.mock.timers.tick(60_000);
+    assert.equal(attempts, 1, "the wait that was skipped is over");
+  });
+}
+
+test("a page that is hidden ends no wait", (t) => {
+  t.mock.timers.enable({apis: ["setTimeout", "Date"]});
+  t.mock.method(Math, "random", () => 0.5);
+  backoff.wait();
+  page.document.visibilityState = "hidden";
+  page.document.dispatchEvent(new Event("visibilitychange"));
+  assert.equal(attempts, 0);
+});
+
+test("without a wait a hint does nothing", () => {
+  page.window.dispatchEvent(new Event("online"));
+  assert.equal(attempts, 0);
+});
+
+test("a wait that is cancelled leads to nothing", (t) => {
+  t.mock.timers.enable({apis: ["setTimeout", "Date"]});
+  backoff.wait();
+  backoff.cancel();
+  page.window.dispatchEvent(new Event("online"));
+  t.mock.timers.tick(60_000);
+  assert.equal(attempts, 0);
+});
+
+test("what the server has asked for is waited in any case, and the spread comes on top", (t) => {
+  t.mock.timers.enable({apis: ["setTimeout", "Date"]});
+  t.mock.method(Math, "random", () => 0.5);
+  backoff.wait(5);
+  page.window.dispatchEvent(new Event("online"));
+  t.mock.timers.tick(5_000);
+  assert.equal(attempts, 0);
+  t.mock.timers.tick(500);
+  assert.equal(attempts, 1);
+});
+
+test("a loss that follows at once does not shorten what the server has asked for", (t) => {
+  t.mock.timers.enable({apis: ["setTimeout", "Date"]});
+  t.mock.method(Math, "random", () => 0);
+  backoff.wait(5);
+  backoff.wait();
+  t.mock.timers.tick(4_999);
+  assert.equal(attempts, 0);
+});
+
+test("there is a way without a page, as in Node", (t) => {
+  t.mock.timers.enable({apis: ["setTimeout", "Date"]});
+  backoff = new Backoff(() => (attempts += 1));
+  backoff.wait();
+  t.mock.timers.tick(1_000);
+  assert.equal(attempts, 1);
+});
