@@ -40,6 +40,7 @@ Send = Callable[[Event], Awaitable[None]]
 
 FRAMES_WAITING = 64  # frames that wait for a busy consumer before its client is stopped
 FRAME_BYTES = 64 * 1024
+PING_SECONDS = 20  # for the answer to a ping, of which there is one every 20 s
 CLOSE_SECONDS = 5  # for a client to answer a close frame, before its connection is dropped
 
 
@@ -198,6 +199,7 @@ class CommandLineInterface(DaphneCommandLineInterface):
         super().__init__()
         self.parser.set_defaults(
             websocket_timeout=-1,
+            ping_timeout=PING_SECONDS,
             websocket_max_message_size=FRAME_BYTES,
             websocket_max_frame_size=FRAME_BYTES,
         )

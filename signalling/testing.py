@@ -247,6 +247,10 @@ class SignallingClient:
         """The frames that came and that nobody has looked at yet."""
         return [frame for frame, _ in self._frames]
 
+    def forgets(self) -> None:
+        """Have no frame unread."""
+        self._frames.clear()
+
     # --- Inside ---------------------------------------------------------------------------------
 
     @property

@@ -58,10 +58,10 @@ def browser(playwright: Playwright, chromium: str) -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def sign_ins(demo: Demo, browser: Browser) -> dict[str, StorageState]:
     """The cookies of each user, from one sign-in by the form."""
-    return {username: _sign_in(demo, browser, username) for username in demo.passwords}
+    return {username: sign_in(demo, browser, username) for username in demo.passwords}
 
 
-def _sign_in(demo: Demo, browser: Browser, username: str) -> StorageState:
+def sign_in(demo: Demo, browser: Browser, username: str) -> StorageState:
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(f"{demo.url}/login/")

@@ -19,8 +19,7 @@ class Line:
     """A TCP proxy in front of the demo. While it is cut, nothing that uses it is connected."""
 
     def __init__(self, demo: Demo) -> None:
-        server = urlsplit(demo.url)
-        self._server = (server.hostname, server.port)
+        self.leads_to(demo)
         self._listener = socket.create_server(("127.0.0.1", 0))
         # The same host with another port: the same cookies, and a site of its own to the Origin check.
         self.demo = replace(demo, url=f"http://127.0.0.1:{self._listener.getsockname()[1]}")
@@ -28,6 +27,11 @@ class Line:
         self._is_cut = False
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def leads_to(self, demo: Demo) -> None:
+        """Lead to another server from the next connection on."""
+        server = urlsplit(demo.url)
+        self._server = (server.hostname, server.port)
 
     def cut(self) -> None:
         """Reset every connection, and every one that is tried until ``mend``."""

@@ -1,0 +1,78 @@
+"""A call outlives the server that brought it together."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.integration.conftest import (  # noqa: F401  fixtures
+    MakeSite,
+    _database_access,
+    empty_sqlite,
+    make_site,
+    redis,
+)
+from tests.integration.servers import Site
+
+from .conftest import sign_in
+from .demo import Demo
+from .network import line_to
+from .person import Person
+from .test_resume import SELF, expect_away, expect_back, expect_unbroken_media, watch
+
+
+@pytest.fixture
+def site(make_site: MakeSite) -> Site:  # noqa: F811
+    """Two servers behind each other, where each knows what the other knew."""
+    site = make_site(redis=True, workers=2, server="uvicorn")
+    for name in ("alice", "bob"):
+        site.user(name)
+    return site
+
+
+@pytest.fixture
+def at(site: Site, browser: Browser) -> Iterator[Callable[[Demo, str], Person]]:
+    """Return a function that gives a signed-in person at an address."""
+    people: list[Person] = []
+
+    def at(demo: Demo, username: str) -> Person:
+        state = sign_in(demo, browser, username)
+        people.append(Person(demo, username, browser.new_context(storage_state=state)))
+        return people[-1]
+
+    yield at
+    for person in people:
+        person.context.close()
+    assert [error for person in people for error in person.errors] == []
+
+
+def test_the_media_goes_on_when_a_server_is_killed(
+    site: Site, at: Callable[[Demo, str], Person]
+) -> None:
+    passwords = {"alice": "alice", "bob": "bob"}
+    dying, living = (Demo(worker.http_url, passwords) for worker in site.workers)
+    code = site.room()
+    with line_to(dying) as line:
+        alice, bob = at(living, "alice").join(code), at(line.demo, "bob").join(code)
+        for person in (alice, bob):
+            person.sees_and_hears(1)
+        watch(alice, bob)
+        peer_id = bob.call(SELF)
+
+        line.cut()  # what a load balancer does with the connections of a server that is gone
+        site.workers[0].signals(signal.SIGKILL)
+        site.workers[0].ends()
+        expect_away(bob)
+        line.leads_to(living)
+        line.mend()
+
+        expect_back(bob)
+        assert bob.call(SELF) == peer_id
+        for person in (alice, bob):
+            person.sees_and_hears(1)
+            expect(person.tiles).to_have_count(2)
+        expect_unbroken_media(alice, bob)
+        assert site.database.live_peers(code) == {peer_id, alice.call(SELF)}

@@ -1,0 +1,121 @@
+"""People come and go, a hundred a second: nothing grows.
+
+``CHURN_SECONDS=120 make integration`` does so for two minutes; a test run has a few seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.integration.conftest import MakeSite
+from tests.integration.servers import PostgreSQL, ServerName, Site
+from tests.integration.traffic import becomes, memory
+
+SECONDS = float(os.environ.get("CHURN_SECONDS", "8"))
+RATE = 100  # comings, and goings, a second
+ROOMS = 100
+WINDOW = 1
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a worker takes."""
+
+    memory: int  # bytes
+    descriptors: int
+    rows: int
+    redis_keys: int
+    redis_clients: int
+    database_connections: int
+
+
+def footprint(site: Site, postgresql: PostgreSQL) -> Footprint:
+    assert site.redis is not None
+    with postgresql.connect("postgres") as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = %s", [site.database.name]
+        ).fetchone()
+    assert row is not None
+    redis: Any = site.redis.client
+    return Footprint(
+        memory=memory(site.worker),
+        descriptors=psutil.Process(site.worker.pid).num_fds(),
+        rows=site.database.live_rows(),
+        redis_keys=redis.dbsize(),
+        redis_clients=redis.info("clients")["connected_clients"],
+        database_connections=int(row[0]),
+    )
+
+
+async def comes_and_goes(site: Site, number: int, code: str) -> None:
+    """Every second one leaves as it should, every second one is cut off, every fourth one comes back."""
+    name = f"user{number % 20}"
+    client = site.client(name)
+    await client.connects()
+    joined = await client.joins(code, resumable=number % 2 == 1, within=20)
+    if number % 2 == 0:
+        await client.closes()
+        return
+    await client.resets()
+    if number % 4 == 1:
+        async with site.client(name) as again:
+            await again.resumes(code, joined["resumeToken"])
+
+
+async def churn(site: Site, rooms: list[str], seconds: float) -> int:
+    """Return how many have come and gone; all of them did as they were meant to."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    number = 0
+    async with asyncio.TaskGroup() as group:
+        while loop.time() < end:
+            group.create_task(comes_and_goes(site, number, rooms[number % len(rooms)]))
+            number += 1
+            await asyncio.sleep(1 / RATE)
+    return number
+
+
+async def everybody_has_gone(site: Site) -> None:
+    await becomes(lambda: site.database.live_rows() == 0, "the rooms are empty", within=20)
+    await becomes(lambda: connections_of(site) == 0, "the sockets are closed", within=20)
+
+
+def connections_of(site: Site) -> int:
+    open_sockets = psutil.Process(site.worker.pid).net_connections("tcp")
+    return sum(one.status == psutil.CONN_ESTABLISHED for one in open_sockets)
+
+
+@pytest.mark.timeout(SECONDS * 3 + 90)
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+async def test_nothing_grows_while_people_come_and_go(
+    make_site: MakeSite, postgresql: PostgreSQL, server: ServerName
+) -> None:
+    site = make_site(
+        engine="postgresql",
+        redis=True,
+        server=server,
+        signalling={"RESUME_WINDOW": WINDOW, "LEASE_SECONDS": 3, "LEASE_RENEWAL": 1},
+    )
+    rooms = [site.room() for _ in range(ROOMS)]
+    for number in range(20):
+        site.user(f"user{number}")
+    await churn(site, rooms, SECONDS / 2)
+    await everybody_has_gone(site)
+    before = footprint(site, postgresql)
+    count = await churn(site, rooms, SECONDS / 2)
+    await everybody_has_gone(site)
+    after = footprint(site, postgresql)
+    assert count > RATE * SECONDS / 2 / 3, "the load was not put on"
+    assert after.rows == 0
+    assert after.descriptors <= before.descriptors + 2
+    assert after.redis_keys <= before.redis_keys
+    assert after.redis_clients <= before.redis_clients + 1
+    assert after.database_connections <= before.database_connections + 1
+    # The allocator keeps what it had at the peak; a leak of one kilobyte each would be seen.
+    assert after.memory <= before.memory + max(4 * 1024 * 1024, count * 512)

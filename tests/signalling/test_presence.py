@@ -1,0 +1,126 @@
+"""A process among the others: its lease, what it must write later, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from channels.db import database_sync_to_async
+from django.contrib.auth.models import User
+from django.db import OperationalError
+from django.test import AsyncClient
+
+from rooms import workers
+from rooms.models import Room, Worker
+from signalling import health, presence
+
+from .sockets import connected
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def test_many_joins_at_once_enlist_once() -> None:
+    here = presence.here()
+    ids = await asyncio.gather(*(here.enlisted() for _ in range(5)))
+    assert len(set(ids)) == 1
+    assert await Worker.objects.acount() == 1
+
+
+async def test_one_beat_is_one_update_however_many_sockets(
+    room: Room, alice: User, bob: User
+) -> None:
+    async with connected(alice) as first, connected(bob) as second:
+        await first.join()
+        await second.join()
+        before = await Worker.objects.aget()
+        await presence.here().beat()
+        after = await Worker.objects.aget()
+        assert after.expires_at > before.expires_at
+
+
+async def test_who_was_taken_for_dead_closes_its_sockets_and_begins_anew(
+    room: Room, bob: User
+) -> None:
+    async with connected(bob) as socket:
+        await socket.join()
+        here = presence.here()
+        former = here.worker_id
+        await Worker.objects.all().adelete()
+        await here.beat()
+        assert await socket.refused() == "unavailable"
+        assert await socket.closed() == 4503
+        assert await here.enlisted() != former
+
+
+async def test_who_stood_still_serves_no_frame_before_it_closes(room: Room, bob: User) -> None:
+    async with connected(bob) as socket:
+        await socket.join()
+        presence.here().alive_until = 0.0
+        await socket.send("ping")
+        assert await socket.refused() == "unavailable"
+        assert await socket.closed() == 4503
+
+
+async def test_what_could_not_be_written_waits_for_the_database() -> None:
+    here = presence.here()
+    is_away, written = True, []
+
+    async def write(what: str) -> None:
+        if is_away:
+            raise OperationalError
+        if what == "nonsense":
+            raise ValueError(what)
+        written.append(what)
+
+    for what in ("first", "nonsense", "second"):
+        here.remember(lambda what=what: write(what))  # type: ignore[misc]
+    with pytest.raises(OperationalError):
+        await here.beat()
+    is_away = False
+    await here.beat()
+    await here.beat()
+    assert written == ["first", "second"]
+
+
+async def test_an_outage_is_nobodys_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = workers.Watch(patience=1.0)
+    now = 0.0
+    monkeypatch.setattr(workers, "monotonic", lambda: now)
+    await database_sync_to_async(workers.enlist)()
+    await Worker.objects.aupdate(expires_at="2020-01-01T00:00Z")
+    leases = database_sync_to_async(workers.leases)
+    assert watch.dead(await leases()) == []
+    now = 0.9
+    assert watch.dead(await leases()) == []
+    watch.forget()  # the database was away
+    now = 5.0
+    assert watch.dead(await leases()) == []
+    now = 6.0
+    (dead,) = watch.dead(await leases())
+    assert await database_sync_to_async(workers.reap)(dead) == 0
+    assert await Worker.objects.acount() == 0
+
+
+async def test_health(async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await async_client.get("/health/live/")).status_code == 200
+    ready = await async_client.get("/health/ready/")
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
+    monkeypatch.setattr(presence, "is_draining", lambda: True)
+    ready = await async_client.get("/health/ready/")
+    assert (ready.status_code, ready.json()["checks"]["serving"]) == (503, False)
+    assert (await async_client.get("/health/live/")).status_code == 200
+
+
+async def test_a_store_that_does_not_answer_is_named(
+    async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def is_away(*arguments: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(health, "_ask_channel_layer", is_away)
+    with caplog.at_level(logging.WARNING):
+        ready = await async_client.get("/health/ready/")
+    assert ready.json()["checks"] == {"serving": True, "database": True, "channel_layer": False}
+    assert "channel layer" in caplog.text
