@@ -17,6 +17,7 @@ from rooms.services import Joined
 
 from . import database, handlers, metrics, presence, protocol, refusals
 from .conf import conf
+from .garbage import cycles
 from .groups import Relayed
 from .limits import SocketLimits
 from .members import MemberConsumer, in_layer, layer_refusal
@@ -53,10 +54,12 @@ class SignallingConsumer(MemberConsumer):
         self.presence = presence.here()
         self.presence.sockets.add(self)
         metrics.totals["sockets"] += 1
+        cycles.socket_opened()
         try:
             await super().__call__(scope, receive, send)
         finally:
             metrics.totals["sockets"] -= 1
+            cycles.socket_closed(metrics.totals["sockets"])
             self.presence.sockets.discard(self)
 
     async def listen(self) -> None:

@@ -31,7 +31,7 @@ from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.defer import Deferred
 from twisted.internet.tcp import Connection
 
-from .garbage import collect_rarely
+from .garbage import cycles
 from .inbox import Inbox
 
 Event = dict[str, Any]
@@ -210,5 +210,5 @@ class CommandLineInterface(DaphneCommandLineInterface):
 
 
 if __name__ == "__main__":
-    collect_rarely()
+    cycles.collect_rarely()
     CommandLineInterface.entrypoint()

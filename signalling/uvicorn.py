@@ -23,7 +23,7 @@ try:
 except ImportError:  # the wheel was built without its C extension
     from websockets.utils import apply_mask
 
-from .garbage import collect_rarely
+from .garbage import cycles
 from .inbox import Inbox
 
 FINAL_TEXT = 0x81  # FIN, no reserved bit, opcode 1: RFC 6455, 5.2
@@ -151,5 +151,5 @@ if __name__ in {"__main__", "__mp_main__"}:  # the latter is what a worker of --
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stopped)
     sys.argv[1:1] = DEFAULTS
-    collect_rarely()
+    cycles.collect_rarely()
     main()

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from signalling.garbage import CLOSED_SOCKETS, Cycles
+
+
+@pytest.fixture
+def collections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    calls: list[str] = []
+    monkeypatch.setattr(gc, "collect", lambda: calls.append("collect"))
+    monkeypatch.setattr(gc, "freeze", lambda: calls.append("freeze"))
+    monkeypatch.setattr(gc, "set_threshold", lambda *thresholds: calls.append("rarely"))
+    return calls
+
+
+def test_other_peoples_processes_are_left_alone(collections: list[str]) -> None:
+    cycles = Cycles()
+    cycles.socket_opened()
+    for _ in range(CLOSED_SOCKETS):
+        cycles.socket_closed(0)
+    assert collections == []
+
+
+def test_as_many_sockets_must_close_as_are_open(collections: list[str]) -> None:
+    cycles = Cycles()
+    cycles.collect_rarely()
+    for _ in range(2):
+        cycles.socket_opened()
+    assert collections == ["rarely", "collect", "freeze"]
+    for _ in range(2 * CLOSED_SOCKETS - 1):
+        cycles.socket_closed(2 * CLOSED_SOCKETS)
+    assert collections[3:] == []
+    cycles.socket_closed(2 * CLOSED_SOCKETS)
+    assert collections[3:] == ["collect"]
