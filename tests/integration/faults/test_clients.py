@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pytest
 from signalling.client import ResumingClient
 from signalling.testing import Refused
 from tests.integration.conftest import MakeSite
-from tests.integration.servers import ServerName, Site, Victim, require
+from tests.integration.servers import ROOT, Process, ServerName, Site, Victim, require
 from tests.integration.traffic import becomes
 
 SERVERS: list[ServerName] = ["daphne", "uvicorn"]
@@ -85,6 +86,44 @@ async def test_a_client_that_freezes_is_away_and_then_gone(
         assert left["reason"] == "disconnected"
         assert site.database.live_peers(code) == {watcher.peer_id}
         victim.is_killed()
+
+
+class Sleeper(Process):
+    """A resumable client in a process of its own, which can be put to sleep."""
+
+    SCRIPT = """
+import asyncio, sys
+from signalling.client import ResumingClient
+async def main(url, token, room):
+    async with ResumingClient(url, token=token, ping_every=0.5) as client:
+        await client.join(room)
+        async for event in client:
+            pass
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+    def __init__(self, site: Site, room: str) -> None:
+        super().__init__("sleeper", site.folder / "sleeper.log")
+        arguments = [site.worker.url, site.token("sleeper"), room]
+        self.spawn([sys.executable, "-c", self.SCRIPT, *arguments], cwd=ROOT)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_laptop_that_sleeps_and_wakes_is_the_same_peer(
+    make_site: MakeSite, server: ServerName
+) -> None:
+    site = make_site(server=server, signalling={"HEARTBEAT_TIMEOUT": 2})
+    code = site.room()
+    async with site.client("watcher") as watcher:
+        await watcher.joins(code)
+        sleeper = Sleeper(site, code)
+        peer_id = (await watcher.awaits("peer:joined", within=10))["peerId"]
+        sleeper.signals(signal.SIGSTOP)
+        await watcher.awaits("peer:away", peerId=peer_id, within=6)
+        sleeper.signals(signal.SIGCONT)
+        await watcher.awaits("peer:back", peerId=peer_id, within=6)
+        await watcher.sees_nothing()
+        sleeper.stop()
 
 
 @pytest.fixture
