@@ -39,6 +39,11 @@ class Watch:
 
     patience: float
     """Seconds for which a lease that has run out must have stayed the same."""
+    leniency: float = 0.0
+    """Seconds after an outage of the database in which nobody is dead: pools of connections that wait
+    longer and longer between two attempts bring one process back later than another."""
+    _is_after_outage: bool = False
+    _lenient_until: float = 0.0
     _seen: dict[str, tuple[datetime, float]] = field(default_factory=dict)
 
     def dead(self, leases: list[Lease]) -> list[Lease]:
@@ -50,6 +55,11 @@ class Watch:
             is_same = before is not None and before[0] == lease.expires_at
             seen[lease.worker_id] = before if before and is_same else (lease.expires_at, now)
         self._seen = seen
+        if self._is_after_outage:
+            self._is_after_outage = False
+            self._lenient_until = now + self.leniency
+        if now < self._lenient_until:
+            return []
         return [
             lease
             for lease in leases
@@ -57,8 +67,9 @@ class Watch:
         ]
 
     def forget(self) -> None:
-        """Begin anew: the database was away."""
+        """Begin anew: the database was away, or is still."""
         self._seen = {}
+        self._is_after_outage = True
 
 
 def enlist() -> str:

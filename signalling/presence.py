@@ -52,7 +52,7 @@ class Presence:
         self.is_draining = False
         self.alive_until = monotonic() + self.lease
         """Nothing is served after it: the process stood still for longer than its lease."""
-        self._watch = workers.Watch(patience=2 * self.renewal)
+        self._watch = workers.Watch(patience=2 * self.renewal, leniency=2 * self.lease)
         self._unwritten: list[Write] = []
         self._enlisting: asyncio.Future[str] | None = None
         self._drained: asyncio.Task[None] | None = None

@@ -120,7 +120,13 @@ else:
     statement_timeout = env.int("DATABASE_TIMEOUT", default=5000)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     DATABASES["default"]["OPTIONS"] = {
-        "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL", default=8), "timeout": 3},
+        "pool": {
+            "min_size": 1,
+            "max_size": env.int("DATABASE_POOL", default=8),
+            "timeout": 3,
+            # A pool waits twice as long before each attempt; one that gives up tries anew when asked.
+            "reconnect_timeout": 3,
+        },
         "connect_timeout": 3,
         "tcp_user_timeout": 5000,
         "options": f"-c statement_timeout={statement_timeout} -c lock_timeout=3000",
