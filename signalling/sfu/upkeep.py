@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from functools import partial
 
-from rooms import modes, services
+from rooms import modes
 from rooms.models import Room
 from signalling import database, sfu
 
@@ -67,9 +67,9 @@ async def _remove_strangers(backend: Sfu) -> None:
     for room, links in _links_of(backend).items():
         there = await backend.peers(room)
         code = links[0].membership.room_code
-        here = await database.beside_the_sockets(services.present)(code)
-        for stranger in there - {participant.peer_id for participant in here}:
-            await backend.remove(room, stranger)
+        find = database.beside_the_sockets(modes.claims_of_those_who_left)
+        for stranger, claim in (await find(code, there)).items():
+            await backend.remove(room, stranger, claim)
 
 
 def _served_by(alias: str) -> set[SfuRoom]:

@@ -43,6 +43,9 @@ class Session(Protocol):
     def heard(self, message: Message) -> None:
         """Janus says something of one of its handles."""
 
+    def was_claimed(self) -> None:
+        """It is on another connection now; what Janus said meanwhile was not heard."""
+
     def was_lost(self) -> None:
         """Janus does not know the session any more."""
 
@@ -211,6 +214,7 @@ class Connection:
     async def _claim_again(self, session: Session) -> None:
         try:
             await self.claim(session)
+            session.was_claimed()
         except SfuRefused:
             self._session_lost(session)
         except SfuAway:

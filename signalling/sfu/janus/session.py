@@ -50,21 +50,28 @@ class Handle:
 
 
 class JanusSession:
-    """A session on a connection; ``lost`` is called once, if Janus forgets it."""
+    """A session on a connection. ``lost`` is called once, if Janus forgets it; ``claimed`` each time that
+    something may not have been heard."""
 
     def __init__(
-        self, connection: Connection, session_id: int, *, lost: Callable[[], None]
+        self,
+        connection: Connection,
+        session_id: int,
+        *,
+        lost: Callable[[], None],
+        claimed: Callable[[], None] = lambda: None,
     ) -> None:
         self.connection = connection
         self.id = session_id
         self.handles: dict[int, Handle] = {}
-        self._lost = lost
+        self.was_lost = lost
+        self.was_claimed = claimed
 
     @classmethod
-    async def create(cls, connection: Connection, *, lost: Callable[[], None]) -> JanusSession:
+    async def create(cls, connection: Connection, **calls: Callable[[], None]) -> JanusSession:
         """Begin a session. Raises ``SfuError``, as all requests do."""
         created = await connection.request({"janus": "create"})
-        session = cls(connection, created["data"]["id"], lost=lost)
+        session = cls(connection, created["data"]["id"], **calls)
         connection.sessions[session.id] = session
         return session
 
@@ -84,9 +91,6 @@ class JanusSession:
             handle.heard(unwrapped(message))
         elif message["janus"] == "hangup":  # one that whoever had the session before us has left
             Handle(self, message["sender"], _ignore).detach()
-
-    def was_lost(self) -> None:
-        self._lost()
 
     def destroy(self) -> None:
         """End it with all its handles."""
