@@ -11,6 +11,7 @@ from channels.exceptions import ChannelFull
 
 from .ears import Ear
 from .groups import HeldFrame, Relayed, Takeover, room_group
+from .modes import ModeChanged, announced
 from .peers import Membership
 
 logger = logging.getLogger("signalling")
@@ -43,6 +44,7 @@ class AwayPeer:
         self.moved_to: str | None = None
         self.is_over = False
         self._is_holding = True
+        self._is_elsewhere = False
         self._room_left = max_frames
         self._bytes_left = max_bytes
         self._ended = ended
@@ -62,6 +64,8 @@ class AwayPeer:
                 self._is_said_of_me(message)
             case "signalling.removed" if message["peer_id"] == mine:
                 self.end()
+            case "signalling.mode" if self.moved_to is None:
+                self._mode_changed(message)  # type: ignore[arg-type]
             case "signalling.closed":
                 self.end()
             case "channel.lost":  # of what the peer had sent: it is not there to be told
@@ -88,7 +92,18 @@ class AwayPeer:
             self.is_over = True
             self._timer.cancel()
             self._ended(self)
+            self._leave_sfu()
             self._closing = asyncio.create_task(self._close())
+
+    def _leave_sfu(self) -> None:
+        """End what the peer has there, unless it goes on elsewhere with it."""
+        link = self.membership.link
+        if link is None:
+            return
+        if self.moved_to is not None or self._is_elsewhere or not self._is_holding:
+            link.let_go()
+        else:
+            link.end()
 
     def _relayed(self, message: Relayed) -> None:
         if self.moved_to is not None:
@@ -106,7 +121,16 @@ class AwayPeer:
         """It left; or it is back, and what is held here was not asked for: it is given up as lost."""
         is_elsewhere = message["change"] == "back" and message["number"] > self.membership.epoch
         if message["change"] == "left" or (is_elsewhere and self.moved_to is None):
+            self._is_elsewhere = is_elsewhere
             self.end()
+
+    def _mode_changed(self, message: ModeChanged) -> None:
+        """What the peer has in an SFU is of no use in a mesh, nor in another version."""
+        mode, membership = announced(message), self.membership
+        if membership.room_code == message["room"] and mode.is_later_than(membership.mode):
+            membership.mode = mode
+            if membership.link is not None:
+                membership.link.follow(mode)
 
     def _hand_over(self, message: Takeover) -> None:
         handover = {
@@ -121,6 +145,8 @@ class AwayPeer:
             return
         self.frames = []
         self.moved_to = message["reply_channel"]
+        if self.membership.link is not None:
+            self.membership.link.let_go()
         self._ended(self)
         self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(FORWARD_SECONDS, self.end)

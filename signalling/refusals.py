@@ -38,6 +38,14 @@ def peer_busy() -> ProtocolError:
     )
 
 
+def sfu_unavailable(*, retry_after: float = 2) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.SFU_UNAVAILABLE,
+        "The media server for larger groups cannot be reached; try again.",
+        retry_after=retry_after,
+    )
+
+
 def removed() -> ProtocolError:
     return ProtocolError(
         ErrorCode.REMOVED, "You have been removed from this room.", close=CloseCode.REMOVED

@@ -19,9 +19,13 @@ NEED_MORE = {
     "signalling.daphne",
     "signalling.layers.pubsub",
     "signalling.layers.redis",
+    "signalling.sfu.janus",
+    "signalling.sfu.janus.connection",
+    "signalling.sfu.janus.legs",
+    "signalling.sfu.janus.session",
     "signalling.uvicorn",
 }
-"""Modules for a server and a channel layer that a site may choose; nothing else imports them."""
+"""Modules for what a site may choose: a server, a channel layer, an SFU. Nothing else imports them."""
 
 
 class Blocked(importlib.abc.MetaPathFinder):
