@@ -140,12 +140,14 @@ class Sfu(ABC):
     """What clients know it by."""
     is_proxied: ClassVar[bool] = False
     """Clients reach it through this server alone, by ``legs``."""
+    is_watched: ClassVar[bool] = False
+    """It does not find out by itself that it is down, or up again: ``watch`` does."""
 
     def __init__(self, alias: str, options: dict[str, Any]) -> None:
         self.alias = alias
         self.options = options
         self.is_down = False
-        """It was connected, and does not answer any more."""
+        """It did answer, and does not any more."""
         self.went_down: Callable[[], None] = _nobody_asks
         self.came_up: Callable[[], None] = _nobody_asks
         self._probed_at = -HEALTH_SECONDS
