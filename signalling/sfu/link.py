@@ -18,6 +18,7 @@ from signalling.modes import MESH, Mode
 from signalling.protocol import SFU_PUBLISH, SFU_SUBSCRIBE
 
 from .base import Candidate, Claim, Description, Leg, Legs, SfuError, SfuRoom, Stream
+from .visit import Visit
 
 if TYPE_CHECKING:
     from signalling.peers import Membership
@@ -43,6 +44,7 @@ class SfuLink:
         self._write: Write | None = write
         self._remember = remember
         self._legs: Legs | None = None
+        self._visit: Visit | None = None  # instead, where clients reach the SFU by themselves
         self._opening: asyncio.Task[None] | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._remembering: asyncio.Future[object] | None = None
@@ -66,7 +68,9 @@ class SfuLink:
             return
         self._drop()
         backend = sfu.here().get(mode.sfu) if mode.is_sfu else None
-        if backend is not None and backend.is_proxied and self._write is not None:
+        if backend is not None and not backend.is_proxied:
+            self._visit = Visit(backend, self.room, self.membership.peer_id, self._reset)
+        elif backend is not None and self._write is not None:
             self._legs = backend.legs(self.room, self.membership.peer_id, self)
             self._opening = asyncio.create_task(self._open(self._legs, claim))
 
@@ -86,6 +90,8 @@ class SfuLink:
         """The membership has ended."""
         sfu.links.discard(self)
         self._write = None
+        if self._visit is not None:
+            self._visit.end()
         self._drop()
 
     def _linger(self, seconds: float) -> None:
@@ -105,6 +111,9 @@ class SfuLink:
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
+        if self._visit is not None:
+            self._visit.stop()
+            self._visit = None
 
     async def _open(self, legs: Legs, claim: Claim | None) -> None:
         is_first_try = True
@@ -137,10 +146,12 @@ class SfuLink:
 
     async def restart(self, *, anew: bool) -> None:
         """Have the receiving connection restarted, or everything made anew. Raises ``ProtocolError``."""
-        if self._legs is None:
-            raise refusals.peer_not_found()
         try:
-            if anew:
+            if self._visit is not None:
+                await self._visit.restart()
+            elif self._legs is None:
+                raise refusals.peer_not_found()
+            elif anew:
                 await self._begin_anew()
             else:
                 await (await self._opened(self._legs)).restart()
@@ -205,6 +216,17 @@ class SfuLink:
         if self._is_told_of_loss:
             self._is_told_of_loss = False
             self._tell("sfu_back")
+        self.renew()
+
+    @property
+    def is_opening(self) -> bool:
+        """The room in an SFU that the client reaches by itself may not be there yet."""
+        return self._visit is not None and self._visit.is_opening
+
+    def renew(self) -> None:
+        """The SFU had lost such a room."""
+        if self._visit is not None:
+            self._visit.renew()
 
     def _tell(self, reason: str) -> None:
         code, peer_id = self.membership.room_code, self.membership.peer_id

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from rooms import modes
@@ -13,6 +15,7 @@ from signalling import database, sfu
 
 from .base import Sfu, SfuError, SfuRoom
 from .link import SfuLink
+from .watch import watch
 
 logger = logging.getLogger("signalling")
 
@@ -21,9 +24,16 @@ EVERY_SECONDS = 2.0
 
 async def keep_up() -> None:
     """Look after the rooms until cancelled. For processes whose site has an SFU."""
-    for backend in sfu.here().values():
-        backend.went_down = partial(_spawn_loss, backend)
-        backend.came_up = partial(_is_back, backend)
+    async with asyncio.TaskGroup() as work:
+        for backend in sfu.here().values():
+            backend.went_down = partial(_spawn_loss, backend)
+            backend.came_up = partial(_is_back, backend)
+            if backend.is_watched:
+                work.create_task(watch(backend))
+        work.create_task(_keep_tending())
+
+
+async def _keep_tending() -> None:
     while True:
         try:
             await tend()
@@ -40,22 +50,26 @@ async def tend() -> None:
     """Do once what ``keep_up`` does all the time."""
     await database.beside_the_sockets(modes.tend)()
     for backend in sfu.here().values():
-        try:
+        with _as_far_as_possible(backend):
             if backend.is_down:
                 await _lost(backend)
             else:
-                await _close_forsaken(backend)
-                await _remove_strangers(backend)
-        except SfuError as error:
-            logger.warning("the SFU %r is not tidied up: %s", backend.alias, error)
+                await _tidy(backend)
 
 
-async def _close_forsaken(backend: Sfu) -> None:
-    """Close the rooms that the SFU has and that it does not serve: who made them may be dead.
-
-    It is asked first: a room that is opened meanwhile is not among its.
-    """
+async def _tidy(backend: Sfu) -> None:
+    """The SFU is asked first: a room that is opened meanwhile is neither among its nor missed."""
+    opened = {room: links for room, links in _links_of(backend).items() if _is_opened(links)}
     there = await backend.rooms()
+    await _close_forsaken(backend, there)
+    await _remove_strangers(backend)
+    for room in opened.keys() - there:
+        for link in opened[room]:
+            link.renew()
+
+
+async def _close_forsaken(backend: Sfu, there: set[SfuRoom]) -> None:
+    """Close the rooms that the SFU has and that it does not serve: who made them may be dead."""
     if there:
         served = await database.beside_the_sockets(_served_by)(backend.alias)
         for room in there - served:
@@ -63,13 +77,27 @@ async def _close_forsaken(backend: Sfu) -> None:
 
 
 async def _remove_strangers(backend: Sfu) -> None:
-    """Cut off who is in the SFU's room and no longer in ours: its worker died before it could say so."""
+    """Cut off who is in the SFU's room and not in ours: its worker died before it could say so; or it has
+    come again, where the SFU still lets it in."""
     for room, links in _links_of(backend).items():
         there = await backend.peers(room)
         code = links[0].membership.room_code
         find = database.beside_the_sockets(modes.claims_of_those_who_left)
         for stranger, claim in (await find(code, there)).items():
-            await backend.remove(room, stranger, claim)
+            with _as_far_as_possible(backend):  # one that cannot be cut off covers no other
+                await backend.remove(room, stranger, claim)
+
+
+@contextmanager
+def _as_far_as_possible(backend: Sfu) -> Iterator[None]:
+    try:
+        yield
+    except SfuError as error:
+        logger.warning("the SFU %r is not tidied up: %s", backend.alias, error)
+
+
+def _is_opened(links: list[SfuLink]) -> bool:
+    return not any(link.is_opening for link in links)
 
 
 def _served_by(alias: str) -> set[SfuRoom]:
