@@ -247,6 +247,9 @@ class MemberConsumer(SpeakingConsumer):
 
     def _resumed_elsewhere(self, membership: Membership) -> None:
         """The same, where the other one could not reach this socket."""
+        if membership.link is not None:  # what it has in an SFU is the other one's now
+            membership.link.let_go()
+            membership.link = None
         self._forget(membership)
         self._say(refusals.resumed_elsewhere())
 

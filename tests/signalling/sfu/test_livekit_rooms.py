@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from channels.db import database_sync_to_async
+from channels.layers import InMemoryChannelLayer, channel_layers
 from django.contrib.auth.models import User
 from livekit import api
 
@@ -201,3 +204,29 @@ async def test_the_room_is_closed_when_all_have_left(
         assert NAME in server.rooms
     await upkeep.tend()
     assert server.rooms == {}
+
+
+class NoTakeover(InMemoryChannelLayer):
+    """A channel layer that does not reach the former socket of who resumes."""
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        if message["type"] == "signalling.takeover":
+            raise ConnectionError("the broker is away")
+        await super().send(channel, message)
+
+
+async def test_who_has_resumed_elsewhere_is_not_cut_off_from_here(
+    routed: Room, alice: User, server: LiveKitServer
+) -> None:
+    channel_layers.set("default", NoTakeover())
+    async with connected(alice) as former, connected(alice) as present:
+        joined = await former.join(resumable=True)
+        assert server.connects(joined["sfu"]["token"])
+        await present.join(resumable=True, resumeToken=joined["resumeToken"])
+        assert await former.refused() == "not_in_room"
+        assert await former.closed() == 4409
+        await former.hang_up()
+        await upkeep.tend()
+        await present.hears_nothing()
+        assert server.heard("RemoveParticipant") == []
+        assert server.present(NAME) == {present.peer_id}
