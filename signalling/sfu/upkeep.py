@@ -51,7 +51,7 @@ async def tend() -> None:
 
 
 async def _close_forsaken(backend: Sfu) -> None:
-    """Close the rooms that the SFU has and that it does not serve: who made them may be dead.
+    """Close the rooms that the SFU has and that it does not serve, once nobody is in them any more.
 
     It is asked first: a room that is opened meanwhile is not among its.
     """
@@ -59,7 +59,8 @@ async def _close_forsaken(backend: Sfu) -> None:
     if there:
         served = await database.beside_the_sockets(_served_by)(backend.alias)
         for room in there - served:
-            await backend.close_room(room)
+            if not await backend.peers(room):
+                await backend.close_room(room)
 
 
 async def _remove_strangers(backend: Sfu) -> None:
@@ -78,7 +79,7 @@ def _served_by(alias: str) -> set[SfuRoom]:
 
 def _links_of(backend: Sfu) -> dict[SfuRoom, list[SfuLink]]:
     by_room = defaultdict(list)
-    for link in sfu.links:
+    for link in sfu.here().links:
         if link.mode.is_sfu and link.mode.sfu == backend.alias:
             by_room[link.room].append(link)
     return by_room

@@ -94,12 +94,15 @@ class JanusSession:
 
     def destroy(self) -> None:
         """End it with all its handles."""
-        self.let_go()
-        self.connection.send({"janus": "destroy", "session_id": self.id})
+        if self.let_go():
+            self.connection.send({"janus": "destroy", "session_id": self.id})
 
-    def let_go(self) -> None:
-        """Hear no more of it."""
-        self.connection.sessions.pop(self.id, None)
+    def let_go(self) -> bool:
+        """Hear no more of it; false where somebody else here has claimed it, or Janus has forgotten it."""
+        is_ours = self.connection.sessions.get(self.id) is self
+        if is_ours:
+            del self.connection.sessions[self.id]
+        return is_ours
 
 
 def unwrapped(message: Message) -> Message:
