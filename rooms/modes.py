@@ -75,6 +75,18 @@ def remember_claim(peer_id: str, *, epoch: int, claim: dict[str, int] | None) ->
     return bool(Participant.objects.of_socket(peer_id, epoch).update(sfu_claim=claim))
 
 
+def claims_of_those_who_left(code: str, peer_ids: set[str]) -> dict[str, dict[str, int] | None]:
+    """Return which of some peers are not in a room (any more), and what they had in its SFU."""
+    room = Participant.objects.filter(room__code=code, peer_id__in=peer_ids)
+    strangers: dict[str, dict[str, int] | None] = dict.fromkeys(peer_ids)
+    for peer_id, claim, left_at in room.values_list("peer_id", "sfu_claim", "left_at"):
+        if left_at is None:
+            del strangers[peer_id]
+        else:
+            strangers[peer_id] = claim
+    return strangers
+
+
 def lose_sfu(code: str, version: int) -> bool:
     """The SFU of a room is lost: make it a mesh where that holds it. Tell whether it is one now."""
     with transaction.atomic():

@@ -46,6 +46,14 @@ def sfu_unavailable(*, retry_after: float = 2) -> ProtocolError:
     )
 
 
+def too_many_sections(most: int) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.BAD_REQUEST,
+        f"An SFU is offered {most} media sections at most.",
+        path="$.data.offer.sdp",
+    )
+
+
 def removed() -> ProtocolError:
     return ProtocolError(
         ErrorCode.REMOVED, "You have been removed from this room.", close=CloseCode.REMOVED

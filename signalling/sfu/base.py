@@ -196,8 +196,11 @@ class Sfu(ABC):
         """Return the ids of the peers in a room. Raises ``SfuError``."""
 
     @abstractmethod
-    async def remove(self, room: SfuRoom, peer_id: str) -> None:
-        """Cut a peer off; one who is not there is fine. Raises ``SfuError``."""
+    async def remove(self, room: SfuRoom, peer_id: str, claim: Claim | None) -> None:
+        """Cut a peer off, with what its ``claim`` names; one who is not there is fine.
+
+        Raises ``SfuError``.
+        """
 
     async def close(self) -> None:  # noqa: B027  (many have nothing to end)
         """The process ends."""

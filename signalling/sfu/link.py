@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from signalling import modes, protocol, refusals, sfu
+from rooms import modes as domain
+from signalling import database, modes, protocol, refusals, sfu
 from signalling.modes import MESH, Mode
 from signalling.protocol import SFU_PUBLISH, SFU_SUBSCRIBE
 
@@ -26,28 +27,29 @@ logger = logging.getLogger("signalling")
 
 OPEN_SECONDS = 4.0  # for a request to wait for connections that are being opened
 AGAIN_SECONDS = 1.0
+MAX_SECTIONS = (
+    4  # of what one peer publishes, and everybody else is sent: microphone, camera, screen, data
+)
 
 Write = Callable[[str], None]
-Remember = Callable[[Claim | None], Awaitable[object]]
 
 
 class SfuLink:
     """See the module; the ``Listener`` of its own connections.
 
-    ``write`` sends a frame to the client and raises nothing; ``remember`` writes a claim down.
+    ``write`` sends a frame to the client and raises nothing.
     """
 
-    def __init__(self, membership: Membership, write: Write, remember: Remember) -> None:
+    def __init__(self, membership: Membership, write: Write) -> None:
         self.membership = membership
         self.mode = MESH
         self._write: Write | None = write
-        self._remember = remember
         self._legs: Legs | None = None
         self._opening: asyncio.Task[None] | None = None
         self._lingering: asyncio.TimerHandle | None = None
-        self._remembering: asyncio.Future[object] | None = None
+        self._remembering: asyncio.Task[None] | None = None
         self._is_told_of_loss = False
-        sfu.links.add(self)
+        sfu.here().links.add(self)
 
     @property
     def room(self) -> SfuRoom:
@@ -74,18 +76,14 @@ class SfuLink:
         """The peer has lost its socket: say nothing, keep all."""
         self._write = None
 
-    def let_go(self) -> None:
-        """The peer is elsewhere, and what it has in the SFU is claimed there."""
-        sfu.links.discard(self)
-        self._cancel()
-        if self._legs is not None:
+    def end(self, *, is_ours: bool = True) -> None:
+        """The membership has ended; or, where it is not ours any more, it goes on elsewhere, and what it
+        has in the SFU is claimed there."""
+        sfu.here().links.discard(self)
+        self._write = None
+        if not is_ours and self._legs is not None:
             self._legs.let_go()
             self._legs = None
-
-    def end(self) -> None:
-        """The membership has ended."""
-        sfu.links.discard(self)
-        self._write = None
         self._drop()
 
     def _linger(self, seconds: float) -> None:
@@ -119,7 +117,16 @@ class SfuLink:
         if opened != claim:
             await self._remember(opened)
         if (claim is not None and opened != claim) or not is_first_try:
-            self._reset()
+            self._reset()  # what the client has published, or tried to, is not there
+
+    async def _remember(self, claim: Claim) -> None:
+        """Write a claim down; without it another worker would make everything anew."""
+        member = self.membership
+        remember = database.in_database(domain.remember_claim)
+        try:
+            await remember(member.peer_id, epoch=member.epoch, claim=claim)
+        except database.AWAY as error:
+            logger.warning("the connections of %s are not written down: %s", member.peer_id, error)
 
     # --- From the client ----------------------------------------------------------------------
 
@@ -149,6 +156,8 @@ class SfuLink:
 
     async def _pass_on(self, legs: Legs, leg: Leg, event: protocol.Relay) -> None:
         payload = msgspec.json.decode(event.payload)
+        if isinstance(event, protocol.WebrtcOffer) and payload["sdp"].count("\nm=") > MAX_SECTIONS:
+            raise refusals.too_many_sections(MAX_SECTIONS)
         if isinstance(event, protocol.WebrtcIce):
             legs.trickle(leg, payload)
         elif isinstance(event, protocol.WebrtcOffer) and leg == "publish":
@@ -162,8 +171,9 @@ class SfuLink:
     async def _opened(self, legs: Legs) -> Legs:
         if self._opening is not None:
             done, _ = await asyncio.wait([self._opening], timeout=OPEN_SECONDS)
-            if not done or self._opening is None or self._opening.cancelled():
+            if not done or self._legs is not legs:
                 raise SfuError("the connections are not open yet")
+            done.pop().result()
         return legs
 
     async def _begin_anew(self) -> None:
@@ -191,7 +201,7 @@ class SfuLink:
         self._say(protocol.RelayedIce(self.membership.peer_id, _raw(candidate), sender))
 
     def was_reset(self, claim: Claim) -> None:
-        self._remembering = asyncio.ensure_future(self._remember(claim))
+        self._remembering = asyncio.create_task(self._remember(claim))
         self._reset()
 
     def was_lost(self) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from functools import partial
 
-from rooms import modes, services
+from rooms import modes
 from rooms.models import Room
 from signalling import database, sfu
 
@@ -51,7 +51,7 @@ async def tend() -> None:
 
 
 async def _close_forsaken(backend: Sfu) -> None:
-    """Close the rooms that the SFU has and that it does not serve: who made them may be dead.
+    """Close the rooms that the SFU has and that it does not serve, once nobody is in them any more.
 
     It is asked first: a room that is opened meanwhile is not among its.
     """
@@ -59,7 +59,8 @@ async def _close_forsaken(backend: Sfu) -> None:
     if there:
         served = await database.beside_the_sockets(_served_by)(backend.alias)
         for room in there - served:
-            await backend.close_room(room)
+            if not await backend.peers(room):
+                await backend.close_room(room)
 
 
 async def _remove_strangers(backend: Sfu) -> None:
@@ -67,9 +68,9 @@ async def _remove_strangers(backend: Sfu) -> None:
     for room, links in _links_of(backend).items():
         there = await backend.peers(room)
         code = links[0].membership.room_code
-        here = await database.beside_the_sockets(services.present)(code)
-        for stranger in there - {participant.peer_id for participant in here}:
-            await backend.remove(room, stranger)
+        find = database.beside_the_sockets(modes.claims_of_those_who_left)
+        for stranger, claim in (await find(code, there)).items():
+            await backend.remove(room, stranger, claim)
 
 
 def _served_by(alias: str) -> set[SfuRoom]:
@@ -78,7 +79,7 @@ def _served_by(alias: str) -> set[SfuRoom]:
 
 def _links_of(backend: Sfu) -> dict[SfuRoom, list[SfuLink]]:
     by_room = defaultdict(list)
-    for link in sfu.links:
+    for link in sfu.here().links:
         if link.mode.is_sfu and link.mode.sfu == backend.alias:
             by_room[link.room].append(link)
     return by_room

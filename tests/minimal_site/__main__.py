@@ -22,6 +22,8 @@ NEED_MORE = {
     "signalling.sfu.janus",
     "signalling.sfu.janus.connection",
     "signalling.sfu.janus.legs",
+    "signalling.sfu.janus.receiving",
+    "signalling.sfu.janus.sdp",
     "signalling.sfu.janus.session",
     "signalling.uvicorn",
 }

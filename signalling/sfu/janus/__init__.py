@@ -23,7 +23,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 from django.utils.crypto import salted_hmac
 
-from signalling.sfu.base import Legs, Listener, Sfu, SfuRefused, SfuRoom
+from signalling.sfu.base import Claim, Legs, Listener, Sfu, SfuRefused, SfuRoom
 
 from .connection import Connection, Message
 from .legs import NO_SUCH_ROOM, JanusLegs
@@ -140,7 +140,10 @@ class JanusSfu(Sfu):
             raise
         return {peer["id"]: peer["publisher"] for peer in listed["data"]["participants"]}
 
-    async def remove(self, room: SfuRoom, peer_id: str) -> None:
+    async def remove(self, room: SfuRoom, peer_id: str, claim: Claim | None) -> None:
+        """With its session all that the peer has ends; a kick would let it go on receiving."""
+        if claim is not None:
+            self.connection.send({"janus": "destroy", "session_id": claim["session"]})
         try:
             await self._ask("kick", room=self.name(room), secret=self.secret(room), id=peer_id)
         except SfuRefused as refusal:

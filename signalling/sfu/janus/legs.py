@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from signalling.sfu.base import (
     Candidate,
@@ -20,13 +19,15 @@ from signalling.sfu.base import (
     Leg,
     Legs,
     Listener,
+    SfuAway,
     SfuError,
     SfuRefused,
     SfuRoom,
-    Stream,
 )
 
 from .connection import Message
+from .receiving import AGAIN_SECONDS, Receiver
+from .sdp import readable, trickled
 from .session import Handle, JanusSession
 
 if TYPE_CHECKING:
@@ -35,11 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("signalling")
 
 NO_SUCH_ROOM = 426
-NO_SUCH_FEED = 428
 ID_TAKEN = 436
-ALREADY_PUBLISHED = 425
-
-AGAIN_SECONDS = 1.0  # after a subscription that has failed
 
 
 class JanusLegs(Legs):
@@ -52,27 +49,18 @@ class JanusLegs(Legs):
         self.listener = listener
         self._session: JanusSession | None = None
         self._publisher: Handle | None = None
-        self._subscriber: Handle | None = None
+        self._is_published = False
         self._published: dict[str, str] = {}  # kind -> mid
-        self._feeds: set[str] = set()  # who publishes
-        self._followed: set[str] = set()  # whom the subscriber was asked to carry
-        self._connection = 0
-        self._offer: Message | None = None  # the one that is not answered yet
-        self._is_answered = asyncio.Event()
-        self._has_news = asyncio.Event()
-        self._following: asyncio.Task[None] | None = None
-        self._renewing: asyncio.Task[None] | None = None
+        self._receiver = Receiver(sfu, room, peer_id, listener)
+        self._mending: asyncio.Task[None] | None = None
 
     # --- Coming and going ---------------------------------------------------------------------
 
     async def open(self, claim: Claim | None) -> Claim:
-        if claim is None or not await self._take_over(claim):
-            await self._enter()
-        assert self._session is not None
-        assert self._publisher is not None
-        self._forget_subscriber()
-        self._following = asyncio.create_task(self._follow())
-        return {"session": self._session.id, "publisher": self._publisher.id}
+        if claim is not None and await self._take_over(claim):
+            return claim
+        await self._enter()
+        return self._claim
 
     def close(self) -> None:
         if self._session is not None:
@@ -85,43 +73,48 @@ class JanusLegs(Legs):
         self._stop()
 
     def _stop(self) -> None:
-        self._session = self._publisher = self._subscriber = None
-        for task in (self._following, self._renewing):
-            if task is not None:
-                task.cancel()
+        self._session = self._publisher = None
+        self._receiver.stop()
+        if self._mending is not None:
+            self._mending.cancel()
+
+    @property
+    def _claim(self) -> Claim:
+        assert self._session is not None
+        assert self._publisher is not None
+        return {"session": self._session.id, "publisher": self._publisher.id}
 
     async def _enter(self) -> None:
         """Have a session of our own, and be in the room; where that is not there, have it as well."""
-        connection = self.sfu.connection
-        self._session = session = await JanusSession.create(connection, lost=self._lost)
-        self._publisher = await session.attach(self._publisher_heard)
+        calls = {"lost": self._lost, "claimed": self._claimed}
+        self._session = session = await JanusSession.create(self.sfu.connection, **calls)
+        self._publisher = publisher = await session.attach(self._heard)
         try:
-            joined = await self._join()
+            joined = await self._join(publisher)
         except SfuRefused as refusal:
             await self._make_room_for_us(refusal)
-            joined = await self._join()
-        self._feeds = {feed["id"] for feed in joined["data"].get("publishers", ())}
+            joined = await self._join(publisher)
+        feeds = (feed["id"] for feed in joined["data"].get("publishers", ()))
+        self._receiver.begin(session, feeds)
 
-    async def _join(self) -> Message:
-        assert self._publisher is not None
-        return await self._publisher.ask(
-            "join", ptype="publisher", room=self.sfu.name(self.room), id=self.peer_id
-        )
+    async def _join(self, publisher: Handle) -> Message:
+        name = self.sfu.name(self.room)
+        return await publisher.ask("join", ptype="publisher", room=name, id=self.peer_id)
 
     async def _make_room_for_us(self, refusal: SfuRefused) -> None:
         if refusal.code == NO_SUCH_ROOM:
             await self.sfu.open_room(self.room)
         elif refusal.code == ID_TAKEN:  # by a session of ours that could not be claimed
-            await self.sfu.remove(self.room, self.peer_id)
+            await self.sfu.remove(self.room, self.peer_id, None)
         else:
             raise refusal
 
     async def _take_over(self, claim: Claim) -> bool:
         """Claim the session of a worker before us; tell whether it was there."""
-        self._session = session = JanusSession(
-            self.sfu.connection, claim["session"], lost=self._lost
+        session = JanusSession(
+            self.sfu.connection, claim["session"], lost=self._lost, claimed=self._claimed
         )
-        self._publisher = session.has(claim["publisher"], self._publisher_heard)
+        publisher = session.has(claim["publisher"], self._heard)
         try:
             await self.sfu.connection.claim(session)
             publishing = await self.sfu.publishing(self.room)
@@ -130,21 +123,29 @@ class JanusLegs(Legs):
         if self.peer_id not in publishing:
             session.destroy()
             return False
-        self._feeds = {peer for peer, does in publishing.items() if does} - {self.peer_id}
-        if not publishing[self.peer_id]:
+        self._session, self._publisher = session, publisher
+        self._is_published = publishing.pop(self.peer_id)
+        if not self._is_published:
             self._was_reset()
+        self._receiver.begin(session, (peer for peer, does in publishing.items() if does))
         return True
+
+    # --- Losses -------------------------------------------------------------------------------
+
+    def _claimed(self) -> None:
+        """The connection was lost for a moment, and perhaps an offer, for whose answer Janus waits."""
+        self._receiver.forget_connection()
+        self._mending = asyncio.create_task(self._receiver.look_again())
 
     def _lost(self) -> None:
         """Janus has forgotten the session: it was started anew."""
-        self._renewing = asyncio.create_task(self._renew())
+        self._receiver.stop()
+        self._mending = asyncio.create_task(self._renew())
 
     async def _renew(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
         while True:
             try:
-                await self.open(None)
+                await self._enter()
             except SfuError as error:
                 logger.warning("%s cannot enter the SFU again yet: %s", self.peer_id, error)
                 await asyncio.sleep(AGAIN_SECONDS)
@@ -153,45 +154,36 @@ class JanusLegs(Legs):
                 return
 
     def _was_reset(self) -> None:
-        assert self._session is not None
-        assert self._publisher is not None
-        self._published = {}
-        self.listener.was_reset({"session": self._session.id, "publisher": self._publisher.id})
+        self._published, self._is_published = {}, False
+        self.listener.was_reset(self._claim)
 
-    # --- What the peer sends ------------------------------------------------------------------
+    # --- Media --------------------------------------------------------------------------------
 
     async def publish(self, offer: Description) -> Description:
-        publisher = self._handle("publish")
-        configured = await publisher.ask("configure", jsep=offer)
+        request = "configure" if self._is_published else "publish"
+        configured = await self._handle.ask(request, jsep=readable(offer))
+        self._is_published = True
         streams = configured["data"].get("streams", ())
         self._published = {stream["type"]: stream["mid"] for stream in streams}
-        answer: Description = {"type": "answer", "sdp": configured["jsep"]["sdp"]}
-        return answer
+        if "jsep" not in configured:
+            raise SfuError("Janus has no answer to this offer")
+        return {"type": "answer", "sdp": configured["jsep"]["sdp"]}
 
     async def answer(self, answer: Description) -> None:
-        if self._offer is None:
-            return
-        self._offer = None
-        try:
-            await self._handle("subscribe").ask("start", jsep=answer)
-        finally:
-            if self._offer is None:  # Janus may have offered again with the same breath
-                self._is_answered.set()
+        await self._receiver.answer(answer)
 
     def trickle(self, leg: Leg, candidate: Candidate) -> None:
-        handle = self._publisher if leg == "publish" else self._subscriber
-        if handle is not None:
-            handle.trickle(_trickled(candidate))
+        if leg == "subscribe":
+            self._receiver.trickle(candidate)
+        elif self._publisher is not None:
+            self._publisher.trickle(trickled(candidate))
 
     async def restart(self) -> None:
-        if self._offer is not None:
-            self._offer_again(self._offer)
-        elif self._subscriber is not None:
-            self._subscriber.tell("configure", restart=True)
+        self._receiver.restart()
 
     async def mute(self, kind: Kind, *, muted: bool) -> None:
         if kind in self._published:
-            await self._handle("publish").ask(
+            await self._handle.ask(
                 "moderate",
                 room=self.sfu.name(self.room),
                 secret=self.sfu.secret(self.room),
@@ -201,114 +193,17 @@ class JanusLegs(Legs):
             )
 
     async def request_keyframe(self) -> None:
-        await self._handle("publish").ask("configure", keyframe=True)
+        await self._handle.ask("configure", keyframe=True)
 
-    def _handle(self, leg: Leg) -> Handle:
-        handle = self._publisher if leg == "publish" else self._subscriber
-        if handle is None:
-            raise SfuError(f"{self.peer_id} has no connection to {leg} on")
-        return handle
+    @property
+    def _handle(self) -> Handle:
+        if self._publisher is None:
+            raise SfuAway(f"{self.peer_id} has no connections")
+        return self._publisher
 
-    def _publisher_heard(self, message: Message) -> None:
-        data = message.get("data", {})
-        if message["janus"] == "hangup":
+    def _heard(self, message: Message) -> None:
+        if message["janus"] == "hangup" and self._is_published:
             self._was_reset()
         elif message["janus"] == "trickle":
             self.listener.trickled("publish", message["candidate"])
-        for feed in data.get("publishers", ()):
-            self._feeds.add(feed["id"])
-            self._has_news.set()
-        for key in ("unpublished", "leaving"):
-            self._feeds.discard(data.get(key))
-            self._followed.discard(data.get(key))
-
-    # --- What it receives ---------------------------------------------------------------------
-
-    async def _follow(self) -> None:
-        """Subscribe to whoever publishes; one offer at a time, each for all who have come meanwhile."""
-        while True:
-            await self._has_news.wait()
-            await self._is_answered.wait()
-            self._has_news.clear()
-            try:
-                await self._subscribe(self._feeds - self._followed)
-            except SfuError as error:
-                logger.info("%s does not receive everybody yet: %s", self.peer_id, error)
-                await asyncio.sleep(AGAIN_SECONDS)
-                self._has_news.set()
-
-    async def _subscribe(self, feeds: set[str]) -> None:
-        if not feeds:
-            return
-        streams = [{"feed": feed} for feed in sorted(feeds)]
-        try:
-            if self._subscriber is None:
-                await self._begin_to_receive(streams)
-            else:
-                self._subscriber_heard(await self._subscriber.ask("subscribe", streams=streams))
-        except SfuRefused as refusal:
-            if refusal.code == NO_SUCH_FEED:  # one has gone again
-                publishing = await self.sfu.publishing(self.room)
-                self._feeds &= {peer for peer, does in publishing.items() if does}
-            raise
-        self._followed |= feeds
-
-    async def _begin_to_receive(self, streams: list[Message]) -> None:
-        assert self._session is not None
-        subscriber = await self._session.attach(self._subscriber_heard)
-        self._connection = 1 + secrets.randbelow(2**31)
-        self._subscriber = subscriber
-        try:
-            offered = await subscriber.ask(
-                "join", ptype="subscriber", room=self.sfu.name(self.room), streams=streams
-            )
-        except SfuError:
-            self._forget_subscriber()
-            subscriber.detach()
-            raise
-        self._subscriber_heard(offered)
-
-    def _forget_subscriber(self) -> None:
-        """Have the next offer be of another connection."""
-        self._subscriber = self._offer = None
-        self._followed = set()
-        self._is_answered.set()
-        self._has_news.set()
-
-    def _subscriber_heard(self, message: Message) -> None:
-        if message["janus"] == "hangup":
-            if self._subscriber is not None:
-                self._subscriber.detach()
-            self._forget_subscriber()
-        elif message["janus"] == "trickle":
-            self.listener.trickled("subscribe", message["candidate"])
-        elif "jsep" in message:
-            if "streams" not in message["data"] and self._last_streams:
-                message["data"]["streams"] = self._last_streams
-            self._offer_again(message)
-
-    _last_streams: list[Message] | None = None
-
-    def _offer_again(self, offered: Message) -> None:
-        self._offer = offered
-        self._is_answered.clear()
-        self._last_streams = offered["data"].get("streams", [])
-        offer = {"type": "offer", "sdp": offered["jsep"]["sdp"]}
-        self.listener.offered(offer, _streams(self._last_streams), self._connection)
-
-
-def _streams(summary: list[Message] | None) -> list[Stream]:
-    return [
-        Stream(stream["mid"], stream["feed_id"], stream["type"])
-        for stream in summary or ()
-        if stream.get("active") and "feed_id" in stream and stream["type"] in {"audio", "video"}
-    ]
-
-
-def _trickled(candidate: Candidate) -> dict[str, Any]:
-    """Return a candidate as Janus wants it; a bare line is of the first section, which bundles all."""
-    if not candidate:
-        return {"completed": True}
-    if isinstance(candidate, str):
-        return {"candidate": candidate, "sdpMLineIndex": 0}
-    return candidate if candidate.get("candidate") else {"completed": True}
+        self._receiver.heard_in_room(message.get("data", {}))

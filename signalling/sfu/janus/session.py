@@ -50,21 +50,28 @@ class Handle:
 
 
 class JanusSession:
-    """A session on a connection; ``lost`` is called once, if Janus forgets it."""
+    """A session on a connection. ``lost`` is called once, if Janus forgets it; ``claimed`` each time that
+    something may not have been heard."""
 
     def __init__(
-        self, connection: Connection, session_id: int, *, lost: Callable[[], None]
+        self,
+        connection: Connection,
+        session_id: int,
+        *,
+        lost: Callable[[], None],
+        claimed: Callable[[], None] = lambda: None,
     ) -> None:
         self.connection = connection
         self.id = session_id
         self.handles: dict[int, Handle] = {}
-        self._lost = lost
+        self.was_lost = lost
+        self.was_claimed = claimed
 
     @classmethod
-    async def create(cls, connection: Connection, *, lost: Callable[[], None]) -> JanusSession:
+    async def create(cls, connection: Connection, **calls: Callable[[], None]) -> JanusSession:
         """Begin a session. Raises ``SfuError``, as all requests do."""
         created = await connection.request({"janus": "create"})
-        session = cls(connection, created["data"]["id"], lost=lost)
+        session = cls(connection, created["data"]["id"], **calls)
         connection.sessions[session.id] = session
         return session
 
@@ -85,17 +92,17 @@ class JanusSession:
         elif message["janus"] == "hangup":  # one that whoever had the session before us has left
             Handle(self, message["sender"], _ignore).detach()
 
-    def was_lost(self) -> None:
-        self._lost()
-
     def destroy(self) -> None:
         """End it with all its handles."""
-        self.let_go()
-        self.connection.send({"janus": "destroy", "session_id": self.id})
+        if self.let_go():
+            self.connection.send({"janus": "destroy", "session_id": self.id})
 
-    def let_go(self) -> None:
-        """Hear no more of it."""
-        self.connection.sessions.pop(self.id, None)
+    def let_go(self) -> bool:
+        """Hear no more of it; false where somebody else here has claimed it, or Janus has forgotten it."""
+        is_ours = self.connection.sessions.get(self.id) is self
+        if is_ours:
+            del self.connection.sessions[self.id]
+        return is_ours
 
 
 def unwrapped(message: Message) -> Message:
