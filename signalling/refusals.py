@@ -46,12 +46,9 @@ def sfu_unavailable(*, retry_after: float = 2) -> ProtocolError:
     )
 
 
-def too_many_sections(most: int) -> ProtocolError:
-    return ProtocolError(
-        ErrorCode.BAD_REQUEST,
-        f"An SFU is offered {most} media sections at most.",
-        path="$.data.offer.sdp",
-    )
+def bad_description(name: str, reason: str) -> ProtocolError:
+    """An SFU cannot use an offer or an answer."""
+    return ProtocolError(ErrorCode.BAD_REQUEST, reason, path=f"$.data.{name}.sdp")
 
 
 def removed() -> ProtocolError:

@@ -19,7 +19,17 @@ from signalling import database, modes, protocol, refusals, sfu
 from signalling.modes import MESH, Mode
 from signalling.protocol import SFU_PUBLISH, SFU_SUBSCRIBE
 
-from .base import Candidate, Claim, Description, Leg, Legs, SfuError, SfuRoom, Stream
+from .base import (
+    BadDescription,
+    Candidate,
+    Claim,
+    Description,
+    Leg,
+    Legs,
+    SfuError,
+    SfuRoom,
+    Stream,
+)
 
 if TYPE_CHECKING:
     from signalling.peers import Membership
@@ -143,6 +153,8 @@ class SfuLink:
         try:
             legs = await self._opened(self._legs)
             await self._pass_on(legs, leg, event)
+        except BadDescription as error:
+            raise refusals.bad_description(event.payload_name, str(error)) from None
         except SfuError as error:
             logger.warning("%s could not %s: %s", self.membership.peer_id, leg, error)
             raise refusals.sfu_unavailable() from None
@@ -162,7 +174,7 @@ class SfuLink:
     async def _pass_on(self, legs: Legs, leg: Leg, event: protocol.Relay) -> None:
         payload = msgspec.json.decode(event.payload)
         if isinstance(event, protocol.WebrtcOffer) and payload["sdp"].count("\nm=") > MAX_SECTIONS:
-            raise refusals.too_many_sections(MAX_SECTIONS)
+            raise BadDescription(f"an SFU is offered {MAX_SECTIONS} media sections at most")
         if isinstance(event, protocol.WebrtcIce):
             legs.trickle(leg, payload)
         elif isinstance(event, protocol.WebrtcOffer) and leg == "publish":

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from signalling.sfu.base import SfuAway, SfuRefused, SfuRoom
+from signalling.sfu.base import BadDescription, SfuAway, SfuRefused, SfuRoom
 from signalling.sfu.janus import JanusSfu
 from signalling.sfu.janus.connection import PATIENCE_SECONDS
 
@@ -208,7 +208,7 @@ async def test_the_sections_of_one_who_was_kicked_are_free_as_well(
 async def test_an_offer_that_makes_no_sense_is_refused(enter: Enter) -> None:
     alice = enter("peer_alice")
     await alice.enters()
-    with pytest.raises(SfuRefused):
+    with pytest.raises(BadDescription):
         await alice.legs.publish({"type": "offer", "sdp": "v=0\r\n"})
 
 
