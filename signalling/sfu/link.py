@@ -7,6 +7,7 @@ the peer resumes, another link claims them.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -70,7 +71,9 @@ class SfuLink:
         backend = sfu.here().get(mode.sfu) if mode.is_sfu else None
         if backend is not None and backend.is_proxied and self._write is not None:
             self._legs = backend.legs(self.room, self.membership.peer_id, self)
-            self._opening = asyncio.create_task(self._open(self._legs, claim))
+            self._opening = asyncio.create_task(
+                self._open(self._legs, claim), context=contextvars.Context()
+            )
 
     def fall_silent(self) -> None:
         """The peer has lost its socket: say nothing, keep all."""
