@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import aioice.ice
+import aiortc.rtcrtpreceiver
 import pytest
 
-from signalling.crowd.line import stay_on_this_machine
+from signalling.crowd.line import estimate_nothing, stay_on_this_machine
 from tests.integration.servers import eventually
 
 from .janus import Janus
@@ -34,6 +35,12 @@ def janus(janus_of_all: Janus) -> Iterator[Janus]:
 
 
 @pytest.fixture(autouse=True)
-def _on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aioice.ice, "get_host_addresses", aioice.ice.get_host_addresses)
+def _frugal_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the crowd does to aiortc is undone with the test."""
+    for module, name in (
+        (aioice.ice, "get_host_addresses"),
+        (aiortc.rtcrtpreceiver, "RemoteBitrateEstimator"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))
     stay_on_this_machine()
+    estimate_nothing()
