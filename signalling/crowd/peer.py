@@ -72,8 +72,9 @@ class CrowdPeer:
         self.end: str = ""
         """Why it is not in the room any more: an error code or a close code."""
         self._room_code = room_code
-        self._clips = [media.tone(number)] if audio else []
-        self._clips.append(media.picture(number, fps))
+        self._fps = fps
+        self._has_audio = audio
+        self._clips: list[media.Clip] = []
         self._client = ResumingClient(url, **options)
         self._ice_servers: list[RTCIceServer] = []
         self._routed: Routed | None = None
@@ -127,6 +128,7 @@ class CrowdPeer:
 
     async def join(self) -> None:
         """Join the room, and take part from here on. Raises ``Refused`` and ``Closed``."""
+        self._clips = await asyncio.to_thread(self._encode)
         try:
             await self._client.connect()
             room = await self._client.join(self._room_code)
@@ -138,6 +140,10 @@ class CrowdPeer:
         async with self._lock:
             await self._enter(room)
         self._tasks = [asyncio.create_task(do()) for do in (self._listen, self._look)]
+
+    def _encode(self) -> list[media.Clip]:
+        audio = [media.tone(self.number)] if self._has_audio else []
+        return [*audio, media.picture(self.number, self._fps)]
 
     async def close(self) -> None:
         """Leave, and end all connections."""

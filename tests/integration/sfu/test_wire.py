@@ -17,8 +17,13 @@ OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 
 
 @pytest.fixture(scope="module")
-def site(make_site: MakeSite, janus: Janus) -> Site:
-    return make_site(signalling={"SFU": janus.settings})
+def site(make_site: MakeSite, janus_of_all: Janus) -> Site:
+    return make_site(signalling={"SFU": janus_of_all.settings})
+
+
+@pytest.fixture(autouse=True)
+def _no_room_is_left(janus: Janus) -> None:
+    """``janus`` looks."""
 
 
 @pytest.fixture
@@ -193,8 +198,8 @@ async def test_what_goes_the_wrong_way_reaches_nobody(site: Site, routed: str) -
         await alice.request("webrtc:answer", {"targetPeerId": "sfu:subscribe", "answer": answer})
         for peer_id in ("sfu:publish", "sfu:subscribe"):
             for candidate in (None, "", "candidate:1", {"candidate": "x", "extra": [1]}, {}):
-                data: dict[str, Any] = {"targetPeerId": peer_id, "candidate": candidate}
-                await alice.request("webrtc:ice", data)
+                ice: dict[str, Any] = {"targetPeerId": peer_id, "candidate": candidate}
+                await alice.request("webrtc:ice", ice)
         await alice.sees_nothing()
 
 
