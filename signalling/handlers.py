@@ -133,8 +133,7 @@ async def leave(peer: Peer, *, reason: str) -> None:
     membership, peer.membership = peer.membership, None
     if membership is None:
         return
-    if membership.link is not None:
-        membership.link.end()
+    ended = False
     try:
         ended = await peer.record(
             services.leave, membership.peer_id, reason=reason, epoch=membership.epoch
@@ -142,6 +141,8 @@ async def leave(peer: Peer, *, reason: str) -> None:
         if ended:
             await peer.publish(groups.left(membership.room_code, membership.peer_id, reason))
     finally:
+        if membership.link is not None:
+            membership.link.end(is_ours=ended)
         await peer.unsubscribe(membership.room_code)
 
 

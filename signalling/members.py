@@ -191,14 +191,8 @@ class MemberConsumer(SpeakingConsumer):
         if membership is None or not (membership.mode.is_sfu or membership.link):
             return
         if membership.link is None:
-            remember = partial(self._remember_claim, membership)
-            membership.link = SfuLink(membership, self._write_aside, remember)
+            membership.link = SfuLink(membership, self._write_aside)
         membership.link.follow(membership.mode, claim=claim, linger=self.settings.switch_seconds)
-
-    async def _remember_claim(self, membership: Membership, claim: dict[str, int] | None) -> None:
-        await self.record(
-            domain_modes.remember_claim, membership.peer_id, epoch=membership.epoch, claim=claim
-        )
 
     def _write_aside(self, frame: str) -> None:
         """``write`` from elsewhere than this socket's own turn."""
@@ -247,9 +241,8 @@ class MemberConsumer(SpeakingConsumer):
 
     def _resumed_elsewhere(self, membership: Membership) -> None:
         """The same, where the other one could not reach this socket."""
-        if membership.link is not None:  # what it has in an SFU is the other one's now
-            membership.link.let_go()
-            membership.link = None
+        if membership.link is not None:
+            membership.link.end(is_ours=False)
         self._forget(membership)
         self._say(refusals.resumed_elsewhere())
 

@@ -46,6 +46,11 @@ def sfu_unavailable(*, retry_after: float = 2) -> ProtocolError:
     )
 
 
+def bad_description(name: str, reason: str) -> ProtocolError:
+    """An SFU cannot use an offer or an answer."""
+    return ProtocolError(ErrorCode.BAD_REQUEST, reason, path=f"$.data.{name}.sdp")
+
+
 def removed() -> ProtocolError:
     return ProtocolError(
         ErrorCode.REMOVED, "You have been removed from this room.", close=CloseCode.REMOVED

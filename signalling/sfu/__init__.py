@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 DEFAULT = "default"
 
-links: set[SfuLink] = set()
-"""What the peers of this process have to do with SFUs."""
-
 
 def configured() -> dict[str, dict[str, Any]]:
     """Return the options of each SFU by its alias; none where the site has no SFU."""
@@ -38,7 +35,11 @@ def backend(options: dict[str, Any]) -> type[Sfu]:
 
 
 class Sfus(dict[str, Sfu]):
-    """The SFUs of one event loop, by alias."""
+    """The SFUs of one event loop, by alias; ``links`` are what its peers have to do with them."""
+
+    def __init__(self, sfus: dict[str, Sfu]) -> None:
+        super().__init__(sfus)
+        self.links: set[SfuLink] = set()
 
     async def first_healthy(self) -> str:
         """Return the alias of an SFU that answers, or an empty string."""

@@ -46,6 +46,10 @@ class SfuRefused(SfuError):
         self.code = code
 
 
+class BadDescription(SfuError):
+    """The SFU cannot use an offer or an answer, and never will."""
+
+
 class Stream(NamedTuple):
     """One media section of what a peer receives: whose it is, and of which kind."""
 
@@ -98,14 +102,14 @@ class Legs(ABC):
     async def publish(self, offer: Description) -> Description:
         """Send the peer's media on; return the answer. Again: renegotiate, or restart ICE.
 
-        Raises ``SfuError``.
+        Raises ``BadDescription`` and ``SfuError``.
         """
 
     @abstractmethod
     async def answer(self, answer: Description) -> None:
         """The peer's answer to the last offer. One that answers no open offer changes nothing.
 
-        Raises ``SfuError``.
+        Raises ``BadDescription`` and ``SfuError``.
         """
 
     @abstractmethod

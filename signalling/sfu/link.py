@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from signalling import modes, protocol, refusals, sfu
+from rooms import modes as domain
+from signalling import database, modes, protocol, refusals, sfu
 from signalling.modes import MESH, Mode
 from signalling.protocol import SFU_PUBLISH, SFU_SUBSCRIBE
 
-from .base import Candidate, Claim, Description, Leg, Legs, SfuError, SfuRoom, Stream
+from .base import (
+    BadDescription,
+    Candidate,
+    Claim,
+    Description,
+    Leg,
+    Legs,
+    SfuError,
+    SfuRoom,
+    Stream,
+)
 from .visit import Visit
 
 if TYPE_CHECKING:
@@ -27,29 +39,31 @@ logger = logging.getLogger("signalling")
 
 OPEN_SECONDS = 4.0  # for a request to wait for connections that are being opened
 AGAIN_SECONDS = 1.0
+MAX_SECTIONS = (
+    4  # of what one peer publishes, and everybody else is sent: microphone, camera, screen, data
+)
 
 Write = Callable[[str], None]
-Remember = Callable[[Claim | None], Awaitable[object]]
 
 
 class SfuLink:
     """See the module; the ``Listener`` of its own connections.
 
-    ``write`` sends a frame to the client and raises nothing; ``remember`` writes a claim down.
+    ``write`` sends a frame to the client and raises nothing.
     """
 
-    def __init__(self, membership: Membership, write: Write, remember: Remember) -> None:
+    def __init__(self, membership: Membership, write: Write) -> None:
         self.membership = membership
         self.mode = MESH
         self._write: Write | None = write
-        self._remember = remember
         self._legs: Legs | None = None
-        self._visit: Visit | None = None  # instead, where clients reach the SFU by themselves
+        self.visit: Visit | None = None
+        """What it has instead of connections, where its client reaches the SFU by itself."""
         self._opening: asyncio.Task[None] | None = None
         self._lingering: asyncio.TimerHandle | None = None
-        self._remembering: asyncio.Future[object] | None = None
+        self._remembering: asyncio.Task[None] | None = None
         self._is_told_of_loss = False
-        sfu.links.add(self)
+        sfu.here().links.add(self)
 
     @property
     def room(self) -> SfuRoom:
@@ -69,34 +83,39 @@ class SfuLink:
         self._drop()
         backend = sfu.here().get(mode.sfu) if mode.is_sfu else None
         if backend is not None and not backend.is_proxied:
-            self._visit = Visit(backend, self.room, self.membership.peer_id, self._reset)
+            self.visit = Visit(backend, self.room, self.membership.peer_id, self._reset)
         elif backend is not None and self._write is not None:
             self._legs = backend.legs(self.room, self.membership.peer_id, self)
-            self._opening = asyncio.create_task(self._open(self._legs, claim))
+            # In a context of its own: what a signal's receiver has the layer deliver comes with the one of
+            # an ``async_to_sync`` that is about to end, and database calls would be sent to its thread.
+            self._opening = asyncio.get_running_loop().create_task(
+                self._open(self._legs, claim), context=Context()
+            )
 
     def fall_silent(self) -> None:
         """The peer has lost its socket: say nothing, keep all."""
         self._write = None
 
-    def let_go(self) -> None:
-        """The peer is elsewhere, and what it has in the SFU is claimed there."""
-        sfu.links.discard(self)
-        self._cancel()
-        if self._legs is not None:
+    def end(self, *, is_ours: bool = True) -> None:
+        """The membership has ended; or, where it is not ours any more, it goes on elsewhere, and what it
+        has in the SFU is claimed there."""
+        sfu.here().links.discard(self)
+        self._write = None
+        if is_ours:
+            self._leave()
+        elif self._legs is not None:
             self._legs.let_go()
             self._legs = None
-
-    def end(self) -> None:
-        """The membership has ended."""
-        sfu.links.discard(self)
-        self._write = None
-        if self._visit is not None:
-            self._visit.end()
         self._drop()
 
     def _linger(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         self._lingering = loop.call_later(seconds, self._drop)
+
+    def _leave(self) -> None:
+        if self.visit is not None:
+            self.visit.end()
+        self._drop()
 
     def _drop(self) -> None:
         self._cancel()
@@ -111,9 +130,9 @@ class SfuLink:
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-        if self._visit is not None:
-            self._visit.stop()
-            self._visit = None
+        if self.visit is not None:
+            self.visit.stop()
+            self.visit = None
 
     async def _open(self, legs: Legs, claim: Claim | None) -> None:
         is_first_try = True
@@ -128,7 +147,16 @@ class SfuLink:
         if opened != claim:
             await self._remember(opened)
         if (claim is not None and opened != claim) or not is_first_try:
-            self._reset()
+            self._reset()  # what the client has published, or tried to, is not there
+
+    async def _remember(self, claim: Claim) -> None:
+        """Write a claim down; without it another worker would make everything anew."""
+        member = self.membership
+        remember = database.in_database(domain.remember_claim)
+        try:
+            await remember(member.peer_id, epoch=member.epoch, claim=claim)
+        except database.AWAY as error:
+            logger.warning("the connections of %s are not written down: %s", member.peer_id, error)
 
     # --- From the client ----------------------------------------------------------------------
 
@@ -140,6 +168,8 @@ class SfuLink:
         try:
             legs = await self._opened(self._legs)
             await self._pass_on(legs, leg, event)
+        except BadDescription as error:
+            raise refusals.bad_description(event.payload_name, str(error)) from None
         except SfuError as error:
             logger.warning("%s could not %s: %s", self.membership.peer_id, leg, error)
             raise refusals.sfu_unavailable() from None
@@ -147,8 +177,8 @@ class SfuLink:
     async def restart(self, *, anew: bool) -> None:
         """Have the receiving connection restarted, or everything made anew. Raises ``ProtocolError``."""
         try:
-            if self._visit is not None:
-                await self._visit.restart()
+            if self.visit is not None and self.mode.is_sfu:
+                await self.visit.restart()
             elif self._legs is None:
                 raise refusals.peer_not_found()
             elif anew:
@@ -160,6 +190,8 @@ class SfuLink:
 
     async def _pass_on(self, legs: Legs, leg: Leg, event: protocol.Relay) -> None:
         payload = msgspec.json.decode(event.payload)
+        if isinstance(event, protocol.WebrtcOffer) and payload["sdp"].count("\nm=") > MAX_SECTIONS:
+            raise BadDescription(f"an SFU is offered {MAX_SECTIONS} media sections at most")
         if isinstance(event, protocol.WebrtcIce):
             legs.trickle(leg, payload)
         elif isinstance(event, protocol.WebrtcOffer) and leg == "publish":
@@ -173,8 +205,9 @@ class SfuLink:
     async def _opened(self, legs: Legs) -> Legs:
         if self._opening is not None:
             done, _ = await asyncio.wait([self._opening], timeout=OPEN_SECONDS)
-            if not done or self._opening is None or self._opening.cancelled():
+            if not done or self._legs is not legs:
                 raise SfuError("the connections are not open yet")
+            done.pop().result()
         return legs
 
     async def _begin_anew(self) -> None:
@@ -202,7 +235,7 @@ class SfuLink:
         self._say(protocol.RelayedIce(self.membership.peer_id, _raw(candidate), sender))
 
     def was_reset(self, claim: Claim) -> None:
-        self._remembering = asyncio.ensure_future(self._remember(claim))
+        self._remembering = asyncio.create_task(self._remember(claim))
         self._reset()
 
     def was_lost(self) -> None:
@@ -216,17 +249,8 @@ class SfuLink:
         if self._is_told_of_loss:
             self._is_told_of_loss = False
             self._tell("sfu_back")
-        self.renew()
-
-    @property
-    def is_opening(self) -> bool:
-        """The room in an SFU that the client reaches by itself may not be there yet."""
-        return self._visit is not None and self._visit.is_opening
-
-    def renew(self) -> None:
-        """The SFU had lost such a room."""
-        if self._visit is not None:
-            self._visit.renew()
+        if self.visit is not None:
+            self.visit.renew()
 
     def _tell(self, reason: str) -> None:
         code, peer_id = self.membership.room_code, self.membership.peer_id

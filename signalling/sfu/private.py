@@ -121,7 +121,7 @@ class PrivateJanus:
         Ctrl-C does not reach it: the server that uses it may say goodbye to it first.
         """
         options.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603
             self.command, process_group=0, preexec_fn=_ends_with(os.getpid()), **options
         )
 

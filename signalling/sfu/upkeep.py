@@ -15,6 +15,7 @@ from signalling import database, sfu
 
 from .base import Sfu, SfuError, SfuRoom
 from .link import SfuLink
+from .visit import Visit
 from .watch import watch
 
 logger = logging.getLogger("signalling")
@@ -59,21 +60,22 @@ async def tend() -> None:
 
 async def _tidy(backend: Sfu) -> None:
     """The SFU is asked first: a room that is opened meanwhile is neither among its nor missed."""
-    opened = {room: links for room, links in _links_of(backend).items() if _is_opened(links)}
+    opened = _opened_for_clients(backend)
     there = await backend.rooms()
     await _close_forsaken(backend, there)
     await _remove_strangers(backend)
     for room in opened.keys() - there:
-        for link in opened[room]:
-            link.renew()
+        for visit in opened[room]:
+            visit.renew()
 
 
 async def _close_forsaken(backend: Sfu, there: set[SfuRoom]) -> None:
-    """Close the rooms that the SFU has and that it does not serve: who made them may be dead."""
+    """Close the rooms that the SFU has and that it does not serve, once nobody is in them any more."""
     if there:
         served = await database.beside_the_sockets(_served_by)(backend.alias)
         for room in there - served:
-            await backend.close_room(room)
+            if not await backend.peers(room):
+                await backend.close_room(room)
 
 
 async def _remove_strangers(backend: Sfu) -> None:
@@ -96,8 +98,17 @@ def _as_far_as_possible(backend: Sfu) -> Iterator[None]:
         logger.warning("the SFU %r is not tidied up: %s", backend.alias, error)
 
 
-def _is_opened(links: list[SfuLink]) -> bool:
-    return not any(link.is_opening for link in links)
+def _opened_for_clients(backend: Sfu) -> dict[SfuRoom, list[Visit]]:
+    """Return the visits of rooms that were there, in an SFU that clients reach by themselves."""
+    rooms = {
+        room: [link.visit for link in links if link.visit is not None]
+        for room, links in _links_of(backend).items()
+    }
+    return {
+        room: visits
+        for room, visits in rooms.items()
+        if visits and not any(visit.is_opening for visit in visits)
+    }
 
 
 def _served_by(alias: str) -> set[SfuRoom]:
@@ -106,7 +117,7 @@ def _served_by(alias: str) -> set[SfuRoom]:
 
 def _links_of(backend: Sfu) -> dict[SfuRoom, list[SfuLink]]:
     by_room = defaultdict(list)
-    for link in sfu.links:
+    for link in sfu.here().links:
         if link.mode.is_sfu and link.mode.sfu == backend.alias:
             by_room[link.room].append(link)
     return by_room

@@ -71,7 +71,7 @@ class Connection:
         self._came_up = came_up
         self._socket: ClientConnection | None = None
         self._pending: dict[str, asyncio.Future[Message]] = {}
-        self._is_open = asyncio.Event()
+        self._has_tried = asyncio.Event()  # to connect, whether or not that was possible
         self._serving: asyncio.Task[None] | None = None
 
     # --- Requests -----------------------------------------------------------------------------
@@ -112,15 +112,13 @@ class Connection:
             self._serving = None
 
     async def _opened(self) -> None:
-        if self.is_down and self._socket is None:
-            raise SfuAway("Janus is away")
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve())
-        await self._is_open.wait()
+        await self._has_tried.wait()
 
     async def _write(self, message: Message) -> None:
         if self._socket is None:
-            raise SfuAway("the connection to Janus was lost")
+            raise SfuAway("there is no connection to Janus")
         try:
             await self._socket.send(msgspec.json.encode({**message, **self._secret}).decode())
         except WebSocketException as error:
@@ -140,7 +138,7 @@ class Connection:
                         await self._use(socket)
                 except (OSError, WebSocketException, TimeoutError) as error:
                     logger.debug("no connection to Janus: %r", error)
-                if self._is_open.is_set():
+                if self._socket is not None:
                     logger.warning("the connection to Janus at %s was lost", self.url)
                     lost_at = monotonic()
                 self._lose()
@@ -165,7 +163,7 @@ class Connection:
 
     async def _use(self, socket: ClientConnection) -> None:
         self._socket = socket
-        self._is_open.set()
+        self._has_tried.set()
         reading = asyncio.create_task(self._read(socket))
         helping = asyncio.create_task(self._look_after())
         try:
@@ -202,7 +200,7 @@ class Connection:
 
     def _lose(self) -> None:
         self._socket = None
-        self._is_open.clear()
+        self._has_tried.set()
         for waiting in self._pending.values():
             if not waiting.done():
                 waiting.set_exception(SfuAway("the connection to Janus was lost"))

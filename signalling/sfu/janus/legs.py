@@ -165,6 +165,8 @@ class JanusLegs(Legs):
         self._is_published = True
         streams = configured["data"].get("streams", ())
         self._published = {stream["type"]: stream["mid"] for stream in streams}
+        if "jsep" not in configured:
+            raise SfuError("Janus has no answer to this offer")
         return {"type": "answer", "sdp": configured["jsep"]["sdp"]}
 
     async def answer(self, answer: Description) -> None:

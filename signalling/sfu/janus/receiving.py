@@ -92,12 +92,14 @@ class Receiver:
     async def answer(self, answer: Description) -> None:
         if self._offer is None or self._handle is None:
             return
-        self._offer = None
+        open_offer, self._offer = self._offer, None
         try:
             await self._handle.ask("start", jsep=readable(answer))
-        finally:
-            if self._offer is None:  # Janus may have offered again with the same breath
-                self._is_answered.set()
+        except SfuError:
+            self._offer = self._offer or open_offer
+            raise
+        if self._offer is None:  # Janus may have offered again with the same breath
+            self._is_answered.set()
 
     def trickle(self, candidate: Candidate) -> None:
         if self._handle is not None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from signalling.sfu.base import Candidate, Description
 
+CANDIDATE_KEYS = ("candidate", "sdpMid", "sdpMLineIndex")
+
 
 def readable(description: Description) -> Description:
     """Return a description without the fingerprints that Janus cannot read.
@@ -26,4 +28,6 @@ def trickled(candidate: Candidate) -> dict[str, Any]:
         return {"completed": True}
     if isinstance(candidate, str):
         return {"candidate": candidate, "sdpMLineIndex": 0}
-    return candidate if candidate.get("candidate") else {"completed": True}
+    if not candidate.get("candidate"):
+        return {"completed": True}
+    return {key: candidate[key] for key in CANDIDATE_KEYS if candidate.get(key) is not None}

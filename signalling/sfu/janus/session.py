@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from signalling.sfu.base import BadDescription, SfuRefused
+
 from .connection import Connection, Message
 
 VIDEOROOM = "janus.plugin.videoroom"
+
+# JANUS_VIDEOROOM_ERROR_INVALID_SDP_TYPE, _INVALID_SDP; JANUS_ERROR_JSEP_UNKNOWN_TYPE, _INVALID_SDP,
+# JANUS_ERROR_UNEXPECTED_ANSWER
+BAD_DESCRIPTIONS = {431, 437, 464, 465, 469}
 
 Heard = Callable[[Message], None]
 
@@ -23,9 +29,14 @@ class Handle:
     async def ask(self, request: str, jsep: Any = None, **body: Any) -> Message:
         """Ask the plugin something; return its answer with ``data`` (the plugin's) and ``jsep``.
 
-        Raises ``SfuAway`` and ``SfuRefused``.
+        Raises ``SfuAway``, ``SfuRefused`` and, of a ``jsep``, ``BadDescription``.
         """
-        return await self._request(self._message(request, jsep, body))
+        try:
+            return await self._request(self._message(request, jsep, body))
+        except SfuRefused as refusal:
+            if jsep is not None and refusal.code in BAD_DESCRIPTIONS:
+                raise BadDescription(str(refusal)) from refusal
+            raise
 
     def tell(self, request: str, **body: Any) -> None:
         """The same without waiting: the answer is an event."""
@@ -94,12 +105,15 @@ class JanusSession:
 
     def destroy(self) -> None:
         """End it with all its handles."""
-        self.let_go()
-        self.connection.send({"janus": "destroy", "session_id": self.id})
+        if self.let_go():
+            self.connection.send({"janus": "destroy", "session_id": self.id})
 
-    def let_go(self) -> None:
-        """Hear no more of it."""
-        self.connection.sessions.pop(self.id, None)
+    def let_go(self) -> bool:
+        """Hear no more of it; false where somebody else here has claimed it, or Janus has forgotten it."""
+        is_ours = self.connection.sessions.get(self.id) is self
+        if is_ours:
+            del self.connection.sessions[self.id]
+        return is_ours
 
 
 def unwrapped(message: Message) -> Message:
