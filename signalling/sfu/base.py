@@ -152,6 +152,8 @@ class Sfu(ABC):
         self.options = options
         self.is_down = False
         """It did answer, and does not any more."""
+        self.forsaken: dict[SfuRoom, float] = {}
+        """Since when rooms that it has serve nobody, as far as the upkeep of this process knows."""
         self.went_down: Callable[[], None] = _nobody_asks
         self.came_up: Callable[[], None] = _nobody_asks
         self._probed_at = -HEALTH_SECONDS

@@ -110,7 +110,7 @@ class SfuLink:
 
     def _linger(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        self._lingering = loop.call_later(seconds, self._drop)
+        self._lingering = loop.call_later(seconds, self._leave)
 
     def _leave(self) -> None:
         if self.visit is not None:

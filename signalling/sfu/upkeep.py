@@ -8,10 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from time import monotonic
 
 from rooms import modes
 from rooms.models import Room
 from signalling import database, sfu
+from signalling.conf import conf
 
 from .base import Sfu, SfuError, SfuRoom
 from .link import SfuLink
@@ -70,12 +72,15 @@ async def _tidy(backend: Sfu) -> None:
 
 
 async def _close_forsaken(backend: Sfu, there: set[SfuRoom]) -> None:
-    """Close the rooms that the SFU has and that it does not serve, once nobody is in them any more."""
-    if there:
-        served = await database.beside_the_sockets(_served_by)(backend.alias)
-        for room in there - served:
-            if not await backend.peers(room):
-                await backend.close_room(room)
+    """Close the rooms that the SFU has and that it does not serve, once nobody is in them any more; or
+    nobody should be: clients that reach it by themselves may stay, or come again."""
+    served = await database.beside_the_sockets(_served_by)(backend.alias) if there else set()
+    since, now = backend.forsaken, monotonic()
+    backend.forsaken = {room: since.get(room, now) for room in there - served}
+    for room, begun in backend.forsaken.items():
+        is_over = now - begun > 2 * conf().switch_seconds
+        if is_over or not await backend.peers(room):
+            await backend.close_room(room)
 
 
 async def _remove_strangers(backend: Sfu) -> None:

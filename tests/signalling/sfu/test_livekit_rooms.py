@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from channels.db import database_sync_to_async
 from channels.layers import InMemoryChannelLayer, channel_layers
 from django.contrib.auth.models import User
 from livekit import api
+from pytest_django import Settings
 
 from rooms import services
 from rooms.models import Participant, Room
@@ -204,6 +206,37 @@ async def test_the_room_is_closed_when_all_have_left(
         assert NAME in server.rooms
     await upkeep.tend()
     assert server.rooms == {}
+
+
+async def test_who_stays_when_the_room_is_a_mesh_again_is_cut_off(
+    routed: Room, alice: User, server: LiveKitServer, settings: Settings
+) -> None:
+    settings.SIGNALLING = {**settings.SIGNALLING, "SWITCH_SECONDS": 0.2}
+    async with connected(alice) as socket:
+        joined = await socket.join()
+        assert server.connects(joined["sfu"]["token"])
+        await socket.send("room:mode", {"mode": "p2p"})
+        await hears(socket, "room:mode", mode="p2p")
+        await upkeep.tend()
+        assert server.present(NAME) == {socket.peer_id}, "the mesh has to take its place first"
+        assert (await socket.ask("sfu:restart"))["data"]["code"] == "peer_not_found"
+        await eventually(lambda: server.present(NAME) == set())
+        await upkeep.tend()
+        assert server.rooms == {}
+
+
+async def test_a_room_that_serves_nobody_is_closed_under_those_who_come_again(
+    routed: Room, alice: User, server: LiveKitServer, settings: Settings
+) -> None:
+    settings.SIGNALLING = {**settings.SIGNALLING, "SWITCH_SECONDS": 0.2}
+    async with connected(alice) as socket:
+        joined = await socket.join()
+        await eventually(lambda: NAME in server.rooms)
+    await eventually(lambda: server.heard("RemoveParticipant"))
+    assert server.connects(joined["sfu"]["token"])
+    async with asyncio.timeout(10):
+        while NAME in server.rooms:
+            await upkeep.tend()
 
 
 class NoTakeover(InMemoryChannelLayer):
