@@ -97,9 +97,27 @@ export class FakeConnection {
   }
 }
 
-class FakeSender {
+export class FakeSender {
+  encodings = [{}];
+  settings = [];
+
   setStreams() {}
-  async replaceTrack() {}
+
+  async replaceTrack(track) {
+    this.track = track;
+  }
+
+  getParameters() {
+    return {encodings: structuredClone(this.encodings), read: this.settings.length};
+  }
+
+  /** As in a browser, parameters that were read before another change are refused. */
+  async setParameters({encodings, read}) {
+    if (read !== this.settings.length) throw new DOMException("stale", "InvalidStateError");
+    this.settings.push(encodings[0]?.maxBitrate ?? null);
+    await new Promise(setImmediate);
+    this.encodings = encodings;
+  }
 }
 
 /** When all that is ready to go on has gone on: no timer is waited for. */
