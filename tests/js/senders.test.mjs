@@ -39,9 +39,10 @@ test("the media section that the other side has offered is capped", async () => 
 test("caps that follow each other are set one after the other, and the last one counts", async () => {
   senders.open();
   senders.cap(500);
+  await Promise.resolve().then(() => {}); // the first is on its way
   senders.cap(300);
   await senders.cap(150);
-  assert.deepEqual(video().settings, [500_000, 300_000, 150_000]);
+  assert.deepEqual(video().settings, [500_000, 150_000]);
   assert.equal(video().encodings[0].maxBitrate, 150_000);
 });
 
