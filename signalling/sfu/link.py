@@ -7,9 +7,9 @@ the peer resumes, another link claims them.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -71,8 +71,10 @@ class SfuLink:
         backend = sfu.here().get(mode.sfu) if mode.is_sfu else None
         if backend is not None and backend.is_proxied and self._write is not None:
             self._legs = backend.legs(self.room, self.membership.peer_id, self)
-            self._opening = asyncio.create_task(
-                self._open(self._legs, claim), context=contextvars.Context()
+            # In a context of its own: what a signal's receiver has the layer deliver comes with the one of
+            # an ``async_to_sync`` that is about to end, and database calls would be sent to its thread.
+            self._opening = asyncio.get_running_loop().create_task(
+                self._open(self._legs, claim), context=Context()
             )
 
     def fall_silent(self) -> None:
