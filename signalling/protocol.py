@@ -129,15 +129,19 @@ class WebrtcOffer(Relay):
 
 
 class WebrtcAnswer(Relay):
+    """``connection``: of which one, where the SFU has offered several."""
+
     event = "webrtc:answer"
     payload_name = "answer"
     answer: Raw
+    connection: int | None = None
 
 
 class WebrtcIce(Relay):
     event = "webrtc:ice"
     payload_name = "candidate"
     candidate: Raw
+    connection: int | None = None
 
 
 class Media(Struct, omit_defaults=True, frozen=True):

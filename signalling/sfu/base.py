@@ -106,15 +106,16 @@ class Legs(ABC):
         """
 
     @abstractmethod
-    async def answer(self, answer: Description) -> None:
-        """The peer's answer to the last offer. One that answers no open offer changes nothing.
+    async def answer(self, answer: Description, connection: int | None) -> None:
+        """The peer's answer to the last offer. One that answers no open offer, or that of another
+        ``connection``, changes nothing.
 
         Raises ``BadDescription`` and ``SfuError``.
         """
 
     @abstractmethod
-    def trickle(self, leg: Leg, candidate: Candidate) -> None:
-        """A candidate of the peer."""
+    def trickle(self, leg: Leg, candidate: Candidate, connection: int | None) -> None:
+        """A candidate of the peer, for that ``connection`` of its receiving ones."""
 
     @abstractmethod
     async def restart(self) -> None:

@@ -193,12 +193,12 @@ class SfuLink:
         if isinstance(event, protocol.WebrtcOffer) and payload["sdp"].count("\nm=") > MAX_SECTIONS:
             raise BadDescription(f"an SFU is offered {MAX_SECTIONS} media sections at most")
         if isinstance(event, protocol.WebrtcIce):
-            legs.trickle(leg, payload)
+            legs.trickle(leg, payload, event.connection)
         elif isinstance(event, protocol.WebrtcOffer) and leg == "publish":
             answer = await legs.publish(payload)
             self._say(protocol.RelayedAnswer(self.membership.peer_id, _raw(answer), SFU_PUBLISH))
         elif isinstance(event, protocol.WebrtcAnswer) and leg == "subscribe":
-            await legs.answer(payload)
+            await legs.answer(payload, event.connection)
         else:
             raise refusals.peer_not_found()
 

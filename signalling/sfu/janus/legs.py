@@ -169,12 +169,12 @@ class JanusLegs(Legs):
             raise SfuError("Janus has no answer to this offer")
         return {"type": "answer", "sdp": configured["jsep"]["sdp"]}
 
-    async def answer(self, answer: Description) -> None:
-        await self._receiver.answer(answer)
+    async def answer(self, answer: Description, connection: int | None) -> None:
+        await self._receiver.answer(answer, connection)
 
-    def trickle(self, leg: Leg, candidate: Candidate) -> None:
+    def trickle(self, leg: Leg, candidate: Candidate, connection: int | None) -> None:
         if leg == "subscribe":
-            self._receiver.trickle(candidate)
+            self._receiver.trickle(candidate, connection)
         elif self._publisher is not None:
             self._publisher.trickle(trickled(candidate))
 

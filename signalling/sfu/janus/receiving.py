@@ -89,8 +89,8 @@ class Receiver:
 
     # --- The client's side --------------------------------------------------------------------
 
-    async def answer(self, answer: Description) -> None:
-        if self._offer is None or self._handle is None:
+    async def answer(self, answer: Description, connection: int | None) -> None:
+        if self._offer is None or self._handle is None or not self._is_current(connection):
             return
         open_offer, self._offer = self._offer, None
         try:
@@ -101,9 +101,13 @@ class Receiver:
         if self._offer is None:  # Janus may have offered again with the same breath
             self._is_answered.set()
 
-    def trickle(self, candidate: Candidate) -> None:
-        if self._handle is not None:
+    def trickle(self, candidate: Candidate, connection: int | None) -> None:
+        if self._handle is not None and self._is_current(connection):
             self._handle.trickle(trickled(candidate))
+
+    def _is_current(self, connection: int | None) -> bool:
+        """Tell whether this is the connection that is offered now; a client need not say which it means."""
+        return connection in {None, self._connection}
 
     def restart(self) -> None:
         if self._offer is not None:

@@ -15,8 +15,9 @@ FORSAKEN_SECONDS = 15.0
 """In which a room that nobody is in any more is gone from Janus."""
 
 
-@pytest.fixture(scope="session")
-def janus_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Janus]:
+@pytest.fixture(scope="module")
+def janus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Janus]:
+    """A Janus that runs. A test that stops it starts it again."""
     janus = Janus(tmp_path_factory.mktemp("janus"))
     janus.start()
     try:
@@ -26,12 +27,12 @@ def janus_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Janus]:
 
 
 @pytest.fixture
-def janus(janus_of_all: Janus) -> Iterator[Janus]:
-    """A Janus that runs, in which no room may be left; a test may kill it."""
-    yield janus_of_all
-    if not janus_of_all.is_running:
-        janus_of_all.start()
-    eventually(lambda: not janus_of_all.rooms(), "a room is left in Janus", within=FORSAKEN_SECONDS)
+def no_room_is_left(janus: Janus) -> Iterator[None]:
+    """Have no room in Janus after a test, and Janus as it was before."""
+    yield
+    if not janus.is_running:
+        janus.start()
+    eventually(lambda: not janus.rooms(), "a room is left in Janus", within=FORSAKEN_SECONDS)
 
 
 @pytest.fixture(autouse=True)

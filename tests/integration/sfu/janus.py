@@ -1,4 +1,4 @@
-"""A Janus of these tests' own, and its API as an operator would ask it."""
+"""A real Janus of the tests' own, which they stop, kill and start again, and ask what is in it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ class Janus(Process):
     """It keeps its port and its secrets when it is started again, and nothing else."""
 
     def __init__(self, folder: Path) -> None:
-        require("janus", "janus")
         super().__init__("janus", folder / "janus.log")
-        self.private = PrivateJanus.configure(folder / "configuration")
+        require("janus", "janus")
+        self.private = PrivateJanus.configure(folder / "janus")
 
     def start(self) -> None:
+        """Start it, or start it again on the same port."""
         self.spawn(self.private.command)
         self.wait_until(self.private.answers)
 
@@ -36,6 +37,7 @@ class Janus(Process):
 
     @property
     def settings(self) -> dict[str, str]:
+        """What a site has as its ``SIGNALLING["SFU"]``."""
         return self.private.settings
 
     def rooms(self) -> set[str]:

@@ -80,7 +80,7 @@ class MediaPeer:
         connection = self._connections.get(number) or self._new_connection(number)
         await connection.setRemoteDescription(RTCSessionDescription(**offer))
         await connection.setLocalDescription(await connection.createAnswer())
-        await self.legs.answer(_described(connection))
+        await self.legs.answer(_described(connection), number)
 
     def _new_connection(self, number: int) -> RTCPeerConnection:
         connection = self._connections[number] = RTCPeerConnection(RTCConfiguration(iceServers=[]))

@@ -11,19 +11,22 @@ from .janus import Janus
 from .people import Crowd
 
 
+pytestmark = pytest.mark.usefixtures("no_room_is_left")
+
+
 @pytest.fixture(scope="module")
-def site(make_site: MakeSite, janus_of_all: Janus) -> Site:
-    return make_site(signalling={"SFU": janus_of_all.settings})
+def site(make_site: MakeSite, janus: Janus) -> Site:
+    return make_site(signalling={"SFU": janus.settings})
 
 
-async def test_a_crowd_in_a_mesh(site: Site, janus: Janus) -> None:
+async def test_a_crowd_in_a_mesh(site: Site) -> None:
     async with Crowd(site, site.room()) as crowd:
         await crowd.come(3, audio=1)
         await crowd.sees_all("mesh")
         assert [peer.mode for peer in crowd.people] == ["p2p"] * 3
 
 
-async def test_three(site: Site, janus: Janus) -> None:
+async def test_three(site: Site) -> None:
     async with Crowd(site, site.room(p2p_limit=2)) as crowd:
         await crowd.come(2, audio=1)
         await crowd.sees_all("mesh")
@@ -33,7 +36,7 @@ async def test_three(site: Site, janus: Janus) -> None:
         print([p.modes for p in crowd.people], [p.mesh for p in crowd.people])
 
 
-async def test_twelve(site: Site, janus: Janus) -> None:
+async def test_twelve(site: Site) -> None:
     import time, psutil, gc
 
     t = time.monotonic()

@@ -13,17 +13,14 @@ from tests.integration.servers import Site
 
 from .janus import Janus
 
+pytestmark = pytest.mark.usefixtures("no_room_is_left")
+
 OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 
 
 @pytest.fixture(scope="module")
-def site(make_site: MakeSite, janus_of_all: Janus) -> Site:
-    return make_site(signalling={"SFU": janus_of_all.settings})
-
-
-@pytest.fixture(autouse=True)
-def _no_room_is_left(janus: Janus) -> None:
-    """``janus`` looks."""
+def site(make_site: MakeSite, janus: Janus) -> Site:
+    return make_site(signalling={"SFU": janus.settings})
 
 
 @pytest.fixture
