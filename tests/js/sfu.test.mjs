@@ -171,6 +171,19 @@ test("who leaves is told, and who stays keeps their stream", async (t) => {
   assert.equal(sfu.streams.get("bob"), stream);
 });
 
+test("who has arrived and sends one more kind has arrived still; whose tracks are all others has not", async (t) => {
+  const tick = freeze(t);
+  await offers(sdpOf("a-bob"), [entry("a-bob", "bob")]);
+  medias.bob = {audio: true, video: false};
+  receiving().becomes("connected");
+  receiving().flow("a-bob");
+  await tick(200);
+  await offersThem(1, "bob");
+  assert.deepEqual(sfu.arrived, new Set(["bob"]));
+  await offers(sdpOf("a-bob", "v-bob", "a-2"), [entry("a-2", "bob")]);
+  assert.deepEqual(sfu.arrived, new Set());
+});
+
 test("somebody has arrived when their media has, and not when their track is there", async (t) => {
   const tick = freeze(t);
   await offersThem(1, "bob", "carol");
@@ -303,6 +316,9 @@ test("after a gap an offer that nobody has answered is repeated, and the SFU is 
   sfu.recover(true);
   assert.deepEqual(sent[1], sent[0]);
   assert.equal(restarts, 1);
+  await sfu.receive("webrtc:answer", {fromPeerId: "sfu:publish", answer: ANSWER});
+  sfu.recover(true);
+  assert.equal(sent.length, 2, "it was answered");
 });
 
 test("after the end nothing is sent and nothing is thrown", async (t) => {
@@ -311,6 +327,7 @@ test("after the end nothing is sent and nothing is thrown", async (t) => {
   sfu.close();
   await offered;
   await sfu.receive("webrtc:answer", {fromPeerId: "sfu:publish", answer: ANSWER});
+  publishing().onicecandidate?.({candidate: {toJSON: () => line(1)}}); // gathered before, fired after
   assert.deepEqual(sent, []);
   assert.ok(FakeConnection.all.every(({closed}) => closed));
   assert.equal(sfu.streams.size, 0);
