@@ -370,8 +370,8 @@ test("what is said of an older version is ignored", async (t) => {
 
 test("a second switch is made with new connections and reported anew", async (t) => {
   await switched(t);
+  for (const peerId of ["bob", "carol"]) await say("peer:updated", {peerId, path: "sfu"});
   await say("room:mode", {mode: "p2p", version: 3, reason: "host"});
-  for (const id of ["bob", "carol"]) await say("peer:updated", {peerId: id, path: undefined});
   await flips(4);
   await publishes();
   await carries(t, "bob", "carol");
