@@ -36,7 +36,7 @@ class OccupancyFilter(admin.SimpleListFilter):
             case "in_use":
                 return queryset.filter(live_count__gt=0)
             case "full":
-                return queryset.filter(live_count__gte=F("p2p_limit"))
+                return queryset.filter(live_count__gte=F("p2p_limit"), mode=Room.Mode.P2P)
         return queryset
 
 
@@ -74,11 +74,11 @@ class RoomAdmin(RoomModelAdmin):
         "is_locked",
         "created_at",
     )
-    list_filter = ("is_active", "is_locked", "mode", OccupancyFilter, "created_at")
+    list_filter = ("is_active", "is_locked", "mode", "topology", OccupancyFilter, "created_at")
     list_select_related = ("host",)
     search_fields = ("code", "name")
     raw_id_fields = ("host",)  # asks nothing of the site's own admin of its users
-    readonly_fields = ("mode", "created_at")
+    readonly_fields = ("mode", "sfu", "created_at")
     date_hierarchy = "created_at"
     actions = ("close_rooms", "lock_rooms", "unlock_rooms")
 
@@ -103,7 +103,10 @@ class RoomAdmin(RoomModelAdmin):
         """Taking the tick off "active" closes the room as the action does: its people are told."""
         if change and "is_active" in form.changed_data and not obj.is_active:
             services.close_room(obj)
-        super().save_model(request, obj, form, change)
+        if change:  # what the room has come to meanwhile, such as its mode, is not the form's
+            obj.save(update_fields=form.changed_data)
+        else:
+            super().save_model(request, obj, form, change)
 
     @admin.action(
         description=_("Close: send everybody home and let nobody in"), permissions=["change"]
@@ -141,8 +144,8 @@ class ParticipantAdmin(ParticipantModelAdmin):
     date_hierarchy = "joined_at"
     actions = ("end_memberships",)
     fields = (
-        "peer_id", "room", "user", "role", "seat", "media", "joined_at", "away_until", "left_at",
-        "reason", "worker",
+        "peer_id", "room", "user", "role", "seat", "media", "sfu_state", "joined_at", "away_until",
+        "left_at", "reason", "worker",
     )  # fmt: skip
     readonly_fields = fields
 

@@ -72,6 +72,30 @@ def check_leases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
     ]
 
 
+@register()
+def check_switch(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """A switch must be possible, and a room must not switch to and fro."""
+    problems: list[CheckMessage] = []
+    quorum, small, full = conf().switch_quorum, conf().back_to_mesh_peers, conf().p2p_limit
+    if not isinstance(quorum, (int, float)) or not 0 < quorum <= 1:
+        problems.append(
+            Error(
+                f"SIGNALLING has SWITCH_QUORUM {quorum!r}.",
+                hint="It is the part of a room's peers, such as 0.8.",
+                id="signalling_rooms.E004",
+            )
+        )
+    if conf().back_to_mesh and small >= full:
+        problems.append(
+            CheckWarning(
+                f"Rooms become a mesh again at {small} peers, and a mesh is full with {full}.",
+                hint="Let BACK_TO_MESH_PEERS be smaller than P2P_LIMIT, or rooms switch to and fro.",
+                id="signalling_rooms.W002",
+            )
+        )
+    return problems
+
+
 @register(Tags.database)
 def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """A deferred SQLite transaction that reads and then writes fails at once under contention."""

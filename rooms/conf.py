@@ -29,6 +29,18 @@ class RoomSettings:
     """Peers in a mesh, for new rooms; never more than 10."""
     total_limit: int = 50
     """Peers in a room that an SFU serves, for new rooms."""
+    switch_seconds: float = 15.0
+    """Seconds that the peers of a room have to reach the SFU before the switch is decided."""
+    switch_quorum: float = 0.8
+    """The part of them that must have reached it by then; with fewer the room stays a mesh."""
+    switch_pause: float = 60.0
+    """Seconds after a switch that has failed in which the room does not try again."""
+    back_to_mesh: bool = False
+    """Make a room a mesh again when it is small again."""
+    back_to_mesh_peers: int = 6
+    """So many peers or fewer are small; fewer than P2P_LIMIT, or it would switch to and fro."""
+    back_to_mesh_seconds: float = 60.0
+    """Seconds for which it must have been so small."""
     resume_window: float = 30.0
     """Seconds for which a resumable peer that has lost its socket keeps its seat."""
     lease_seconds: float = 10.0

@@ -7,6 +7,7 @@
     ├── RoomClosed
     ├── RoomLocked
     ├── RoomFull         details: {"limit": int, "mode": "p2p" | "sfu"}
+    ├── SfuUnavailable   no SFU answers, or none can serve the room
     ├── NotInRoom        the peer has left, or never joined
     ├── ResumeInvalid    no token of this room and user, or one that was used before
     ├── ResumeExpired    the membership has ended meanwhile
@@ -69,6 +70,11 @@ class RoomLocked(RoomError):
 class RoomFull(RoomError):
     code = "room_full"
     message = _("This room is full; try again when somebody has left.")
+
+
+class SfuUnavailable(RoomError):
+    code = "sfu_unavailable"
+    message = _("The media server for larger groups cannot be reached; try again later.")
 
 
 class NotInRoom(RoomError):

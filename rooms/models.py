@@ -45,6 +45,11 @@ class Room(models.Model):
         P2P = "p2p", _("mesh")
         SFU = "sfu", _("SFU")
 
+    class Topology(models.TextChoices):
+        AUTO = "auto", _("mesh, and through an SFU when it is full")
+        MESH = "mesh", _("always a mesh")
+        SFU = "sfu", _("through an SFU from the first peer on")
+
     code = RoomCodeField(
         _("code"),
         max_length=codes.MAX_LENGTH,
@@ -68,7 +73,20 @@ class Room(models.Model):
     is_locked = models.BooleanField(
         _("locked"), default=False, help_text=_("A locked room lets only its host in.")
     )
-    mode = models.CharField(_("mode"), max_length=3, choices=Mode, default=Mode.P2P)
+    topology = models.CharField(
+        _("topology"),
+        max_length=4,
+        choices=Topology,
+        default=Topology.AUTO,
+        help_text=_("How media travels. Without an SFU every room is a mesh."),
+    )
+    # How it travels now; written by ``modes`` alone. The version grows with each change of the mode.
+    mode = models.CharField(_("mode"), max_length=3, choices=Mode, default=Mode.P2P, editable=False)
+    mode_version = models.PositiveIntegerField(_("mode version"), default=0, editable=False)
+    sfu = models.CharField(_("SFU"), max_length=32, blank=True, editable=False)
+    switching_until = models.DateTimeField(_("switching until"), null=True, editable=False)
+    no_sfu_before = models.DateTimeField(null=True, editable=False)  # the last switch has failed
+    small_since = models.DateTimeField(null=True, editable=False)  # for so long a mesh would do
     p2p_limit = models.PositiveSmallIntegerField(
         _("mesh limit"),
         default=default_p2p_limit,
@@ -92,6 +110,9 @@ class Room(models.Model):
         verbose_name = _("room")
         verbose_name_plural = _("rooms")
         ordering = ("-created_at", "-pk")
+        indexes = (
+            models.Index(name="signalling_sfu_rooms", fields=["sfu"], condition=Q(mode="sfu")),
+        )
         constraints = (
             models.CheckConstraint(
                 name="signalling_room_p2p_limit",
@@ -117,6 +138,11 @@ class Room(models.Model):
     def limit(self) -> int:
         """How many peers may be in the room at once, in its present mode."""
         return self.p2p_limit if self.mode == self.Mode.P2P else self.total_limit
+
+    @property
+    def is_switching(self) -> bool:
+        """The way to the SFU is being made, beside the mesh."""
+        return self.switching_until is not None
 
 
 class Worker(models.Model):
@@ -155,6 +181,10 @@ class Participant(models.Model):
     class Role(models.TextChoices):
         HOST = "host", _("host")
         MEMBER = "member", _("member")
+
+    class SfuState(models.TextChoices):
+        RECEIVING = "receiving", _("receiving")
+        FAILED = "failed", _("failed")
 
     class Reason(models.TextChoices):
         LEFT = "left", _("left")
@@ -198,6 +228,13 @@ class Participant(models.Model):
         _("user info"), default=dict, encoder=DjangoJSONEncoder, editable=False
     )
     media = models.JSONField(_("media"), default=dict, editable=False)
+    # what it has said of its connections to the SFU, and in which version of the room's mode
+    sfu_state = models.CharField(
+        _("SFU state"), max_length=9, choices=SfuState, blank=True, editable=False
+    )
+    sfu_version = models.PositiveIntegerField(default=0, editable=False)
+    # where the SFU keeps its connections, for whichever worker it resumes on
+    sfu_claim = models.JSONField(null=True, editable=False)
     joined_at = models.DateTimeField(_("joined at"), default=timezone.now, editable=False)
     left_at = models.DateTimeField(_("left at"), null=True, editable=False)
     reason = models.CharField(
@@ -241,3 +278,7 @@ class Participant(models.Model):
     @property
     def is_away(self) -> bool:
         return self.is_live and self.away_until is not None
+
+    def receives_through_sfu(self, version: int) -> bool:
+        """Tell whether it has said so, of this version of its room's mode."""
+        return self.sfu_version == version and self.sfu_state == self.SfuState.RECEIVING

@@ -6,7 +6,6 @@ import hashlib
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
@@ -15,7 +14,7 @@ from django.db.models import Exists, QuerySet
 from django.dispatch import Signal
 from django.utils import timezone
 
-from . import codes, policies, signals
+from . import codes, policies, signals, transitions
 from .conf import conf, hook
 from .exceptions import (
     CodeInvalid,
@@ -29,6 +28,7 @@ from .exceptions import (
     UserInactive,
 )
 from .models import Participant, Room
+from .transitions import Reason
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -60,20 +60,27 @@ class Joined:
     resumed: Resumption | None = None
 
 
-def open_room(*, host: AbstractBaseUser | None, name: str = "", code: str | None = None) -> Room:
+def open_room(
+    *,
+    host: AbstractBaseUser | None,
+    name: str = "",
+    code: str | None = None,
+    topology: str = Room.Topology.AUTO,
+) -> Room:
     """Open a room; ``code`` is made up unless the host wishes for one.
 
+    ``topology``: ``Room.Topology``, how its media travel.
     Raises ``Forbidden``, ``CodeInvalid`` and ``CodeTaken``.
     """
     if host is not None and not hook(conf().can_create)(host):
         raise Forbidden
-    host_id = host.pk if host else None
+    wishes = {"name": name, "host_id": host.pk if host else None, "topology": topology}
     if code:
-        return _open(codes.normalise(code), name, host_id)
+        return _open(codes.normalise(code), wishes)
     for _ in range(ATTEMPTS - 1):
         with suppress(CodeTaken):  # a site's own MAKE_CODE may make short ones
-            return _open(codes.new(), name, host_id)
-    return _open(codes.new(), name, host_id)
+            return _open(codes.new(), wishes)
+    return _open(codes.new(), wishes)
 
 
 def find_room(code: str) -> Room:
@@ -109,6 +116,10 @@ def set_locked(room: Room, locked: bool) -> bool:
     return bool(changed)
 
 
+class SfuNeeded(Exception):
+    """The room wants an SFU: ask which one answers, and join again with that."""
+
+
 def join(
     *,
     code: str,
@@ -117,6 +128,7 @@ def join(
     channel_name: str,
     worker_id: str | None = None,
     resumable: bool = False,
+    sfu: str | None = "",
 ) -> Joined:
     """Take a seat in the room with ``code``, in one transaction of three statements.
 
@@ -124,6 +136,10 @@ def join(
     transactions do) and leaves those of other rooms alone; the constraint on seats is the last word,
     and whom it refuses tries again in a fresh transaction. A ``resumable`` peer gets a token for
     ``resuming.resume``.
+
+    A mesh that is full is routed through ``sfu`` in the same transaction. That is the name of one that
+    answers, or empty where none does; ``None`` says that nobody has asked, and where it matters raises
+    ``SfuNeeded``.
     Raises ``UserInactive``, ``RoomNotFound``, ``RoomClosed``, ``RoomLocked``, ``RoomFull`` and
     ``Forbidden``.
     """
@@ -137,8 +153,8 @@ def join(
     )
     for _ in range(ATTEMPTS - 1):
         with suppress(IntegrityError):
-            return _join(code, user, newcomer, token)
-    return _join(code, user, newcomer, token)
+            return _join(code, user, newcomer, token, sfu)
+    return _join(code, user, newcomer, token, sfu)
 
 
 def digest(token: str) -> str:
@@ -146,11 +162,18 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _join(code: str, user: AbstractBaseUser, newcomer: Participant, token: str | None) -> Joined:
+def _join(
+    code: str,
+    user: AbstractBaseUser,
+    newcomer: Participant,
+    token: str | None,
+    sfu: str | None,
+) -> Joined:
     with transaction.atomic():
         room = lock_room(code, user)
         _check_door(room, user)
         others = list(room.participants.live().order_by("seat"))
+        _choose_mode(room, others, sfu)
         newcomer.room = room
         newcomer.seat = _free_seat(room, others)
         newcomer.role = _role(user, room)
@@ -218,10 +241,10 @@ def update_presence(
         participant.save(update_fields=["media", "user_info"])
 
 
-def _open(code: str, name: str, host_id: Any) -> Room:
+def _open(code: str, wishes: dict[str, Any]) -> Room:
     try:
         with transaction.atomic():
-            room = Room.objects.create(code=code, name=name, host_id=host_id)
+            room = Room.objects.create(code=code, **wishes)
             _announce(signals.room_opened, room=room)
     except IntegrityError as conflict:
         if Room.objects.filter(code=code).exists():
@@ -261,6 +284,26 @@ def _check_door(room: Room, user: AbstractBaseUser) -> None:
         raise Forbidden
 
 
+def _choose_mode(room: Room, others: list[Participant], sfu: str | None) -> None:
+    """Route the room through an SFU where the one who comes needs it."""
+    if room.mode == Room.Mode.SFU and not others:
+        transitions.to_mesh(room, Reason.ROOM_SHRANK)  # nobody is there who would have to move
+    if room.mode == Room.Mode.SFU or not _wants_sfu(room, others):
+        return
+    if sfu is None:
+        raise SfuNeeded
+    if sfu:
+        transitions.to_sfu(room, sfu, Reason.ROOM_GREW, switching=bool(others))
+
+
+def _wants_sfu(room: Room, others: list[Participant]) -> bool:
+    if room.no_sfu_before is not None and room.no_sfu_before > timezone.now():
+        return False
+    if room.topology == Room.Topology.AUTO:
+        return room.p2p_limit <= len(others) < room.total_limit
+    return room.topology == Room.Topology.SFU
+
+
 def _free_seat(room: Room, others: list[Participant]) -> int:
     # Not only "is a seat free?": after the limit was lowered, seats above it are still taken.
     if len(others) >= room.limit:
@@ -275,7 +318,7 @@ def _role(user: AbstractBaseUser, room: Room) -> str:
 
 def _announce(signal: Signal, **arguments: Any) -> None:
     (subject,) = arguments.values()
-    transaction.on_commit(partial(signal.send_robust, sender=type(subject), **arguments))
+    signals.after_commit(signal, type(subject), **arguments)
 
 
 def _announce_left(peer_id: str) -> None:

@@ -11,6 +11,7 @@ from channels.exceptions import ChannelFull
 
 from .ears import Ear
 from .groups import HeldFrame, Relayed, Takeover, room_group
+from .modes import ModeChanged, announced
 from .peers import Membership
 
 logger = logging.getLogger("signalling")
@@ -61,9 +62,11 @@ class AwayPeer:
             case "signalling.roster" if message["peer_id"] == mine:
                 self._is_said_of_me(message)
             case "signalling.removed" if message["peer_id"] == mine:
-                self.end()
+                self.end(has_left=True)
+            case "signalling.mode" if self.moved_to is None:
+                self._mode_changed(message)  # type: ignore[arg-type]
             case "signalling.closed":
-                self.end()
+                self.end(has_left=True)
             case "channel.lost":  # of what the peer had sent: it is not there to be told
                 self.membership.has_gap = True
 
@@ -82,13 +85,19 @@ class AwayPeer:
         """Take no more: what comes from here on is refused to its sender."""
         self._is_holding = False
 
-    def end(self) -> None:
+    def end(self, *, has_left: bool = False) -> None:
         """Hear no more."""
         if not self.is_over:
             self.is_over = True
             self._timer.cancel()
             self._ended(self)
+            self._leave_sfu(for_good=has_left and self.moved_to is None)
             self._closing = asyncio.create_task(self._close())
+
+    def _leave_sfu(self, *, for_good: bool = False) -> None:
+        """Give up what the peer has there; it is ended where the peer has left, and may be claimed else."""
+        if self.membership.link is not None:
+            self.membership.link.end(is_ours=for_good)
 
     def _relayed(self, message: Relayed) -> None:
         if self.moved_to is not None:
@@ -106,7 +115,15 @@ class AwayPeer:
         """It left; or it is back, and what is held here was not asked for: it is given up as lost."""
         is_elsewhere = message["change"] == "back" and message["number"] > self.membership.epoch
         if message["change"] == "left" or (is_elsewhere and self.moved_to is None):
-            self.end()
+            self.end(has_left=message["change"] == "left")
+
+    def _mode_changed(self, message: ModeChanged) -> None:
+        """What the peer has in an SFU is of no use in a mesh, nor in another version."""
+        mode, membership = announced(message), self.membership
+        if membership.room_code == message["room"] and mode.is_later_than(membership.mode):
+            membership.mode = mode
+            if membership.link is not None:
+                membership.link.follow(mode)
 
     def _hand_over(self, message: Takeover) -> None:
         handover = {
@@ -121,6 +138,7 @@ class AwayPeer:
             return
         self.frames = []
         self.moved_to = message["reply_channel"]
+        self._leave_sfu()
         self._ended(self)
         self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(FORWARD_SECONDS, self.end)

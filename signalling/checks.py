@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 
+from . import sfu
 from .conf import SignallingSettings
 
 
@@ -44,6 +45,25 @@ def check_types(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
                     f"SIGNALLING[{key!r}] is {value!r}.",
                     hint=f"It must be a{' positive' if wanted in (int, float) else ''} {name}.",
                     id="signalling.E002",
+                )
+            )
+    return problems
+
+
+@register()
+def check_sfu(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Every SFU must name a backend; what else it needs, the backend knows."""
+    problems: list[CheckMessage] = []
+    for alias, options in sfu.configured().items():
+        try:
+            problems += sfu.backend(options).check(alias, options)
+        except (ImportError, KeyError, TypeError, AttributeError) as error:
+            problems.append(
+                Error(
+                    f"The SFU {alias!r} in SIGNALLING['SFU'] has no backend: {error!r}.",
+                    hint="Give the import path of one, such as "
+                    "{'BACKEND': 'signalling.sfu.janus.JanusSfu', 'URL': 'ws://127.0.0.1:8188'}.",
+                    id="signalling.E005",
                 )
             )
     return problems

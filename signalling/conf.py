@@ -27,6 +27,13 @@ class SignallingSettings(RoomSettings):
     ice_servers: list[dict[str, Any]] = field(default_factory=list)
     """RTCIceServer dicts that every peer is given: ``[{"urls": "stun:stun.example.org"}]``."""
 
+    sfu: dict[str, Any] = field(default_factory=dict)
+    """The SFU for rooms too large for a mesh, ``{"BACKEND": import path, …}``, or several by alias."""
+    mesh_kbps: list[int] = field(
+        default_factory=lambda: [1700, 800, 800, 400, 400, 250, 250, 150, 150]
+    )
+    """Video in kbit/s that a peer of a mesh sends to each other one: for 2 peers, 3 peers, and so on."""
+
     frame_bytes: int = 64 * 1024
     """Largest frame."""
     sdp_bytes: int = 48 * 1024

@@ -130,7 +130,7 @@ class SignallingConsumer(MemberConsumer):
         event = request.event
         if self.identity is None and not isinstance(event, protocol.Authenticate):
             raise refusals.authentication_required()
-        if isinstance(event, protocol.WebrtcOffer):
+        if isinstance(event, (protocol.WebrtcOffer, protocol.SfuRestart)):
             self.limits.check_offer()
         elif isinstance(event, protocol.Ping):
             self.expect_heartbeat()

@@ -12,13 +12,14 @@ from typing import Any
 
 from msgspec import UNSET
 
-from rooms import codes, resuming, services
+from rooms import codes, modes, resuming, services
 from rooms.conf import hook
 from rooms.exceptions import CodeInvalid, NotInRoom, RoomNotFound
 from rooms.services import Joined, Resumption
 
-from . import groups, guessing, protocol
+from . import groups, guessing, protocol, sfu
 from .conf import conf
+from .modes import route
 from .peers import Membership, Peer
 from .protocol import CloseCode, ErrorCode, ProtocolError
 from .refusals import authentication_required, peer_not_found
@@ -61,6 +62,7 @@ async def join_room(peer: Peer, event: protocol.JoinRoom) -> None:
         peer.expect_heartbeat()
     await peer.answer(_room_joined(joined, _require_membership(peer)))
     peer.seated()
+    peer.follow_mode(joined.participant.sfu_claim)
     await _announce(peer, joined)
 
 
@@ -73,7 +75,8 @@ async def relay(peer: Peer, event: protocol.Relay) -> None:
     """Pass an offer, an answer or a candidate on. No database, no thread, no copy of the payload."""
     membership = _require_membership(peer)
     if event.target_peer_id not in membership.roster:
-        raise peer_not_found()
+        await _to_sfu(membership, event)
+        return
     frame = protocol.encode_relay(event, membership.peer_id)
     await peer.relay(event.target_peer_id, frame)
 
@@ -89,6 +92,38 @@ async def peer_update(peer: Peer, event: protocol.PeerUpdate) -> None:
     await peer.publish(groups.updated(membership.room_code, updated))
 
 
+async def choose_mode(peer: Peer, event: protocol.ChooseMode) -> None:
+    """Route the room through an SFU, or make it a mesh, because its host says so."""
+    membership, identity = _require_membership(peer), _require_identity(peer)
+    alias = await sfu.here().first_healthy() if event.mode == "sfu" else ""
+    await peer.database(
+        modes.choose, membership.room_code, event.mode, user=identity.user, sfu=alias
+    )
+
+
+async def sfu_state(peer: Peer, event: protocol.SfuState) -> None:
+    """Note that a peer has reached the SFU, or has not, and tell the others."""
+    membership = _require_membership(peer)
+    counts = await peer.database(
+        modes.report,
+        membership.peer_id,
+        epoch=membership.epoch,
+        version=event.version,
+        state=event.state,
+    )
+    if counts and event.state == "receiving":
+        updated = protocol.PeerUpdated(peer_id=membership.peer_id, path="sfu")
+        await peer.publish(groups.updated(membership.room_code, updated))
+
+
+async def sfu_restart(peer: Peer, event: protocol.SfuRestart) -> None:
+    """Mend a peer's connections to the SFU."""
+    link = _require_membership(peer).link
+    if link is None:
+        raise peer_not_found()
+    await link.restart(anew=event.anew)
+
+
 async def ping(peer: Peer, event: protocol.Ping) -> None:
     await peer.answer(protocol.Pong())
 
@@ -98,6 +133,7 @@ async def leave(peer: Peer, *, reason: str) -> None:
     membership, peer.membership = peer.membership, None
     if membership is None:
         return
+    ended = False
     try:
         ended = await peer.record(
             services.leave, membership.peer_id, reason=reason, epoch=membership.epoch
@@ -105,7 +141,15 @@ async def leave(peer: Peer, *, reason: str) -> None:
         if ended:
             await peer.publish(groups.left(membership.room_code, membership.peer_id, reason))
     finally:
+        if membership.link is not None:
+            membership.link.end(is_ours=ended)
         await peer.unsubscribe(membership.room_code)
+
+
+async def _to_sfu(membership: Membership, event: protocol.Relay) -> None:
+    if event.target_peer_id not in protocol.SFU_PEERS or membership.link is None:
+        raise peer_not_found()
+    await membership.link.receive(event)
 
 
 async def _take_seat(peer: Peer, identity: Identity, event: protocol.JoinRoom) -> Joined:
@@ -123,15 +167,23 @@ async def _take_seat(peer: Peer, identity: Identity, event: protocol.JoinRoom) -
         }
         if event.resume_token is not None:
             return await peer.seat(resuming.resume, **place, token=event.resume_token)
-        return await peer.seat(
-            services.join, **place, peer_id=membership.peer_id, resumable=event.resumable
-        )
+        place |= {"peer_id": membership.peer_id, "resumable": event.resumable}
+        return await _join(peer, place)
     except Exception as refusal:
         await _give_up(peer)
         if isinstance(refusal, (RoomNotFound, CodeInvalid)):
             guessing.failed(*keys)
             raise RoomNotFound from None
         raise
+
+
+async def _join(peer: Peer, place: dict[str, Any]) -> Joined:
+    """Join; an SFU is asked whether it answers where the room cannot do without one."""
+    sfus = sfu.here()
+    try:
+        return await peer.seat(services.join, **place, sfu=None if sfus else "")
+    except services.SfuNeeded:
+        return await peer.seat(services.join, **place, sfu=await sfus.first_healthy())
 
 
 async def _fetch_what_was_held(peer: Peer, resumed: Resumption) -> None:
@@ -159,7 +211,8 @@ async def _give_up(peer: Peer) -> None:
 
 
 def _room_joined(joined: Joined, membership: Membership) -> protocol.RoomJoined:
-    room, participant = joined.room, joined.participant
+    room, participant, settings = joined.room, joined.participant, conf()
+    way = route(membership.mode, room.code, participant.peer_id)
     gap, membership.has_gap = membership.has_gap, False
     token = joined.resume_token
     return protocol.RoomJoined(
@@ -171,17 +224,21 @@ def _room_joined(joined: Joined, membership: Membership) -> protocol.RoomJoined:
                 user_info=other.user_info,
                 media=other.media,
                 away=other.is_away,
+                path="sfu" if other.receives_through_sfu(room.mode_version) else UNSET,
             )
             for other in joined.others
         ],
         mode=room.mode,
-        ice_servers=conf().ice_servers,
+        mode_version=room.mode_version,
+        switching=room.is_switching,
+        sfu=way if way is not None else UNSET,
+        ice_servers=settings.ice_servers,
         ice_expires_at=None,
         role=participant.role,
-        limits=protocol.Limits(p2p=room.p2p_limit, total=room.total_limit),
+        limits=protocol.Limits(room.p2p_limit, room.total_limit, settings.mesh_kbps),
         resumed=joined.resumed is not None,
         resume_token=token if token is not None else UNSET,
-        resume_window=conf().resume_window if token is not None else UNSET,
+        resume_window=settings.resume_window if token is not None else UNSET,
         gap=gap,
     )
 
@@ -210,5 +267,8 @@ HANDLERS: dict[type[protocol.ClientEvent], Handler] = {
     protocol.WebrtcAnswer: relay,
     protocol.WebrtcIce: relay,
     protocol.PeerUpdate: peer_update,
+    protocol.ChooseMode: choose_mode,
+    protocol.SfuState: sfu_state,
+    protocol.SfuRestart: sfu_restart,
     protocol.Ping: ping,
 }

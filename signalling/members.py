@@ -14,16 +14,19 @@ from typing import Any
 from channels.exceptions import ChannelFull
 from django.utils import timezone
 
+from rooms import modes as domain_modes
 from rooms import resuming, services
 
-from . import database, groups, metrics, presence, protocol, refusals
+from . import database, groups, metrics, modes, presence, protocol, refusals
 from .away import AwayPeer, InOrder
 from .conf import SignallingSettings
 from .groups import Closed, Handover, HeldFrame, Relayed, RosterChange, Takeover
 from .layers import ChannelGone, Undeliverable
+from .modes import ModeChanged
 from .outbox import Overflow
 from .peers import Membership, P, T
 from .protocol import CloseCode, ProtocolError
+from .sfu.link import SfuLink
 from .speaking import SpeakingConsumer
 
 logger = logging.getLogger("signalling")
@@ -72,6 +75,8 @@ class MemberConsumer(SpeakingConsumer):
                 self._closed(membership, message)  # type: ignore[arg-type]
             case "signalling.removed":
                 self._removed(membership, message["peer_id"])
+            case "signalling.mode":
+                self._mode_changed(membership, message)  # type: ignore[arg-type]
             case "signalling.takeover":
                 self._taken_over(membership, message)
             case "signalling.handover":
@@ -161,8 +166,45 @@ class MemberConsumer(SpeakingConsumer):
         self._forget(membership)
         self.interrupt(refusals.removed())
 
+    def _mode_changed(self, membership: Membership, message: ModeChanged) -> None:
+        """The media of the room travel in another way; perhaps without this peer."""
+        mode = modes.announced(message)
+        if membership.room_code != message["room"] or not mode.is_later_than(membership.mode):
+            return
+        if membership.peer_id in message["surplus"]:
+            self._forget(membership)
+            self.interrupt(refusals.sfu_unavailable(retry_after=self.settings.switch_pause))
+            return
+        membership.mode = mode
+        event = modes.event(
+            mode,
+            membership.room_code,
+            membership.peer_id,
+            reason=message["reason"],
+            until=message["until"],
+        )
+        self.write(protocol.encode(event))
+        self.follow_mode(None)
+
+    def follow_mode(self, claim: dict[str, int] | None) -> None:
+        membership = self.membership
+        if membership is None or not (membership.mode.is_sfu or membership.link):
+            return
+        if membership.link is None:
+            membership.link = SfuLink(membership, self._write_aside)
+        membership.link.follow(membership.mode, claim=claim, linger=self.settings.switch_seconds)
+
+    def _write_aside(self, frame: str) -> None:
+        """``write`` from elsewhere than this socket's own turn."""
+        try:
+            self.write(frame)
+        except Overflow:
+            self.overflowed()
+
     def _forget(self, membership: Membership) -> None:
         self.membership = None
+        if membership.link is not None:
+            membership.link.end()
         self._spawn(self._unsubscribe(membership.room_code))
 
     def _lost(self, membership: Membership, channel: str) -> None:
@@ -181,11 +223,13 @@ class MemberConsumer(SpeakingConsumer):
             return
         try:
             present = await self.database(services.present, membership.room_code)
+            room = await self.database(domain_modes.current, membership.room_code)
         except database.AWAY:
             logger.warning("cannot refresh a roster: the database is away")
             return
         for change in groups.missed(membership, present):
             self.deliver(dict(change))
+        self.deliver(dict(modes.changed(room, "missed")))
 
     # --- Away and back ------------------------------------------------------------------------
 
@@ -197,6 +241,8 @@ class MemberConsumer(SpeakingConsumer):
 
     def _resumed_elsewhere(self, membership: Membership) -> None:
         """The same, where the other one could not reach this socket."""
+        if membership.link is not None:
+            membership.link.end(is_ours=False)
         self._forget(membership)
         self._say(refusals.resumed_elsewhere())
 
@@ -215,6 +261,8 @@ class MemberConsumer(SpeakingConsumer):
         )
         self.presence.away.add(away)
         self.ear = self.membership = None
+        if membership.link is not None:
+            membership.link.fall_silent()
         for message in self._held:  # nobody is told: what is too much is a gap
             try:
                 away.deliver(message)

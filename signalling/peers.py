@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar
 from rooms.models import new_peer_id
 from rooms.services import Joined
 
+from .modes import MESH, Mode
 from .protocol import ServerEvent
 from .tokens import Identity
 
 if TYPE_CHECKING:
     from .groups import RosterChange
+    from .sfu.link import SfuLink
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,6 +50,10 @@ class Membership:
     """The number of the last relay to each peer."""
     heard: dict[str, int] = field(default_factory=dict)
     """The number of the last relay from each peer."""
+    mode: Mode = MESH
+    """How the media of the room travel."""
+    link: SfuLink | None = None
+    """What the peer has in an SFU."""
 
     def adopt(self, joined: Joined) -> None:
         """Take the seat that a join or a resume has given."""
@@ -55,6 +61,7 @@ class Membership:
         self.peer_id, self.epoch = participant.peer_id, participant.epoch
         self.is_resumable = joined.resume_token is not None
         self.number = participant.pk  # given under the room's lock
+        self.mode = Mode.of(joined.room)
         # Interned: the same ids are in the rosters of all sockets of the room.
         self.roster = {intern(other.peer_id): intern(other.channel_name) for other in joined.others}
         self.epochs = {other.peer_id: other.epoch for other in joined.others if other.epoch}
@@ -111,6 +118,9 @@ class Peer(Protocol):
 
     def seated(self) -> None:
         """``room:joined`` is out: hear what others have said to this peer meanwhile."""
+
+    def follow_mode(self, claim: dict[str, int] | None) -> None:
+        """Have what the mode of the room needs; ``claim``: what the peer has in the SFU already."""
 
     async def subscribe(self, room_code: str) -> None:
         """Begin to hear what is published to a room."""

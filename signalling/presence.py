@@ -17,10 +17,11 @@ from weakref import WeakKeyDictionary
 
 from rooms import resuming, workers
 
-from . import database
+from . import database, sfu
 from .away import AwayPeer
 from .conf import conf
 from .database import beside_the_sockets
+from .sfu import upkeep
 
 logger = logging.getLogger("signalling")
 
@@ -57,7 +58,10 @@ class Presence:
         self._enlisting: asyncio.Future[str] | None = None
         self._drained: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._keep_pulse()), loop.create_task(self._keep_beating())]
+        work = [self._keep_pulse(), self._keep_beating()]
+        if sfu.configured():
+            work.append(upkeep.keep_up())
+        self._tasks = [loop.create_task(task) for task in work]
 
     # --- The lease ----------------------------------------------------------------------------
 
@@ -174,6 +178,7 @@ class Presence:
         )  # who resumed just before may still ask, or be sent something
         for away in remaining:
             away.end()
+        await sfu.here().close()
 
 
 def _drain_before_twisted_stops(presence: Presence) -> None:

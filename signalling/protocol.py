@@ -16,6 +16,11 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 SUBPROTOCOL = "signalling.v1"
 BEARER_PREFIX = "bearer."
 
+SFU_PUBLISH = "sfu:publish"
+SFU_SUBSCRIBE = "sfu:subscribe"
+SFU_PEERS = {SFU_PUBLISH, SFU_SUBSCRIBE}
+"""The peer ids that stand for a peer's two connections to the SFU; no peer has one with a colon."""
+
 RequestId = Annotated[str, Meta(max_length=128)] | int | float
 
 
@@ -45,6 +50,7 @@ class ErrorCode(StrEnum):
     RESUME_INVALID = "resume_invalid"
     RESUME_EXPIRED = "resume_expired"
     RATE_LIMITED = "rate_limited"
+    SFU_UNAVAILABLE = "sfu_unavailable"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 
@@ -123,15 +129,19 @@ class WebrtcOffer(Relay):
 
 
 class WebrtcAnswer(Relay):
+    """``connection``: of which one, where the SFU has offered several."""
+
     event = "webrtc:answer"
     payload_name = "answer"
     answer: Raw
+    connection: int | None = None
 
 
 class WebrtcIce(Relay):
     event = "webrtc:ice"
     payload_name = "candidate"
     candidate: Raw
+    connection: int | None = None
 
 
 class Media(Struct, omit_defaults=True, frozen=True):
@@ -167,6 +177,24 @@ class PeerUpdate(ClientEvent):
         return changes
 
 
+class ChooseMode(ClientEvent):
+    event = "room:mode"
+    mode: Literal["p2p", "sfu"]
+
+
+class SfuState(ClientEvent):
+    """What has become of the peer's connections to the SFU, in this version of the room's mode."""
+
+    event = "sfu:state"
+    version: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    state: Literal["receiving", "failed"]
+
+
+class SfuRestart(ClientEvent):
+    event = "sfu:restart"
+    anew: bool = False
+
+
 class Ping(ClientEvent):
     event = "ping"
 
@@ -181,6 +209,9 @@ CLIENT_EVENTS: dict[str, type[ClientEvent]] = {
         WebrtcAnswer,
         WebrtcIce,
         PeerUpdate,
+        ChooseMode,
+        SfuState,
+        SfuRestart,
         Ping,
     )
 }
@@ -231,11 +262,13 @@ class PeerInfo(Struct, rename="camel", frozen=True, kw_only=True):
     user_info: dict[str, Any]
     media: dict[str, bool]
     away: bool = False
+    path: str | UnsetType = UNSET
 
 
-class Limits(Struct, frozen=True):
+class Limits(Struct, rename="camel", frozen=True):
     p2p: int
     total: int
+    mesh_kbps: list[int]
 
 
 class Authenticated(ServerEvent):
@@ -244,12 +277,15 @@ class Authenticated(ServerEvent):
     expires_at: str | None
 
 
-class RoomJoined(ServerEvent):
+class RoomJoined(ServerEvent, kw_only=True):
     event = "room:joined"
     room_id: str
     peer_id: str
     peers: list[PeerInfo]
     mode: str
+    mode_version: int = 0
+    switching: bool = False
+    sfu: dict[str, Any] | UnsetType = UNSET
     ice_servers: list[dict[str, Any]]
     ice_expires_at: str | None
     role: str
@@ -284,11 +320,23 @@ class PeerBack(ServerEvent):
     peer_id: str
 
 
+class SfuStream(Struct, rename="camel"):
+    """Whose media a section of an SFU's offer carries."""
+
+    mid: str
+    peer_id: str
+    kind: str
+
+
 class RelayedOffer(ServerEvent, kw_only=False):
+    """``streams`` and ``connection`` come from ``sfu:subscribe`` alone."""
+
     event = "webrtc:offer"
     target_peer_id: str
     offer: Raw
     from_peer_id: str
+    streams: list[SfuStream] | UnsetType = UNSET
+    connection: int | UnsetType = UNSET
 
 
 class RelayedAnswer(ServerEvent, kw_only=False):
@@ -310,6 +358,22 @@ class PeerUpdated(ServerEvent):
     peer_id: str
     media: dict[str, bool] | UnsetType = UNSET
     display_name: str | UnsetType = UNSET
+    path: str | UnsetType = UNSET
+
+
+class RoomMode(ServerEvent, kw_only=True):
+    event = "room:mode"
+    mode: str
+    version: int
+    switching: bool = False
+    until: str | UnsetType = UNSET
+    reason: str
+    sfu: dict[str, Any] | UnsetType = UNSET
+
+
+class SfuReset(ServerEvent):
+    event = "sfu:reset"
+    sfu: dict[str, Any]
 
 
 class RoomClosed(ServerEvent):
@@ -354,6 +418,8 @@ SERVER_EVENTS: dict[str, type[ServerEvent]] = {
         RelayedAnswer,
         RelayedIce,
         PeerUpdated,
+        RoomMode,
+        SfuReset,
         RoomClosed,
         Ack,
         Pong,
@@ -453,6 +519,8 @@ def _check_payload(event: Relay, limits: FrameLimits) -> None:
     value = _read(_payload_decoders[type(event)], payload, "$.data.", event.payload_name)
     is_candidate = isinstance(event, WebrtcIce)
     limit = limits.candidate if is_candidate else limits.sdp
+    if event.target_peer_id == SFU_SUBSCRIBE and not is_candidate:
+        limit = limits.frame  # one answer for everybody in the room
     size = len(memoryview(payload))
     if size > limit and not is_candidate:  # JSON text is never shorter than what it says
         size = len(value.sdp.encode())

@@ -8,10 +8,16 @@ from channels.layers import get_channel_layer
 from django.dispatch import receiver
 
 from rooms.models import Participant, Room
-from rooms.signals import participant_removed, participants_lost, room_closed
+from rooms.signals import (
+    participant_removed,
+    participants_lost,
+    room_closed,
+    room_mode_changed,
+)
 
-from . import groups
+from . import groups, modes
 from .groups import Closed, Removed, RosterChange, room_group
+from .modes import ModeChanged
 
 logger = logging.getLogger("signalling")
 
@@ -43,7 +49,17 @@ def announce_lost_participants(
         _publish(code, groups.away(code, peer.peer_id, peer.channel_name, peer.away_until))
 
 
-def _publish(room_code: str, message: Closed | Removed | RosterChange) -> None:
+@receiver(room_mode_changed, dispatch_uid="signalling.room_mode_changed")
+def announce_changed_mode(
+    *, room: Room, reason: str, surplus: list[Participant], **kwargs: Any
+) -> None:
+    """Tell a room that its media travel in another way, and who has had to leave it because of that."""
+    _publish(room.code, modes.changed(room, reason, surplus))
+    for peer in surplus:
+        _publish(room.code, groups.left(room.code, peer.peer_id, Participant.Reason.DISCONNECTED))
+
+
+def _publish(room_code: str, message: Closed | Removed | RosterChange | ModeChanged) -> None:
     layer = get_channel_layer()
     if layer is not None:
         async_to_sync(layer.group_send)(room_group(room_code), message)

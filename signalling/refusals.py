@@ -38,6 +38,19 @@ def peer_busy() -> ProtocolError:
     )
 
 
+def sfu_unavailable(*, retry_after: float = 2) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.SFU_UNAVAILABLE,
+        "The media server for larger groups cannot be reached; try again.",
+        retry_after=retry_after,
+    )
+
+
+def bad_description(name: str, reason: str) -> ProtocolError:
+    """An SFU cannot use an offer or an answer."""
+    return ProtocolError(ErrorCode.BAD_REQUEST, reason, path=f"$.data.{name}.sdp")
+
+
 def removed() -> ProtocolError:
     return ProtocolError(
         ErrorCode.REMOVED, "You have been removed from this room.", close=CloseCode.REMOVED

@@ -13,7 +13,9 @@ class RoomSerializer(serializers.ModelSerializer[Room]):
 
     class Meta:
         model = Room
-        fields = ("code", "roomId", "name", "mode", "participants", "limit", "isLocked")
+        fields = (
+            "code", "roomId", "name", "topology", "mode", "participants", "limit", "isLocked",
+        )  # fmt: skip
         read_only_fields = fields
 
 
@@ -27,6 +29,9 @@ class RoomRequestSerializer(serializers.Serializer[None]):
         allow_blank=True,
         default=None,
         help_text="Its form is the domain's to judge; without one a code is made.",
+    )
+    topology = serializers.ChoiceField(
+        choices=Room.Topology.choices, required=False, default=Room.Topology.AUTO
     )
 
 

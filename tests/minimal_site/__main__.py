@@ -11,17 +11,24 @@ from django.conf import settings
 from django.core.management import call_command
 
 OPTIONAL = {
-    "channels_redis", "corsheaders", "daphne", "drf_spectacular", "environ", "hiredis", "msgpack",
-    "psycopg", "redis", "twisted", "uvicorn", "uvloop", "websockets", "whitenoise",
+    "aiohttp", "channels_redis", "corsheaders", "daphne", "drf_spectacular", "environ", "hiredis",
+    "livekit", "msgpack", "psycopg", "redis", "twisted", "uvicorn", "uvloop", "websockets", "whitenoise",
 }  # fmt: skip
 
 NEED_MORE = {
     "signalling.daphne",
     "signalling.layers.pubsub",
     "signalling.layers.redis",
+    "signalling.sfu.janus",
+    "signalling.sfu.janus.connection",
+    "signalling.sfu.janus.legs",
+    "signalling.sfu.janus.receiving",
+    "signalling.sfu.janus.sdp",
+    "signalling.sfu.janus.session",
+    "signalling.sfu.livekit",
     "signalling.uvicorn",
 }
-"""Modules for a server and a channel layer that a site may choose; nothing else imports them."""
+"""Modules for what a site may choose: a server, a channel layer, an SFU. Nothing else imports them."""
 
 
 class Blocked(importlib.abc.MetaPathFinder):

@@ -17,7 +17,7 @@ from tests.conftest import PASSWORD, Enter, access_token, statements
 
 pytestmark = pytest.mark.django_db
 
-KEYS = {"code", "roomId", "name", "mode", "participants", "limit", "isLocked"}
+KEYS = {"code", "roomId", "name", "topology", "mode", "participants", "limit", "isLocked"}
 OUR_CLIENT = "http://localhost:5173"
 
 
@@ -149,6 +149,7 @@ def test_any_user_opens_a_room_and_is_its_host(api: APIClient, bob: User) -> Non
         "code": room.code,
         "roomId": f"room_{room.code.lower()}",
         "name": "Tea",
+        "topology": "auto",
         "mode": "p2p",
         "participants": 0,
         "limit": 10,
@@ -240,6 +241,7 @@ def test_a_room_is_found_by_its_code_in_any_case(
         "code": "ABC123",
         "roomId": "room_abc123",
         "name": "Tea",
+        "topology": "auto",
         "mode": "p2p",
         "participants": 1,
         "limit": 10,

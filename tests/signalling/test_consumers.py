@@ -17,6 +17,7 @@ from pytest_django import Settings
 from rooms import services
 from rooms.models import Participant, Room
 from signalling import handlers, presence, protocol
+from signalling.conf import conf
 from signalling.consumers import SignallingConsumer
 from signalling.groups import room_group
 from tests.conftest import access_token
@@ -154,7 +155,7 @@ async def test_the_first_frame_after_a_join_is_the_room(room: Room, alice: User,
             "iceServers": [],
             "iceExpiresAt": None,
             "role": "host",
-            "limits": {"p2p": 10, "total": 50},
+            "limits": {"p2p": 10, "total": 50, "meshKbps": conf().mesh_kbps},
             "resumed": False,
         }
         joined = await second.join()

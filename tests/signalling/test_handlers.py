@@ -77,6 +77,9 @@ class FakePeer:
     def seated(self) -> None:
         self.did.append("seated")
 
+    def follow_mode(self, claim: dict[str, int] | None) -> None:
+        self.did.append("follow mode")
+
     async def subscribe(self, room_code: str) -> None:
         self.did.append(f"subscribe {room_code}")
 
@@ -177,7 +180,7 @@ async def test_a_join_goes_group_first_row_second_answer_third_announcement_last
     )
     await handlers.join_room(peer, protocol.JoinRoom(room_code=" abc123 "))
     assert peer.steps == [
-        "subscribe ABC123", "join", "room:joined", "seated", "publish joined to ABC123"
+        "subscribe ABC123", "join", "room:joined", "seated", "follow mode", "publish joined to ABC123"
     ]  # fmt: skip
     assert peer.membership is not None
     _, asked = peer.did[1]
@@ -188,6 +191,7 @@ async def test_a_join_goes_group_first_row_second_answer_third_announcement_last
         "channel_name": "channel!me",
         "worker_id": "worker",
         "resumable": False,
+        "sfu": "",
     }
     assert peer.membership.peer_id == "peer_me"
     assert peer.membership.roster == {"peer_other": "c!peer_other"}

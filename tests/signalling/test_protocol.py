@@ -33,9 +33,16 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "join:room": {"roomCode": "ABC123", "resumable": True, "resumeToken": "t"},
     "leave:room": {},
     "webrtc:offer": {"targetPeerId": "p", "offer": {"type": "offer", "sdp": "v=0\r\n"}},
-    "webrtc:answer": {"targetPeerId": "p", "answer": {"type": "answer", "sdp": "v=0\r\n"}},
-    "webrtc:ice": {"targetPeerId": "p", "candidate": "candidate:1"},
+    "webrtc:answer": {
+        "targetPeerId": "p",
+        "answer": {"type": "answer", "sdp": "v=0\r\n"},
+        "connection": 7,
+    },
+    "webrtc:ice": {"targetPeerId": "p", "candidate": "candidate:1", "connection": 7},
     "peer:update": {"media": {"audio": True, "screen": False}, "displayName": "Bo"},
+    "room:mode": {"mode": "sfu"},
+    "sfu:state": {"version": 3, "state": "receiving"},
+    "sfu:restart": {"anew": True},
     "ping": {},
 }
 
@@ -518,7 +525,7 @@ def test_what_an_event_must_say_it_says_even_if_there_is_nothing() -> None:
         ice_servers=[],
         ice_expires_at=None,
         role="member",
-        limits=protocol.Limits(p2p=10, total=50),
+        limits=protocol.Limits(p2p=10, total=50, mesh_kbps=[900]),
         resumed=False,
     )
     assert json.loads(encode(joined))["data"] == {
@@ -529,7 +536,7 @@ def test_what_an_event_must_say_it_says_even_if_there_is_nothing() -> None:
         "iceServers": [],
         "iceExpiresAt": None,
         "role": "member",
-        "limits": {"p2p": 10, "total": 50},
+        "limits": {"p2p": 10, "total": 50, "meshKbps": [900]},
         "resumed": False,
     }
 

@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from rooms import codes, services
 from rooms.exceptions import CodeTaken, RoomError
+from rooms.models import Room
 
 
 class Command(BaseCommand):
@@ -16,13 +17,25 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="", help="a name for people to read")
         parser.add_argument("--host", metavar="USERNAME", help="the user who hosts the room")
         parser.add_argument(
+            "--topology",
+            choices=Room.Topology.values,
+            default=Room.Topology.AUTO,
+            help="how media travel: in a mesh that an SFU relieves when it is full (auto, the "
+            "default), always in a mesh, or through an SFU from the first peer on",
+        )
+        parser.add_argument(
             "--exist-ok", action="store_true", help="do nothing if a room has this code already"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         host = self._user(options["host"]) if options["host"] else None
         try:
-            room = services.open_room(host=host, name=options["name"], code=options["code"])
+            room = services.open_room(
+                host=host,
+                name=options["name"],
+                code=options["code"],
+                topology=options["topology"],
+            )
         except CodeTaken as refusal:
             if not (options["exist_ok"] and options["code"]):
                 raise CommandError(str(refusal)) from refusal

@@ -1,0 +1,219 @@
+"""What the project asks of an SFU, whichever it is.
+
+An SFU (selective forwarding unit, RFC 7667, 3.7) takes each peer's media once and hands it to the others.
+Two kinds of backend are possible. A *proxied* one stands behind this server: a peer's offers, answers and
+candidates for the reserved ids pass through ``Legs``, and clients never reach the SFU's own API. Of
+the other kind, clients are only told the way, with a token that says who they are (``route``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+from django.core.checks import CheckMessage
+
+from rooms.models import Room
+
+HEALTH_SECONDS = 2.0  # for which the answer to a probe counts
+
+Kind = Literal["audio", "video"]
+Leg = Literal["publish", "subscribe"]
+Description = dict[str, Any]
+"""RTCSessionDescriptionInit: ``{"type": "offer" | "answer", "sdp": str}``."""
+Candidate = dict[str, Any] | str | None
+"""RTCIceCandidateInit, a bare candidate line, or the end of candidates."""
+Claim = dict[str, int]
+"""Where the SFU keeps the connections of a peer; JSON, and the backend's own."""
+
+
+class SfuError(Exception):
+    """Base of what an SFU refuses, or cannot do."""
+
+
+class SfuAway(SfuError):
+    """The SFU does not answer."""
+
+
+class SfuRefused(SfuError):
+    """The SFU says no; ``code`` is its own."""
+
+    def __init__(self, code: int | str, reason: str) -> None:
+        super().__init__(f"{reason} ({code})")
+        self.code = code
+
+
+class BadDescription(SfuError):
+    """The SFU cannot use an offer or an answer, and never will."""
+
+
+class Stream(NamedTuple):
+    """One media section of what a peer receives: whose it is, and of which kind."""
+
+    mid: str
+    peer_id: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class SfuRoom:
+    """A room as an SFU knows it. Another ``version`` of a room's mode is another room there."""
+
+    id: str
+    version: int
+    total: int = field(default=0, compare=False)
+    """The most peers that may be in it."""
+
+    @classmethod
+    def of(cls, room: Room) -> SfuRoom:
+        return cls(room.public_id, room.mode_version, room.total_limit)
+
+
+class Listener(Protocol):
+    """Who hears of the connections of one peer. Called in the event loop; must not block."""
+
+    def offered(self, offer: Description, streams: list[Stream], connection: int) -> None:
+        """The SFU offers what it has for the peer. Another ``connection`` is another RTCPeerConnection."""
+
+    def trickled(self, leg: Leg, candidate: Candidate) -> None:
+        """The SFU has a candidate for one of the connections."""
+
+    def was_reset(self, claim: Claim) -> None:
+        """The SFU has lost what the peer published; there are new connections, to be published on anew."""
+
+
+class Legs(ABC):
+    """The two connections of one peer: one that it publishes on, one that carries everybody else to it.
+
+    It subscribes to whoever publishes in the room by itself, as they come and go.
+    """
+
+    @abstractmethod
+    async def open(self, claim: Claim | None) -> Claim:
+        """Enter the room, or take over the connections that ``claim`` names if they are still there.
+
+        Raises ``SfuError``.
+        """
+
+    @abstractmethod
+    async def publish(self, offer: Description) -> Description:
+        """Send the peer's media on; return the answer. Again: renegotiate, or restart ICE.
+
+        Raises ``BadDescription`` and ``SfuError``.
+        """
+
+    @abstractmethod
+    async def answer(self, answer: Description, connection: int | None) -> None:
+        """The peer's answer to the last offer. One that answers no open offer, or that of another
+        ``connection``, changes nothing.
+
+        Raises ``BadDescription`` and ``SfuError``.
+        """
+
+    @abstractmethod
+    def trickle(self, leg: Leg, candidate: Candidate, connection: int | None) -> None:
+        """A candidate of the peer, for that ``connection`` of its receiving ones."""
+
+    @abstractmethod
+    async def restart(self) -> None:
+        """Offer the receiving connection once more, with new ICE credentials. Raises ``SfuError``."""
+
+    @abstractmethod
+    async def mute(self, kind: Kind, *, muted: bool) -> None:
+        """Pass what the peer publishes of a kind on to nobody, or again. Raises ``SfuError``."""
+
+    @abstractmethod
+    async def request_keyframe(self) -> None:
+        """Ask the peer for a whole picture. Raises ``SfuError``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End both connections at once."""
+
+    @abstractmethod
+    def let_go(self) -> None:
+        """Leave the connections to whoever has claimed them, or will."""
+
+
+class Sfu(ABC):
+    """One SFU, of one event loop. ``options`` is its dict in ``SIGNALLING["SFU"]``."""
+
+    provider: ClassVar[str]
+    """What clients know it by."""
+    is_proxied: ClassVar[bool] = False
+    """Clients reach it through this server alone, by ``legs``."""
+    is_watched: ClassVar[bool] = False
+    """It does not find out by itself that it is down, or up again: ``watch`` does."""
+
+    def __init__(self, alias: str, options: dict[str, Any]) -> None:
+        self.alias = alias
+        self.options = options
+        self.is_down = False
+        """It did answer, and does not any more."""
+        self.forsaken: dict[SfuRoom, float] = {}
+        """Since when rooms that it has serve nobody, as far as the upkeep of this process knows."""
+        self.went_down: Callable[[], None] = _nobody_asks
+        self.came_up: Callable[[], None] = _nobody_asks
+        self._probed_at = -HEALTH_SECONDS
+        self._is_healthy = False
+
+    @classmethod
+    def check(cls, alias: str, options: dict[str, Any]) -> list[CheckMessage]:
+        """Return what is wrong with the options of a backend: system checks."""
+        return []
+
+    async def is_healthy(self) -> bool:
+        """Tell whether the SFU can take a room now; asked at most every 2 s."""
+        if monotonic() - self._probed_at >= HEALTH_SECONDS:
+            try:
+                await self.probe()
+                self._is_healthy = True
+            except SfuError:
+                self._is_healthy = False
+            self._probed_at = monotonic()
+        return self._is_healthy
+
+    @abstractmethod
+    async def probe(self) -> None:
+        """Ask the SFU for a sign of life, for a second or two. Raises ``SfuError``."""
+
+    def route(self, room: SfuRoom, peer_id: str) -> dict[str, Any]:
+        """Return what the client of a peer is told of the way: ``sfu`` in ``room:mode``."""
+        return {"provider": self.provider}
+
+    def legs(self, room: SfuRoom, peer_id: str, listener: Listener) -> Legs:
+        """Return the connections of a peer, not yet open. Of proxied backends alone."""
+        raise NotImplementedError
+
+    @abstractmethod
+    async def open_room(self, room: SfuRoom) -> None:
+        """Have a room; one that is there already is fine. Raises ``SfuError``."""
+
+    @abstractmethod
+    async def close_room(self, room: SfuRoom) -> None:
+        """Have no such room any more. Raises ``SfuError``."""
+
+    @abstractmethod
+    async def rooms(self) -> set[SfuRoom]:
+        """Return the rooms of this site that are there. Raises ``SfuError``."""
+
+    @abstractmethod
+    async def peers(self, room: SfuRoom) -> set[str]:
+        """Return the ids of the peers in a room. Raises ``SfuError``."""
+
+    @abstractmethod
+    async def remove(self, room: SfuRoom, peer_id: str, claim: Claim | None) -> None:
+        """Cut a peer off, with what its ``claim`` names; one who is not there is fine.
+
+        Raises ``SfuError``.
+        """
+
+    async def close(self) -> None:  # noqa: B027  (many have nothing to end)
+        """The process ends."""
+
+
+def _nobody_asks() -> None:
+    """What an SFU calls of which nobody wants to know how it is."""

@@ -1,0 +1,209 @@
+"""The two connections of one peer in Janus: a session of its own, with a publisher and a subscriber.
+
+They are the peer's and not the worker's: when that dies, Janus keeps the session for a while with its
+media, and the worker where the peer resumes claims it. What the worker before knew of the subscriber died
+with it, so that is made anew; the client keeps the old one until the new one's media arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from signalling.sfu.base import (
+    Candidate,
+    Claim,
+    Description,
+    Kind,
+    Leg,
+    Legs,
+    Listener,
+    SfuAway,
+    SfuError,
+    SfuRefused,
+    SfuRoom,
+)
+
+from .connection import Message
+from .receiving import AGAIN_SECONDS, Receiver
+from .sdp import readable, trickled
+from .session import Handle, JanusSession
+
+if TYPE_CHECKING:
+    from . import JanusSfu
+
+logger = logging.getLogger("signalling")
+
+NO_SUCH_ROOM = 426
+ID_TAKEN = 436
+
+
+class JanusLegs(Legs):
+    """See the module."""
+
+    def __init__(self, sfu: JanusSfu, room: SfuRoom, peer_id: str, listener: Listener) -> None:
+        self.sfu = sfu
+        self.room = room
+        self.peer_id = peer_id
+        self.listener = listener
+        self._session: JanusSession | None = None
+        self._publisher: Handle | None = None
+        self._is_published = False
+        self._published: dict[str, str] = {}  # kind -> mid
+        self._receiver = Receiver(sfu, room, peer_id, listener)
+        self._mending: asyncio.Task[None] | None = None
+
+    # --- Coming and going ---------------------------------------------------------------------
+
+    async def open(self, claim: Claim | None) -> Claim:
+        if claim is not None and await self._take_over(claim):
+            return claim
+        await self._enter()
+        return self._claim
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.destroy()
+        self._stop()
+
+    def let_go(self) -> None:
+        if self._session is not None:
+            self._session.let_go()
+        self._stop()
+
+    def _stop(self) -> None:
+        self._session = self._publisher = None
+        self._receiver.stop()
+        if self._mending is not None:
+            self._mending.cancel()
+
+    @property
+    def _claim(self) -> Claim:
+        assert self._session is not None
+        assert self._publisher is not None
+        return {"session": self._session.id, "publisher": self._publisher.id}
+
+    async def _enter(self) -> None:
+        """Have a session of our own, and be in the room; where that is not there, have it as well."""
+        calls = {"lost": self._lost, "claimed": self._claimed}
+        self._session = session = await JanusSession.create(self.sfu.connection, **calls)
+        self._publisher = publisher = await session.attach(self._heard)
+        try:
+            joined = await self._join(publisher)
+        except SfuRefused as refusal:
+            await self._make_room_for_us(refusal)
+            joined = await self._join(publisher)
+        feeds = (feed["id"] for feed in joined["data"].get("publishers", ()))
+        self._receiver.begin(session, feeds)
+
+    async def _join(self, publisher: Handle) -> Message:
+        name = self.sfu.name(self.room)
+        return await publisher.ask("join", ptype="publisher", room=name, id=self.peer_id)
+
+    async def _make_room_for_us(self, refusal: SfuRefused) -> None:
+        if refusal.code == NO_SUCH_ROOM:
+            await self.sfu.open_room(self.room)
+        elif refusal.code == ID_TAKEN:  # by a session of ours that could not be claimed
+            await self.sfu.remove(self.room, self.peer_id, None)
+        else:
+            raise refusal
+
+    async def _take_over(self, claim: Claim) -> bool:
+        """Claim the session of a worker before us; tell whether it was there."""
+        session = JanusSession(
+            self.sfu.connection, claim["session"], lost=self._lost, claimed=self._claimed
+        )
+        publisher = session.has(claim["publisher"], self._heard)
+        try:
+            await self.sfu.connection.claim(session)
+            publishing = await self.sfu.publishing(self.room)
+        except SfuRefused:
+            return False
+        if self.peer_id not in publishing:
+            session.destroy()
+            return False
+        self._session, self._publisher = session, publisher
+        self._is_published = publishing.pop(self.peer_id)
+        if not self._is_published:
+            self._was_reset()
+        self._receiver.begin(session, (peer for peer, does in publishing.items() if does))
+        return True
+
+    # --- Losses -------------------------------------------------------------------------------
+
+    def _claimed(self) -> None:
+        """The connection was lost for a moment, and perhaps an offer, for whose answer Janus waits."""
+        self._receiver.forget_connection()
+        self._mending = asyncio.create_task(self._receiver.look_again())
+
+    def _lost(self) -> None:
+        """Janus has forgotten the session: it was started anew."""
+        self._receiver.stop()
+        self._mending = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        while True:
+            try:
+                await self._enter()
+            except SfuError as error:
+                logger.warning("%s cannot enter the SFU again yet: %s", self.peer_id, error)
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                self._was_reset()
+                return
+
+    def _was_reset(self) -> None:
+        self._published, self._is_published = {}, False
+        self.listener.was_reset(self._claim)
+
+    # --- Media --------------------------------------------------------------------------------
+
+    async def publish(self, offer: Description) -> Description:
+        request = "configure" if self._is_published else "publish"
+        configured = await self._handle.ask(request, jsep=readable(offer))
+        self._is_published = True
+        streams = configured["data"].get("streams", ())
+        self._published = {stream["type"]: stream["mid"] for stream in streams}
+        if "jsep" not in configured:
+            raise SfuError("Janus has no answer to this offer")
+        return {"type": "answer", "sdp": configured["jsep"]["sdp"]}
+
+    async def answer(self, answer: Description, connection: int | None) -> None:
+        await self._receiver.answer(answer, connection)
+
+    def trickle(self, leg: Leg, candidate: Candidate, connection: int | None) -> None:
+        if leg == "subscribe":
+            self._receiver.trickle(candidate, connection)
+        elif self._publisher is not None:
+            self._publisher.trickle(trickled(candidate))
+
+    async def restart(self) -> None:
+        self._receiver.restart()
+
+    async def mute(self, kind: Kind, *, muted: bool) -> None:
+        if kind in self._published:
+            await self._handle.ask(
+                "moderate",
+                room=self.sfu.name(self.room),
+                secret=self.sfu.secret(self.room),
+                id=self.peer_id,
+                mid=self._published[kind],
+                mute=muted,
+            )
+
+    async def request_keyframe(self) -> None:
+        await self._handle.ask("configure", keyframe=True)
+
+    @property
+    def _handle(self) -> Handle:
+        if self._publisher is None:
+            raise SfuAway(f"{self.peer_id} has no connections")
+        return self._publisher
+
+    def _heard(self, message: Message) -> None:
+        if message["janus"] == "hangup" and self._is_published:
+            self._was_reset()
+        elif message["janus"] == "trickle":
+            self.listener.trickled("publish", message["candidate"])
+        self._receiver.heard_in_room(message.get("data", {}))

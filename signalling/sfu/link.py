@@ -1,0 +1,270 @@
+"""What one peer has to do with the SFU of its room: its connections, while the room is routed there.
+
+A link belongs to the membership. While the peer is away it says nothing and keeps the connections; where
+the peer resumes, another link claims them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rooms import modes as domain
+from signalling import database, modes, protocol, refusals, sfu
+from signalling.modes import MESH, Mode
+from signalling.protocol import SFU_PUBLISH, SFU_SUBSCRIBE
+
+from .base import (
+    BadDescription,
+    Candidate,
+    Claim,
+    Description,
+    Leg,
+    Legs,
+    SfuError,
+    SfuRoom,
+    Stream,
+)
+from .visit import Visit
+
+if TYPE_CHECKING:
+    from signalling.peers import Membership
+
+logger = logging.getLogger("signalling")
+
+OPEN_SECONDS = 4.0  # for a request to wait for connections that are being opened
+AGAIN_SECONDS = 1.0
+MAX_SECTIONS = (
+    4  # of what one peer publishes, and everybody else is sent: microphone, camera, screen, data
+)
+
+Write = Callable[[str], None]
+
+
+class SfuLink:
+    """See the module; the ``Listener`` of its own connections.
+
+    ``write`` sends a frame to the client and raises nothing.
+    """
+
+    def __init__(self, membership: Membership, write: Write) -> None:
+        self.membership = membership
+        self.mode = MESH
+        self._write: Write | None = write
+        self._legs: Legs | None = None
+        self.visit: Visit | None = None
+        """What it has instead of connections, where its client reaches the SFU by itself."""
+        self._opening: asyncio.Task[None] | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+        self._remembering: asyncio.Task[None] | None = None
+        self._is_told_of_loss = False
+        sfu.here().links.add(self)
+
+    @property
+    def room(self) -> SfuRoom:
+        return modes.sfu_room(self.mode, self.membership.room_code)
+
+    # --- The mode of the room -----------------------------------------------------------------
+
+    def follow(self, mode: Mode, *, claim: Claim | None = None, linger: float = 0.0) -> None:
+        """Have what this mode needs. What an SFU carried before stays for ``linger`` seconds: a mesh has to
+        take its place first."""
+        before, self.mode = self.mode, mode
+        if mode.is_sfu and mode.version == before.version and before.is_sfu:
+            return
+        if not mode.is_sfu and linger:
+            self._linger(linger)
+            return
+        self._drop()
+        backend = sfu.here().get(mode.sfu) if mode.is_sfu else None
+        if backend is not None and not backend.is_proxied:
+            self.visit = Visit(backend, self.room, self.membership.peer_id, self._reset)
+        elif backend is not None and self._write is not None:
+            self._legs = backend.legs(self.room, self.membership.peer_id, self)
+            # In a context of its own: what a signal's receiver has the layer deliver comes with the one of
+            # an ``async_to_sync`` that is about to end, and database calls would be sent to its thread.
+            self._opening = asyncio.get_running_loop().create_task(
+                self._open(self._legs, claim), context=Context()
+            )
+
+    def fall_silent(self) -> None:
+        """The peer has lost its socket: say nothing, keep all."""
+        self._write = None
+
+    def end(self, *, is_ours: bool = True) -> None:
+        """The membership has ended; or, where it is not ours any more, it goes on elsewhere, and what it
+        has in the SFU is claimed there."""
+        sfu.here().links.discard(self)
+        self._write = None
+        if is_ours:
+            self._leave()
+        elif self._legs is not None:
+            self._legs.let_go()
+            self._legs = None
+        self._drop()
+
+    def _linger(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._lingering = loop.call_later(seconds, self._leave)
+
+    def _leave(self) -> None:
+        if self.visit is not None:
+            self.visit.end()
+        self._drop()
+
+    def _drop(self) -> None:
+        self._cancel()
+        if self._legs is not None:
+            self._legs.close()
+            self._legs = None
+
+    def _cancel(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+        if self.visit is not None:
+            self.visit.stop()
+            self.visit = None
+
+    async def _open(self, legs: Legs, claim: Claim | None) -> None:
+        is_first_try = True
+        while True:
+            try:
+                opened = await legs.open(claim)
+                break
+            except SfuError as error:
+                logger.warning("%s cannot enter the SFU yet: %s", self.membership.peer_id, error)
+                is_first_try = False
+                await asyncio.sleep(AGAIN_SECONDS)
+        if opened != claim:
+            await self._remember(opened)
+        if (claim is not None and opened != claim) or not is_first_try:
+            self._reset()  # what the client has published, or tried to, is not there
+
+    async def _remember(self, claim: Claim) -> None:
+        """Write a claim down; without it another worker would make everything anew."""
+        member = self.membership
+        remember = database.in_database(domain.remember_claim)
+        try:
+            await remember(member.peer_id, epoch=member.epoch, claim=claim)
+        except database.AWAY as error:
+            logger.warning("the connections of %s are not written down: %s", member.peer_id, error)
+
+    # --- From the client ----------------------------------------------------------------------
+
+    async def receive(self, event: protocol.Relay) -> None:
+        """Pass on what the client sends to one of the reserved ids. Raises ``ProtocolError``."""
+        if self._legs is None:
+            raise refusals.peer_not_found()
+        leg: Leg = "publish" if event.target_peer_id == SFU_PUBLISH else "subscribe"
+        try:
+            legs = await self._opened(self._legs)
+            await self._pass_on(legs, leg, event)
+        except BadDescription as error:
+            raise refusals.bad_description(event.payload_name, str(error)) from None
+        except SfuError as error:
+            logger.warning("%s could not %s: %s", self.membership.peer_id, leg, error)
+            raise refusals.sfu_unavailable() from None
+
+    async def restart(self, *, anew: bool) -> None:
+        """Have the receiving connection restarted, or everything made anew. Raises ``ProtocolError``."""
+        try:
+            if self.visit is not None and self.mode.is_sfu:
+                await self.visit.restart()
+            elif self._legs is None:
+                raise refusals.peer_not_found()
+            elif anew:
+                await self._begin_anew()
+            else:
+                await (await self._opened(self._legs)).restart()
+        except SfuError:
+            raise refusals.sfu_unavailable() from None
+
+    async def _pass_on(self, legs: Legs, leg: Leg, event: protocol.Relay) -> None:
+        payload = msgspec.json.decode(event.payload)
+        if isinstance(event, protocol.WebrtcOffer) and payload["sdp"].count("\nm=") > MAX_SECTIONS:
+            raise BadDescription(f"an SFU is offered {MAX_SECTIONS} media sections at most")
+        if isinstance(event, protocol.WebrtcIce):
+            legs.trickle(leg, payload, event.connection)
+        elif isinstance(event, protocol.WebrtcOffer) and leg == "publish":
+            answer = await legs.publish(payload)
+            self._say(protocol.RelayedAnswer(self.membership.peer_id, _raw(answer), SFU_PUBLISH))
+        elif isinstance(event, protocol.WebrtcAnswer) and leg == "subscribe":
+            await legs.answer(payload, event.connection)
+        else:
+            raise refusals.peer_not_found()
+
+    async def _opened(self, legs: Legs) -> Legs:
+        if self._opening is not None:
+            done, _ = await asyncio.wait([self._opening], timeout=OPEN_SECONDS)
+            if not done or self._legs is not legs:
+                raise SfuError("the connections are not open yet")
+            done.pop().result()
+        return legs
+
+    async def _begin_anew(self) -> None:
+        mode, self.mode = self.mode, MESH
+        self.follow(mode)
+        assert self._legs is not None
+        await self._opened(self._legs)
+        self._reset()
+
+    # --- From the SFU -------------------------------------------------------------------------
+
+    def offered(self, offer: Description, streams: list[Stream], connection: int) -> None:
+        self._say(
+            protocol.RelayedOffer(
+                self.membership.peer_id,
+                _raw(offer),
+                SFU_SUBSCRIBE,
+                [protocol.SfuStream(*stream) for stream in streams],
+                connection,
+            )
+        )
+
+    def trickled(self, leg: Leg, candidate: Candidate) -> None:
+        sender = SFU_PUBLISH if leg == "publish" else SFU_SUBSCRIBE
+        self._say(protocol.RelayedIce(self.membership.peer_id, _raw(candidate), sender))
+
+    def was_reset(self, claim: Claim) -> None:
+        self._remembering = asyncio.create_task(self._remember(claim))
+        self._reset()
+
+    def was_lost(self) -> None:
+        """The SFU does not answer, and a mesh cannot hold the room."""
+        if not self._is_told_of_loss:
+            self._is_told_of_loss = True
+            self._tell("sfu_lost")
+
+    def is_back(self) -> None:
+        """It answers again."""
+        if self._is_told_of_loss:
+            self._is_told_of_loss = False
+            self._tell("sfu_back")
+        if self.visit is not None:
+            self.visit.renew()
+
+    def _tell(self, reason: str) -> None:
+        code, peer_id = self.membership.room_code, self.membership.peer_id
+        self._say(modes.event(self.mode, code, peer_id, reason=reason))
+
+    def _reset(self) -> None:
+        way = modes.route(self.mode, self.membership.room_code, self.membership.peer_id)
+        if way is not None:
+            self._say(protocol.SfuReset(sfu=way))
+
+    def _say(self, event: protocol.ServerEvent) -> None:
+        if self._write is not None:
+            self._write(protocol.encode(event))
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))

@@ -1,0 +1,1 @@
+"""Rooms that outgrow a mesh, with a real Janus and real media."""

@@ -1,0 +1,118 @@
+"""What a client does with its connections to an SFU, with aiortc and without signalling: a ``Listener``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
+from aiortc.mediastreams import AudioStreamTrack, MediaStreamError
+
+from signalling.sfu.base import Candidate, Claim, Description, Leg, Sfu, SfuRoom, Stream
+
+PATIENCE = 10.0
+
+
+class MediaPeer:
+    """Publishes a picture and silence, and counts what it receives of each other peer, by kind."""
+
+    def __init__(self, sfu: Sfu, room: SfuRoom, peer_id: str) -> None:
+        self.id = peer_id
+        self.legs = sfu.legs(room, peer_id, self)
+        self.claim: Claim = {}
+        self.resets = 0
+        self.offers: list[list[Stream]] = []
+        self.connections: list[int] = []
+        self.received: Counter[tuple[str, str]] = Counter()
+        self._connections: dict[int, RTCPeerConnection] = {}
+        self._publishing: list[RTCPeerConnection] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Condition()
+
+    async def enters(self, claim: Claim | None = None) -> None:
+        self.claim = await self.legs.open(claim)
+
+    async def publishes(self) -> None:
+        connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._publishing.append(connection)
+        for track in (AudioStreamTrack(), VideoStreamTrack()):
+            connection.addTransceiver(track, direction="sendonly")
+        await connection.setLocalDescription(await connection.createOffer())
+        answer = await self.legs.publish(_described(connection))
+        await connection.setRemoteDescription(RTCSessionDescription(**answer))
+
+    async def receives(self, peer_id: str, kind: str = "video", *, more: int = 5) -> None:
+        """Wait until so many more frames of a peer have arrived."""
+        wanted = self.received[peer_id, kind] + more
+        await self.sees(lambda: self.received[peer_id, kind] >= wanted)
+
+    async def sees(self, check: Any) -> None:
+        async with self._changed, asyncio.timeout(PATIENCE):
+            await self._changed.wait_for(check)
+
+    async def ends(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in (*self._publishing, *self._connections.values()):
+            await connection.close()
+
+    # --- Listener -----------------------------------------------------------------------------
+
+    def offered(self, offer: Description, streams: list[Stream], connection: int) -> None:
+        self.offers.append(streams)
+        self.connections.append(connection)
+        self._spawn(self._answer(offer, connection))
+        self._spawn(self._notify())
+
+    def trickled(self, leg: Leg, candidate: Candidate) -> None:
+        raise AssertionError("Janus sends its candidates with its descriptions")
+
+    def was_reset(self, claim: Claim) -> None:
+        self.claim = claim
+        self.resets += 1
+        self._spawn(self._notify())
+
+    # --- Inside -------------------------------------------------------------------------------
+
+    async def _answer(self, offer: Description, number: int) -> None:
+        connection = self._connections.get(number) or self._new_connection(number)
+        await connection.setRemoteDescription(RTCSessionDescription(**offer))
+        await connection.setLocalDescription(await connection.createAnswer())
+        await self.legs.answer(_described(connection), number)
+
+    def _new_connection(self, number: int) -> RTCPeerConnection:
+        connection = self._connections[number] = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+
+        @connection.on("track")
+        def received(track: Any) -> None:
+            mids = {id(t.receiver.track): t.mid for t in connection.getTransceivers()}
+            self._spawn(self._count(track, mids[id(track)]))
+
+        return connection
+
+    async def _count(self, track: Any, mid: str | None) -> None:
+        while True:
+            try:
+                await track.recv()
+            except MediaStreamError:
+                return
+            whose = {stream.mid: stream for stream in self.offers[-1]}.get(mid or "")
+            if whose is not None:
+                self.received[whose.peer_id, whose.kind] += 1
+                await self._notify()
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _described(connection: RTCPeerConnection) -> Description:
+    description = connection.localDescription
+    return {"type": description.type, "sdp": description.sdp}
