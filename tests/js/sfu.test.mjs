@@ -92,8 +92,8 @@ test("our candidates go to the connection that they belong to, and so does their
   receiving().onicecandidate({candidate: null});
   assert.deepEqual(sent.filter(([, event]) => event === "webrtc:ice").map(([target, , data]) => [target, data]), [
     ["sfu:publish", {targetPeerId: "sfu:publish", candidate: line(1)}],
-    ["sfu:subscribe", {targetPeerId: "sfu:subscribe", candidate: line(2)}],
-    ["sfu:subscribe", {targetPeerId: "sfu:subscribe", candidate: null}],
+    ["sfu:subscribe", {targetPeerId: "sfu:subscribe", candidate: line(2), connection: 1}],
+    ["sfu:subscribe", {targetPeerId: "sfu:subscribe", candidate: null, connection: 1}],
   ]);
 });
 

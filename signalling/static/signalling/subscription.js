@@ -30,6 +30,7 @@ export class Subscription extends SfuConnection {
   constructor({number, mediaOf, restart, ...options}) {
     super({target: SUBSCRIBE, ...options});
     this.number = number;
+    this.mark = {connection: number}; // so that what is late is not taken for another one's
     this.mediaOf = mediaOf;
     this.restart = restart;
   }
@@ -45,7 +46,7 @@ export class Subscription extends SfuConnection {
       const answer = this.#repeated(offer) ?? (await this.#answer(offer));
       this.isAnswered = true;
       this.#sort(streams);
-      this.describe(answer, {connection: this.number});
+      this.describe(answer);
     });
   }
 
