@@ -14,6 +14,8 @@ import {IceWatch} from "./ice.js";
 export const isReserved = (id) => id.startsWith("sfu:");
 
 export class SfuConnection extends EventTarget {
+  /** What all that we send of it says besides. @type {{connection?: number}} */
+  mark = {};
   #early = new EarlyCandidates();
   #line = Promise.resolve();
   #ice = new IceWatch({restart: () => this.restart(), changed: () => this.dispatchEvent(new Event("state"))});
@@ -66,10 +68,10 @@ export class SfuConnection extends EventTarget {
     return done;
   }
 
-  /** @param {RTCSessionDescriptionInit} description @param {object} [more] */
-  describe(description, more) {
+  /** @param {RTCSessionDescriptionInit} description */
+  describe(description) {
     const type = /** @type {"offer" | "answer"} */ (description.type);
-    this.send(this.target, `webrtc:${type}`, {targetPeerId: this.target, [type]: description, ...more});
+    this.send(this.target, `webrtc:${type}`, {targetPeerId: this.target, [type]: description, ...this.mark});
   }
 
   /** @param {RTCSessionDescriptionInit} description */
@@ -91,7 +93,7 @@ export class SfuConnection extends EventTarget {
 
   /** @param {RTCIceCandidate | null} candidate */
   #sendCandidate(candidate) {
-    const data = {targetPeerId: this.target, candidate: candidate?.toJSON() ?? null};
+    const data = {targetPeerId: this.target, candidate: candidate?.toJSON() ?? null, ...this.mark};
     this.send(this.target, "webrtc:ice", data);
   }
 }

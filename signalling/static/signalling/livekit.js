@@ -95,12 +95,13 @@ export class LiveKit extends EventTarget {
   async #connect() {
     const {client = "", url = "", token = ""} = this.access;
     const library = /** @type {LiveKitClient} */ (await import(client));
+    if (this.#isClosed()) return;
     const room = new library.Room({stopLocalTrackOnUnpublish: false});
     this.#library = library;
     this.#room = room;
     this.#listen(room, library.RoomEvent);
     await room.connect(url, token);
-    if (this.publishing === "closed") return room.disconnect(false); // it was closed while it connected
+    if (this.#isClosed()) return room.disconnect(false);
     for (const id of room.remoteParticipants.keys()) this.#meet(id); // no event tells of those who were there
     for (const kind of /** @type {const} */ (["audio", "video"])) await this.#publish(kind);
     this.#setState("connected");
@@ -109,7 +110,7 @@ export class LiveKit extends EventTarget {
   /** @param {LiveKitRoom} room @param {Record<string, string>} events */
   #listen(room, events) {
     /** @param {string | undefined} event @param {(...args: any[]) => void} handle */
-    const on = (event = "", handle) => room.on(event, (...args) => this.publishing !== "closed" && handle(...args));
+    const on = (event = "", handle) => room.on(event, (...args) => !this.#isClosed() && handle(...args));
     on(events.TrackSubscribed, (track, _, {identity}) => this.#add(identity, track));
     on(events.TrackUnsubscribed, (track, _, {identity}) => this.#remove(identity, track));
     on(events.ParticipantConnected, ({identity}) => this.#meet(identity));
@@ -184,18 +185,22 @@ export class LiveKit extends EventTarget {
 
   /** @param {PeerState} state */
   #setState(state) {
-    if (state === this.publishing || this.publishing === "closed") return;
+    if (state === this.publishing || this.#isClosed()) return;
     this.publishing = state;
     this.dispatchEvent(new Event("state"));
   }
 
   /** One after the other; what fails is no bug of ours but a connection that cannot be had. @param {() => Promise<void>} work */
   #inLine(work) {
-    this.#line = this.#line.then(() => (this.publishing === "closed" ? undefined : work())).catch((error) => {
-      console.warn("signalling: LiveKit could not be reached.", error);
+    this.#line = this.#line.then(() => (this.#isClosed() ? undefined : work())).catch((error) => {
+      if (!this.#isClosed()) console.warn("signalling: LiveKit could not be reached.", error);
       this.#setState("failed");
     });
     return this.#line;
+  }
+
+  #isClosed() {
+    return this.publishing === "closed";
   }
 
   /** @param {string} event @param {unknown} detail */

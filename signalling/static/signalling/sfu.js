@@ -127,7 +127,7 @@ export class Sfu extends EventTarget {
     const {send, mediaOf, restart} = this.options;
     const next = new Subscription({number, send, mediaOf, restart, iceServers: this.iceServers});
     this.#newest = next;
-    for (const event of ["stream", "arrived", "state"])
+    for (const event of ["streams", "arrived", "state"])
       next.addEventListener(event, (occurred) => this.#follow(next, event, /** @type {CustomEvent} */ (occurred).detail));
   }
 
@@ -140,24 +140,25 @@ export class Sfu extends EventTarget {
     this.#timer = undefined;
   }
 
-  /** @param {Subscription} subscription @param {string} event @param {string} peerId */
-  #follow(subscription, event, peerId) {
+  /** @param {Subscription} subscription @param {string} event @param {any} detail */
+  #follow(subscription, event, detail) {
     if (subscription !== this.#newest && subscription !== this.#old) return;
-    this.#show(event === "stream" ? peerId : null);
-    if (event === "arrived") this.dispatchEvent(new CustomEvent("arrived", {detail: peerId}));
+    const changed = event === "streams" ? /** @type {string[]} */ (detail) : [];
+    this.#show(changed.filter((id) => this.#carrierOf(id) === subscription));
+    if (event === "arrived") this.dispatchEvent(new CustomEvent("arrived", {detail}));
     if (event === "state") this.dispatchEvent(new Event("state"));
     this.#retire();
   }
 
-  /** Bring `streams` up to date, and tell of what is another one. @param {string | null} changed whose tracks have changed */
-  #show(changed) {
+  /** Bring `streams` up to date, and tell of what is another one. @param {string[]} [changed] whose tracks have changed */
+  #show(changed = []) {
     const ids = new Set([...this.streams.keys(), ...[this.#newest, this.#old].flatMap((s) => [...(s?.streams.keys() ?? [])])]);
     for (const id of ids) {
       const before = this.streams.get(id);
       const stream = this.#carrierOf(id)?.streams.get(id);
       if (stream) this.streams.set(id, stream);
       else this.streams.delete(id);
-      if (stream !== before || id === changed)
+      if (stream !== before || changed.includes(id))
         this.dispatchEvent(new CustomEvent("stream", {detail: {peerId: id, stream: stream ?? null}}));
     }
   }
@@ -182,7 +183,7 @@ export class Sfu extends EventTarget {
     this.#timer = undefined;
     this.#old?.close();
     this.#old = null;
-    this.#show(null);
+    this.#show();
     this.dispatchEvent(new Event("state"));
   }
 }

@@ -2,8 +2,8 @@
  * What we receive from the SFU, of everybody through one connection. It offers, again and again as people come and
  * go, and the same once more when it has no answer.
  *
- * Events: "state"; "stream" (detail: peer id) when somebody's stream comes, changes or goes; "arrived" (detail: peer
- * id) with their first media.
+ * Events: "state"; "streams" (detail: peer ids) when theirs have come, changed or gone; "arrived" (detail: peer id) with
+ * somebody's first media.
  */
 import {Arrivals, flowing, hasArrived} from "./arrivals.js";
 import {SfuConnection} from "./connection.js";
@@ -30,6 +30,7 @@ export class Subscription extends SfuConnection {
   constructor({number, mediaOf, restart, ...options}) {
     super({target: SUBSCRIBE, ...options});
     this.number = number;
+    this.mark = {connection: number}; // so that what is late is not taken for another one's
     this.mediaOf = mediaOf;
     this.restart = restart;
   }
@@ -45,7 +46,7 @@ export class Subscription extends SfuConnection {
       const answer = this.#repeated(offer) ?? (await this.#answer(offer));
       this.isAnswered = true;
       this.#sort(streams);
-      this.describe(answer, {connection: this.number});
+      this.describe(answer);
     });
   }
 
@@ -84,28 +85,29 @@ export class Subscription extends SfuConnection {
       const track = tracks.get(mid);
       if (track) theirs.set(peerId, [...(theirs.get(peerId) ?? []), track]);
     }
-    for (const id of this.streams.keys()) if (!theirs.has(id)) this.#forget(id);
-    for (const [id, owned] of theirs) this.#give(id, owned);
+    const gone = [...this.streams.keys()].filter((id) => !theirs.has(id));
+    for (const id of gone) this.#forget(id);
+    const changed = [...theirs].filter(([id, owned]) => this.#give(id, owned)).map(([id]) => id);
+    if (gone.length || changed.length) this.#dispatch("streams", [...gone, ...changed]);
   }
 
   /** @param {string} id */
   #forget(id) {
     this.streams.delete(id);
     this.#arrivals.forget(id);
-    this.#dispatch("stream", id);
   }
 
-  /** @param {string} id @param {MediaStreamTrack[]} tracks */
+  /** @param {string} id @param {MediaStreamTrack[]} tracks @returns {boolean} whether that is news */
   #give(id, tracks) {
     const stream = this.streams.get(id) ?? new MediaStream();
     const before = stream.getTracks();
     const kept = before.filter((track) => tracks.includes(track));
-    if (this.streams.has(id) && kept.length === before.length && kept.length === tracks.length) return;
+    if (this.streams.has(id) && kept.length === before.length && kept.length === tracks.length) return false;
     for (const track of before) if (!kept.includes(track)) stream.removeTrack(track);
     for (const track of tracks) if (!kept.includes(track)) stream.addTrack(track);
     this.streams.set(id, stream);
     if (!kept.length) this.#arrivals.expect(id);
-    this.#dispatch("stream", id);
+    return true;
   }
 
   /** @param {string[]} ids */
@@ -115,7 +117,7 @@ export class Subscription extends SfuConnection {
     return ids.filter((id) => hasArrived(this.mediaOf(id), this.streams.get(id)?.getTracks() ?? [], flows));
   }
 
-  /** @param {string} event @param {string} detail */
+  /** @param {string} event @param {unknown} detail */
   #dispatch(event, detail) {
     this.dispatchEvent(new CustomEvent(event, {detail}));
   }

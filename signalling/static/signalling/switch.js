@@ -127,10 +127,8 @@ export class Switch extends EventTarget {
 
   #toMesh() {
     this.#report.end();
-    for (const participant of this.participants.values()) {
-      participant.reported = false;
+    for (const participant of this.participants.values())
       if (!this.mesh.peers.has(participant.id)) this.#connect(participant);
-    }
     if (this.sfu) this.#drain ??= setTimeout(() => this.#giveUpSfu(), DRAIN);
   }
 
