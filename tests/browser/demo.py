@@ -31,7 +31,7 @@ class Demo:
 
     url: str
     passwords: dict[str, str]
-    folder: Path
+    folder: Path = ROOT
     room: str = "ABC123"
     _tokens: dict[str, str] = field(default_factory=dict)
 
