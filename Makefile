@@ -7,7 +7,7 @@ DEMO_DIR ?= .demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit integration browser lock screenshots bench clean
+.PHONY: help demo demo-sfu test lint types unit integration browser lock screenshots bench clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,11 @@ help: ## Show this help
 demo: .venv/site ## Serve a working two-tab call on http://127.0.0.1:8000 (PORT=… changes the port)
 	@$(BIN)/python scripts/demo_env.py $(DEMO_DIR)
 	@ENV_FILE=$(abspath $(DEMO_DIR))/env exec $(BIN)/python manage.py demo --port $(PORT)
+
+demo-sfu: .venv/site ## The same with an SFU (Debian's package janus): rooms of more than ten
+	@scripts/system-packages janus
+	@$(BIN)/python scripts/demo_env.py $(DEMO_DIR)
+	@ENV_FILE=$(abspath $(DEMO_DIR))/env exec $(BIN)/python manage.py demo --port $(PORT) --sfu
 
 test: ## Everything: system packages, lint, types, migrations, all tests
 	@PYTHON="$(PYTHON)" scripts/system-packages

@@ -216,6 +216,9 @@ CLIENT_EVENTS: dict[str, type[ClientEvent]] = {
     )
 }
 
+COSTLY = (ChooseMode, SfuState, SfuRestart)
+"""What makes others work too: limited by itself, for each socket."""
+
 # The payloads of relays: what must hold before another peer's browser is asked to read them.
 
 

@@ -57,6 +57,13 @@ def removed() -> ProtocolError:
     )
 
 
+def out_of_room() -> ProtocolError:
+    """The membership has ended without this socket hearing of it; it comes back to learn why."""
+    return ProtocolError(
+        ErrorCode.NOT_IN_ROOM, "You are not in this room any more.", close=CloseCode.UNAVAILABLE
+    )
+
+
 def resumed_elsewhere() -> ProtocolError:
     return ProtocolError(
         ErrorCode.NOT_IN_ROOM,

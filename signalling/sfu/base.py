@@ -8,6 +8,8 @@ the other kind, clients are only told the way, with a token that says who they a
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +20,10 @@ from django.core.checks import CheckMessage
 
 from rooms.models import Room
 
+logger = logging.getLogger("signalling")
+
 HEALTH_SECONDS = 2.0  # for which the answer to a probe counts
+PROBE_SECONDS = 2.0  # in which it must have come
 
 Kind = Literal["audio", "video"]
 Leg = Literal["publish", "subscribe"]
@@ -159,6 +164,7 @@ class Sfu(ABC):
         self.came_up: Callable[[], None] = _nobody_asks
         self._probed_at = -HEALTH_SECONDS
         self._is_healthy = False
+        self._probing: asyncio.Task[None] | None = None
 
     @classmethod
     def check(cls, alias: str, options: dict[str, Any]) -> list[CheckMessage]:
@@ -166,19 +172,26 @@ class Sfu(ABC):
         return []
 
     async def is_healthy(self) -> bool:
-        """Tell whether the SFU can take a room now; asked at most every 2 s."""
+        """Tell whether the SFU can take a room now; asked at most every 2 s, however many want to know."""
         if monotonic() - self._probed_at >= HEALTH_SECONDS:
-            try:
-                await self.probe()
-                self._is_healthy = True
-            except SfuError:
-                self._is_healthy = False
-            self._probed_at = monotonic()
+            if self._probing is None or self._probing.done():
+                self._probing = asyncio.create_task(self._look())
+            await asyncio.shield(self._probing)
         return self._is_healthy
+
+    async def _look(self) -> None:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self.probe()
+            self._is_healthy = True
+        except (SfuError, TimeoutError) as error:
+            logger.warning("the SFU %r is not healthy: %r", self.alias, error)
+            self._is_healthy = False
+        self._probed_at = monotonic()
 
     @abstractmethod
     async def probe(self) -> None:
-        """Ask the SFU for a sign of life, for a second or two. Raises ``SfuError``."""
+        """Ask the SFU for a sign of life. Raises ``SfuError``."""
 
     def route(self, room: SfuRoom, peer_id: str) -> dict[str, Any]:
         """Return what the client of a peer is told of the way: ``sfu`` in ``room:mode``."""

@@ -14,6 +14,7 @@ from rooms import modes
 from rooms.models import Room
 from signalling import database, sfu
 from signalling.conf import conf
+from signalling.tasks import spawn
 
 from .base import Sfu, SfuError, SfuRoom
 from .link import SfuLink
@@ -51,7 +52,7 @@ async def _keep_tending() -> None:
 
 async def tend() -> None:
     """Do once what ``keep_up`` does all the time."""
-    await database.beside_the_sockets(modes.tend)()
+    await database.beside_the_sockets(modes.tend)(frozenset(sfu.here()))
     for backend in sfu.here().values():
         with _as_far_as_possible(backend):
             if backend.is_down:
@@ -87,12 +88,19 @@ async def _remove_strangers(backend: Sfu) -> None:
     """Cut off who is in the SFU's room and not in ours: its worker died before it could say so; or it has
     come again, where the SFU still lets it in."""
     for room, links in _links_of(backend).items():
-        there = await backend.peers(room)
-        code = links[0].membership.room_code
+        unknown = await backend.peers(room) - _known(links)
+        if not unknown:
+            continue
         find = database.beside_the_sockets(modes.claims_of_those_who_left)
-        for stranger, claim in (await find(code, there)).items():
+        for stranger, claim in (await find(links[0].membership.room_code, unknown)).items():
             with _as_far_as_possible(backend):  # one that cannot be cut off covers no other
                 await backend.remove(room, stranger, claim)
+
+
+def _known(links: list[SfuLink]) -> set[str]:
+    """Return whom the peers of this process know to be in their room, themselves too."""
+    members = [link.membership for link in links]
+    return {member.peer_id for member in members}.union(*(member.roster for member in members))
 
 
 @contextmanager
@@ -134,9 +142,7 @@ _losses: set[asyncio.Task[None]] = set()
 
 
 def _spawn_loss(backend: Sfu) -> None:
-    loss = asyncio.create_task(_lost(backend))
-    _losses.add(loss)
-    loss.add_done_callback(_losses.discard)
+    spawn(_lost(backend), _losses)
 
 
 async def _lost(backend: Sfu) -> None:

@@ -10,6 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from signalling.tasks import spawn
+
 from .base import Sfu, SfuError, SfuRoom
 
 logger = logging.getLogger("signalling")
@@ -53,9 +55,7 @@ class Visit:
     def end(self) -> None:
         """The peer is in the room no more; its client may think otherwise."""
         self.stop()
-        removal = asyncio.create_task(self._remove())
-        _removals.add(removal)
-        removal.add_done_callback(_removals.discard)
+        spawn(self._remove(), _removals)
 
     async def _open(self, *, is_late: bool) -> None:
         """Open the room. While the SFU is known to be down it is not asked: ``renew`` comes after that."""
