@@ -66,9 +66,7 @@ class Replay(MediaStreamTrack):
     async def recv(self) -> Packet[Stream]:
         await self._pace()
         clip = self._clip
-        packet: Packet[Stream] = Packet(
-            clip.packets[self._number % len(clip.packets)]
-        )
+        packet: Packet[Stream] = Packet(clip.packets[self._number % len(clip.packets)])
         packet.pts = self._number * clip.ticks
         packet.time_base = Fraction(1, clip.clock)
         return packet
