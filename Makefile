@@ -4,10 +4,11 @@
 PYTHON ?= python3
 PORT ?= 8000
 DEMO_DIR ?= .demo
+N ?= 12
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit integration browser lock screenshots bench clean
+.PHONY: help demo demo-sfu crowd test lint types unit integration browser lock screenshots bench clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +16,14 @@ help: ## Show this help
 demo: .venv/site ## Serve a working two-tab call on http://127.0.0.1:8000 (PORT=… changes the port)
 	@$(BIN)/python scripts/demo_env.py $(DEMO_DIR)
 	@ENV_FILE=$(abspath $(DEMO_DIR))/env exec $(BIN)/python manage.py demo --port $(PORT)
+
+demo-sfu: .venv/site ## The same with an SFU (Debian's package janus): rooms of more than ten
+	@scripts/system-packages janus
+	@$(BIN)/python scripts/demo_env.py $(DEMO_DIR)
+	@ENV_FILE=$(abspath $(DEMO_DIR))/env exec $(BIN)/python manage.py demo --port $(PORT) --sfu
+
+crowd: .venv/dev ## Fake peers for that demo's room: N=12 of them, beside your own tab
+	@exec $(BIN)/python -m signalling.crowd --demo $(DEMO_DIR) --url http://127.0.0.1:$(PORT) -n $(N)
 
 test: ## Everything: system packages, lint, types, migrations, all tests
 	@PYTHON="$(PYTHON)" scripts/system-packages

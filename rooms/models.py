@@ -78,12 +78,17 @@ class Room(models.Model):
         max_length=4,
         choices=Topology,
         default=Topology.AUTO,
+        db_default=Topology.AUTO,  # so that workers of before may go on while others are brought up
         help_text=_("How media travels. Without an SFU every room is a mesh."),
     )
     # How it travels now; written by ``modes`` alone. The version grows with each change of the mode.
     mode = models.CharField(_("mode"), max_length=3, choices=Mode, default=Mode.P2P, editable=False)
-    mode_version = models.PositiveIntegerField(_("mode version"), default=0, editable=False)
-    sfu = models.CharField(_("SFU"), max_length=32, blank=True, editable=False)
+    mode_version = models.PositiveIntegerField(
+        _("mode version"), default=0, db_default=0, editable=False
+    )
+    sfu = models.CharField(
+        _("SFU"), max_length=32, blank=True, default="", db_default="", editable=False
+    )
     switching_until = models.DateTimeField(_("switching until"), null=True, editable=False)
     no_sfu_before = models.DateTimeField(null=True, editable=False)  # the last switch has failed
     small_since = models.DateTimeField(null=True, editable=False)  # for so long a mesh would do
@@ -230,9 +235,15 @@ class Participant(models.Model):
     media = models.JSONField(_("media"), default=dict, editable=False)
     # what it has said of its connections to the SFU, and in which version of the room's mode
     sfu_state = models.CharField(
-        _("SFU state"), max_length=9, choices=SfuState, blank=True, editable=False
+        _("SFU state"),
+        max_length=9,
+        choices=SfuState,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
     )
-    sfu_version = models.PositiveIntegerField(default=0, editable=False)
+    sfu_version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     # where the SFU keeps its connections, for whichever worker it resumes on
     sfu_claim = models.JSONField(null=True, editable=False)
     joined_at = models.DateTimeField(_("joined at"), default=timezone.now, editable=False)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from . import policies, services, transitions
 from .conf import conf
-from .exceptions import Forbidden, NotInRoom, RoomFull, SfuUnavailable
+from .exceptions import Forbidden, NotInRoom, RoomFull, RoomNotFound, SfuUnavailable
 from .models import Participant, Room
 from .transitions import Reason
 
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 
 def current(code: str) -> Room:
-    """Return the room with ``code`` as it is now. Raises ``Room.DoesNotExist``."""
-    return Room.objects.get(code=code)
+    """Return the room with ``code`` as it is now. Raises ``RoomNotFound``."""
+    try:
+        return Room.objects.get(code=code)
+    except Room.DoesNotExist as missing:
+        raise RoomNotFound from missing
 
 
 def choose(code: str, mode: str, *, user: AbstractBaseUser, sfu: str | None) -> None:
@@ -34,10 +37,10 @@ def choose(code: str, mode: str, *, user: AbstractBaseUser, sfu: str | None) -> 
     ``sfu``: the name of one that answers. Raises ``Forbidden``, ``SfuUnavailable`` and, where a mesh
     cannot hold all who are there, ``RoomFull``.
     """
+    if not (policies.is_host(user, current(code)) or getattr(user, "is_staff", False)):
+        raise Forbidden
     with transaction.atomic():
         room = _lock(code)
-        if not (policies.is_host(user, room) or getattr(user, "is_staff", False)):
-            raise Forbidden
         if mode == room.mode:
             return
         if mode == Room.Mode.P2P:
@@ -62,6 +65,8 @@ def report(peer_id: str, *, epoch: int, version: int, state: str) -> bool:
         participant = mine.select_related("room").first()
         if participant is None:
             raise NotInRoom
+        if (participant.sfu_version, participant.sfu_state) == (version, state):
+            return True
         room = _lock(participant.room.code)
         if room.mode != Room.Mode.SFU or room.mode_version != version:
             return False
@@ -99,21 +104,23 @@ def lose_sfu(code: str, version: int) -> bool:
     return True
 
 
-def tend() -> list[Room]:
+def tend(known: frozenset[str]) -> list[Room]:
     """Do what is due for the rooms that an SFU serves, and return those that it still serves.
 
-    Many workers may ask, every few seconds: each change is made, and announced, once.
+    ``known``: the SFUs that the site has now. Many workers may ask, every few seconds: each change is made,
+    and announced, once.
     """
     served = list(Room.objects.filter(mode=Room.Mode.SFU).with_live_counts())
-    return [room for room in served if not _is_due(room) or _tend(room.code)]
+    return [room for room in served if not _is_due(room, known) or _tend(room.code, known)]
 
 
-def _is_due(room: Room) -> bool:
+def _is_due(room: Room, known: frozenset[str]) -> bool:
     is_small = conf().back_to_mesh and room.live_count <= conf().back_to_mesh_peers
-    return room.is_switching or not room.live_count or is_small or room.small_since is not None
+    is_served = room.live_count > 0 and room.sfu in known
+    return room.is_switching or not is_served or is_small or room.small_since is not None
 
 
-def _tend(code: str) -> bool:
+def _tend(code: str, known: frozenset[str]) -> bool:
     """Tell whether an SFU serves the room afterwards."""
     with transaction.atomic():
         room = _lock(code)
@@ -121,6 +128,8 @@ def _tend(code: str) -> bool:
             live = room.participants.live().count()
             if not live:
                 transitions.to_mesh(room, Reason.ROOM_SHRANK)
+            elif room.sfu not in known:  # taken out of the settings
+                _take_back(room, Reason.SFU_LOST)
             elif room.is_switching:
                 _settle(room)
             elif conf().back_to_mesh and room.topology == Room.Topology.AUTO:
@@ -150,7 +159,7 @@ def _settle(room: Room) -> None:
 def _take_back(room: Room, reason: Reason) -> None:
     """Make a room a mesh of those who came first; the others leave."""
     surplus = list(room.participants.live().order_by("pk")[room.p2p_limit :])
-    for peer in surplus:
+    for peer in reversed(surplus):  # the latest first, as all who lock several peers do
         services.leave(peer.peer_id, reason=Participant.Reason.DISCONNECTED)
     transitions.to_mesh(room, reason, surplus)
 

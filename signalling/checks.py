@@ -55,6 +55,14 @@ def check_sfu(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Ch
     """Every SFU must name a backend; what else it needs, the backend knows."""
     problems: list[CheckMessage] = []
     for alias, options in sfu.configured().items():
+        if len(alias) > 32:
+            problems.append(
+                Error(
+                    f"The alias {alias!r} of an SFU is too long.",
+                    hint="Rooms remember it; it has 32 characters at most.",
+                    id="signalling.E005",
+                )
+            )
         try:
             problems += sfu.backend(options).check(alias, options)
         except (ImportError, KeyError, TypeError, AttributeError) as error:

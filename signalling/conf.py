@@ -53,6 +53,8 @@ class SignallingSettings(RoomSettings):
     """Bytes a second that a socket may go on sending."""
     offer_rate: float = 20.0
     """Offers a second, and at once."""
+    costly_rate: float = 0.5
+    """``room:mode``, ``sfu:state`` and ``sfu:restart`` a second; five at once."""
     flood_frames: int = 400
     """Frames over the rate, answered ``rate_limited``, before the socket is closed 4429."""
     violations: int = 100

@@ -130,8 +130,10 @@ class SignallingConsumer(MemberConsumer):
         event = request.event
         if self.identity is None and not isinstance(event, protocol.Authenticate):
             raise refusals.authentication_required()
-        if isinstance(event, (protocol.WebrtcOffer, protocol.SfuRestart)):
+        if isinstance(event, protocol.WebrtcOffer):
             self.limits.check_offer()
+        elif isinstance(event, protocol.COSTLY):
+            self.limits.check_costly()
         elif isinstance(event, protocol.Ping):
             self.expect_heartbeat()
         metrics.requests[type(event)] += 1

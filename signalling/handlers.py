@@ -61,9 +61,10 @@ async def join_room(peer: Peer, event: protocol.JoinRoom) -> None:
     if joined.resume_token is not None:
         peer.expect_heartbeat()
     await peer.answer(_room_joined(joined, _require_membership(peer)))
-    peer.seated()
     peer.follow_mode(joined.participant.sfu_claim)
-    await _announce(peer, joined)
+    peer.seated()
+    if peer.membership is not None:  # it may have heard that it is out again
+        await _announce(peer, joined)
 
 
 async def leave_room(peer: Peer, event: protocol.LeaveRoom) -> None:

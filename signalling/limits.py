@@ -11,12 +11,13 @@ from .throttling import TokenBucket
 class SocketLimits:
     """Token buckets of one socket, all in memory."""
 
-    __slots__ = ("_bytes", "_flood", "_frames", "_offers", "_violations")
+    __slots__ = ("_bytes", "_costly", "_flood", "_frames", "_offers", "_violations")
 
     def __init__(self, settings: SignallingSettings) -> None:
         self._frames = TokenBucket(settings.frame_rate, settings.frame_burst)
         self._bytes = TokenBucket(settings.byte_rate, settings.byte_burst)
         self._offers = TokenBucket(settings.offer_rate, settings.offer_rate)
+        self._costly = TokenBucket(settings.costly_rate, 5)
         self._flood = TokenBucket(settings.frame_rate / 10, settings.flood_frames)
         self._violations = TokenBucket(1, settings.violations)
 
@@ -35,6 +36,12 @@ class SocketLimits:
         wait = self._offers.take()
         if wait:
             raise rate_limited(wait, "offers")
+
+    def check_costly(self) -> None:
+        """Raise ``rate_limited`` for a request too many that makes others work too."""
+        wait = self._costly.take()
+        if wait:
+            raise rate_limited(wait, "changes")
 
     def violated(self) -> CloseCode | None:
         """Count a malformed frame; return the close code where it was one too many."""

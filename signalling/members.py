@@ -169,11 +169,13 @@ class MemberConsumer(SpeakingConsumer):
     def _mode_changed(self, membership: Membership, message: ModeChanged) -> None:
         """The media of the room travel in another way; perhaps without this peer."""
         mode = modes.announced(message)
-        if membership.room_code != message["room"] or not mode.is_later_than(membership.mode):
+        if membership.room_code != message["room"]:
             return
         if membership.peer_id in message["surplus"]:
             self._forget(membership)
             self.interrupt(refusals.sfu_unavailable(retry_after=self.settings.switch_pause))
+            return
+        if not mode.is_later_than(membership.mode):
             return
         membership.mode = mode
         event = modes.event(
@@ -227,9 +229,15 @@ class MemberConsumer(SpeakingConsumer):
         except database.AWAY:
             logger.warning("cannot refresh a roster: the database is away")
             return
+        if self.membership is not membership:
+            return
+        if membership.peer_id not in {participant.peer_id for participant in present}:
+            self._forget(membership)
+            self._say(refusals.out_of_room())
+            return
         for change in groups.missed(membership, present):
             self.deliver(dict(change))
-        self.deliver(dict(modes.changed(room, "missed")))
+        self.deliver(dict(modes.changed(room, modes.MISSED)))
 
     # --- Away and back ------------------------------------------------------------------------
 

@@ -34,6 +34,9 @@ class Mode(NamedTuple):
         return (self.version, not self.is_switching) > (other.version, not other.is_switching)
 
 
+MISSED = "missed"
+"""The reason of a change that is made up because it was not heard."""
+
 MESH = Mode()
 """What every room begins as."""
 

@@ -160,6 +160,7 @@ class Presence:
             logger.warning("the end of this worker is not written down: %r", error)
         for task in self._tasks:
             task.cancel()
+        await sfu.here().close()
         logger.info("drained")
 
     async def _leave_behind(self) -> None:
@@ -178,7 +179,6 @@ class Presence:
         )  # who resumed just before may still ask, or be sent something
         for away in remaining:
             away.end()
-        await sfu.here().close()
 
 
 def _drain_before_twisted_stops(presence: Presence) -> None:

@@ -129,15 +129,19 @@ class WebrtcOffer(Relay):
 
 
 class WebrtcAnswer(Relay):
+    """``connection``: of which one, where the SFU has offered several."""
+
     event = "webrtc:answer"
     payload_name = "answer"
     answer: Raw
+    connection: int | None = None
 
 
 class WebrtcIce(Relay):
     event = "webrtc:ice"
     payload_name = "candidate"
     candidate: Raw
+    connection: int | None = None
 
 
 class Media(Struct, omit_defaults=True, frozen=True):
@@ -211,6 +215,9 @@ CLIENT_EVENTS: dict[str, type[ClientEvent]] = {
         Ping,
     )
 }
+
+COSTLY = (ChooseMode, SfuState, SfuRestart)
+"""What makes others work too: limited by itself, for each socket."""
 
 # The payloads of relays: what must hold before another peer's browser is asked to read them.
 

@@ -54,9 +54,17 @@ def announce_changed_mode(
     *, room: Room, reason: str, surplus: list[Participant], **kwargs: Any
 ) -> None:
     """Tell a room that its media travel in another way, and who has had to leave it because of that."""
-    _publish(room.code, modes.changed(room, reason, surplus))
-    for peer in surplus:
-        _publish(room.code, groups.left(room.code, peer.peer_id, Participant.Reason.DISCONNECTED))
+    messages: list[ModeChanged | RosterChange] = [modes.changed(room, reason, surplus)]
+    messages += (
+        groups.left(room.code, peer.peer_id, Participant.Reason.DISCONNECTED) for peer in surplus
+    )
+    for message in messages:
+        try:
+            _publish(room.code, message)
+        except (
+            Exception
+        ) as error:  # other workers learn of it later, those of this one hear the rest
+            logger.warning("some hear later that %s has another mode: %r", room.code, error)
 
 
 def _publish(room_code: str, message: Closed | Removed | RosterChange | ModeChanged) -> None:

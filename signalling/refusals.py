@@ -46,17 +46,21 @@ def sfu_unavailable(*, retry_after: float = 2) -> ProtocolError:
     )
 
 
-def too_many_sections(most: int) -> ProtocolError:
-    return ProtocolError(
-        ErrorCode.BAD_REQUEST,
-        f"An SFU is offered {most} media sections at most.",
-        path="$.data.offer.sdp",
-    )
+def bad_description(name: str, reason: str) -> ProtocolError:
+    """An SFU cannot use an offer or an answer."""
+    return ProtocolError(ErrorCode.BAD_REQUEST, reason, path=f"$.data.{name}.sdp")
 
 
 def removed() -> ProtocolError:
     return ProtocolError(
         ErrorCode.REMOVED, "You have been removed from this room.", close=CloseCode.REMOVED
+    )
+
+
+def out_of_room() -> ProtocolError:
+    """The membership has ended without this socket hearing of it; it comes back to learn why."""
+    return ProtocolError(
+        ErrorCode.NOT_IN_ROOM, "You are not in this room any more.", close=CloseCode.UNAVAILABLE
     )
 
 

@@ -12,6 +12,7 @@ from . import metrics, protocol, refusals
 from .direct import DirectConsumer
 from .outbox import Overflow
 from .protocol import CloseCode, ProtocolError, Request, RequestId, ServerEvent
+from .tasks import spawn
 from .timers import Timers
 
 logger = logging.getLogger("signalling")
@@ -112,6 +113,4 @@ class SpeakingConsumer(DirectConsumer):
             self.overflowed()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        spawn(work, self._tasks)

@@ -1,40 +1,38 @@
-"""``python -m signalling.crowd``: fill a room with fake peers, and say how they see each other."""
+"""``python -m signalling.crowd``: fake peers for a room, to see what many people look like."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import json
+import logging
 import sys
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from ipaddress import ip_address
+from functools import partial
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from signalling.client import Closed, Refused
+from signalling.client import Closed, Refused, Unanswered
 
 from .line import estimate_nothing, stay_on_this_machine
 from .peer import CrowdPeer
 
-EXAMPLES = """\
-examples:
-  make crowd N=12                            into the room of `make demo-sfu`
-  python -m signalling.crowd --url https://calls.example.org --room ABC123 -n 3 --username bob --password …
-
-Each peer shows its number on a colour of its own. In a mesh they are at most ten together with you.
-"""
-SOCKET_PATH, TOKEN_PATH = "/ws/signalling/", "/api/token/"
-REPORT_SECONDS = 0.5
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+TOKEN_SECONDS = 300.0  # for which one that was given is used again
+STATUS_SECONDS = 0.5
 
 
 def main() -> None:
     options = _parser().parse_args()
-    estimate_nothing()
-    if _is_loopback(options.url):
+    logging.basicConfig(level=logging.ERROR)
+    if _is_local(options):
         stay_on_this_machine()
+    estimate_nothing()
     with suppress(KeyboardInterrupt):
         sys.exit(asyncio.run(_run(options)))
 
@@ -42,137 +40,179 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m signalling.crowd",
-        description="Fill a call room with headless fake peers that send and receive real media.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Have fake peers join a room and take part in its call: each shows a picture of a "
+        "colour of its own with its number, in a mesh and through an SFU. Ctrl-C ends it.",
     )
-    option = parser.add_argument
-    option(
-        "--url", default="http://127.0.0.1:8000", help="the site, or its WebSocket (%(default)s)"
+    parser.add_argument(
+        "--url", default="http://127.0.0.1:8000", help="the site (default: %(default)s)"
     )
-    option("--room", default="ABC123", help="the code of the room (%(default)s)")
-    option("-n", type=int, default=3, metavar="N", help="how many peers (%(default)s)")
-    option("--username", default="bob", help="whose peers they are (%(default)s)")
-    option("--password", help="the password of that user")
-    option("--password-file", type=Path, metavar="FILE", help="a file that holds the password")
-    option("--token", help="an access token, instead of a name and a password")
-    option("--audio", type=int, default=0, metavar="N", help="how many can be heard (%(default)s)")
-    option("--fps", type=float, default=5.0, help="pictures per second of each (%(default)s)")
-    option("--seconds", type=float, help="leave after so long, instead of with Ctrl-C")
-    option("--json", action="store_true", help="say what each peer sees, as a line of JSON each")
+    parser.add_argument("--room", default="ABC123", help="code of the room (default: %(default)s)")
+    parser.add_argument("-n", type=int, default=12, help="how many peers (default: %(default)s)")
+    parser.add_argument(
+        "--audio",
+        type=int,
+        default=0,
+        help="how many of them also say something, a tone (default: none)",
+    )
+    parser.add_argument(
+        "--fps", type=float, default=3.0, help="pictures a second (default: %(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, help="leave after so long (default: stay)")
+    parser.add_argument(
+        "--json", action="store_true", help="say what each peer sees, as a line of JSON each"
+    )
+    who = parser.add_argument_group("who they are", "one of these")
+    who.add_argument(
+        "--demo", type=Path, metavar="DIR", help="bob of the `make demo` whose folder this is"
+    )
+    who.add_argument("--username", help="a user, with --password")
+    who.add_argument("--password")
+    who.add_argument("--token", help="an access token")
     return parser
 
 
 async def _run(options: argparse.Namespace) -> int:
-    """Return the exit code: 0 if everybody came in."""
-    peers = [_peer(options, number) for number in range(1, options.n + 1)]
-    reporting = asyncio.create_task(_report_as_json(peers) if options.json else _report(peers))
+    peers: list[CrowdPeer] = []
     try:
-        async with asyncio.timeout(options.seconds):
-            await _all_join(peers, quiet=options.json)
-            await _all_end(peers)
-    except TimeoutError:
-        return 0
-    except (Refused, Closed, OSError) as error:
-        print(error, file=sys.stderr)
+        token = _token(options)
+        await token()
+        for number in range(1, options.n + 1):
+            peers.append(await _join(options, number, token))
+            if not options.json:
+                print(f"\rjoined {number}/{options.n}", end="", flush=True)
+        say = _say_all if options.json else _Changes().say
+        await _watch(peers, options.seconds, say)
+        return 0 if all(not peer.end for peer in peers) else 1
+    except (Refused, Closed, Unanswered, OSError, ValueError) as error:
+        print(f"\n{_explained(error, options)}", file=sys.stderr)
         return 1
     finally:
-        reporting.cancel()
         await asyncio.gather(*(peer.close() for peer in peers))
-    return 1
 
 
-def _peer(options: argparse.Namespace, number: int) -> CrowdPeer:
-    is_local, has_audio = _is_loopback(options.url), number <= options.audio
-    return CrowdPeer(
-        _socket_url(options.url),
+async def _join(
+    options: argparse.Namespace, number: int, token: Callable[[], Awaitable[str]]
+) -> CrowdPeer:
+    socket = "ws" + options.url.removeprefix("http").rstrip("/") + "/ws/signalling/"
+    peer = CrowdPeer(
+        socket,
         options.room,
         number=number,
         fps=options.fps,
-        audio=has_audio,
-        token=options.token or _signs_in(options),
-        **({"proxy": None} if is_local else {}),
+        audio=number <= options.audio,
+        token=token,
+        **({"proxy": None} if _is_local(options) else {}),
     )
+    await peer.join()
+    return peer
 
 
-async def _all_join(peers: Sequence[CrowdPeer], *, quiet: bool) -> None:
-    for count, peer in enumerate(peers, 1):
-        await peer.join()
-        if not quiet:
-            print(f"joined {count}/{len(peers)}", flush=True)
+async def _watch(
+    peers: list[CrowdPeer], seconds: float | None, say: Callable[[list[CrowdPeer]], None]
+) -> None:
+    """Say how it is, until the time is over or nobody is left."""
+    until = time.monotonic() + seconds if seconds is not None else float("inf")
+    while time.monotonic() < until and not all(peer.end for peer in peers):
+        say(peers)
+        await asyncio.sleep(STATUS_SECONDS)
 
 
-async def _all_end(peers: Sequence[CrowdPeer]) -> None:
-    """Return when the last one was put out of the room."""
+def _say_all(peers: list[CrowdPeer]) -> None:
     for peer in peers:
-        await peer.ended.wait()
-    print("Everybody was put out of the room:", Counter(peer.end for peer in peers))
+        print(json.dumps(peer.report()), flush=True)
 
 
-async def _report(peers: Sequence[CrowdPeer]) -> None:
-    """Say what has changed, for a person."""
-    before = ""
-    while True:
-        await asyncio.sleep(REPORT_SECONDS)
-        said = _summary([peer for peer in peers if peer.peer_id])
-        if said != before:
-            before = said
-            print(said, flush=True)
+class _Changes:
+    """Says it to a person, and nothing twice."""
+
+    said = "\n"
+
+    def say(self, peers: list[CrowdPeer]) -> None:
+        if (status := _status(peers)) != self.said:
+            print(status if self.said.strip() else f"\n{status}", flush=True)
+            self.said = status
 
 
-def _summary(peers: Sequence[CrowdPeer]) -> str:
-    modes = {f"{peer.mode} (version {peer.version})" for peer in peers if not peer.end}
-    lines = [f"mode {' and '.join(sorted(modes)) or 'unknown'}"]
-    views = Counter(_view(peer) for peer in peers)
-    lines += [f"  {count} x {view}" for view, count in sorted(views.items())]
-    return "\n".join(lines)
+def _status(peers: list[CrowdPeer]) -> str:
+    here = [peer for peer in peers if not peer.end]
+    modes = Counter(f"{peer.mode}{' (switching)' if peer.is_switching else ''}" for peer in here)
+    paths = Counter(path or "nothing yet" for peer in here for path in peer.paths().values())
+    parts = [
+        f"{len(here)} of {len(peers)} fake peers in the room",
+        "mode "
+        + ", ".join(
+            f"{mode} ({count})" if len(modes) > 1 else mode for mode, count in modes.items()
+        ),
+        "they see others by "
+        + (", ".join(f"{path}: {n}" for path, n in sorted(paths.items())) or "nobody"),
+    ]
+    ends = Counter(peer.end for peer in peers if peer.end)
+    return " · ".join(parts + [f"{count} left: {end}" for end, count in ends.items()])
 
 
-def _view(peer: CrowdPeer) -> str:
-    if peer.end:
-        return f"put out: {peer.end}"
-    shown = list(peer.paths().values())
-    by = [f"{shown.count(path)} by the {path}" for path in ("mesh", "sfu") if path in shown]
-    return f"sees {' and '.join(by) or 'nobody'} of {len(shown)}"
+def _token(options: argparse.Namespace) -> Callable[[], Awaitable[str]]:
+    """Return what gives a token whenever a peer connects. Raises ``ValueError``."""
+    if options.token:
+
+        async def given() -> str:
+            token: str = options.token
+            return token
+
+        return given
+    return Account(options.url, *_account(options)).token
 
 
-async def _report_as_json(peers: Sequence[CrowdPeer]) -> None:
-    while True:
-        await asyncio.sleep(REPORT_SECONDS)
-        for peer in peers:
-            if peer.peer_id:
-                print(json.dumps(peer.report()), flush=True)
+class Account:
+    """Signs in now and then, for all peers."""
+
+    def __init__(self, url: str, username: str, password: str) -> None:
+        self._sign_in = partial(_sign_in, url, username, password)
+        self._token = ""
+        self._at = -TOKEN_SECONDS
+        self._lock = asyncio.Lock()
+
+    async def token(self) -> str:
+        async with self._lock:
+            if time.monotonic() - self._at > TOKEN_SECONDS:
+                self._token = await asyncio.to_thread(self._sign_in)
+                self._at = time.monotonic()
+        return self._token
 
 
-def _signs_in(options: argparse.Namespace) -> Callable[[], Awaitable[str]]:
-    """Return what fetches an access token, each time anew: they are short-lived."""
-    address = urlsplit(options.url)
-    scheme = {"ws": "http", "wss": "https"}.get(address.scheme, address.scheme)
-    password = options.password or (options.password_file and options.password_file.read_text())
-    body = json.dumps({"username": options.username, "password": (password or "").strip()})
-    headers = {"Content-Type": "application/json"}
-    request = Request(f"{scheme}://{address.netloc}{TOKEN_PATH}", body.encode(), headers)  # noqa: S310
-
-    def ask() -> str:
-        with urlopen(request, timeout=10) as response:  # noqa: S310
-            return str(json.load(response)["access"])
-
-    return lambda: asyncio.to_thread(ask)
+def _is_local(options: argparse.Namespace) -> bool:
+    return urlsplit(options.url).hostname in LOOPBACK
 
 
-def _socket_url(url: str) -> str:
-    address = urlsplit(url)
-    scheme = {"http": "ws", "https": "wss"}.get(address.scheme, address.scheme)
-    path = address.path if address.path.strip("/") else SOCKET_PATH
-    return address._replace(scheme=scheme, path=path).geturl()
+def _account(options: argparse.Namespace) -> tuple[str, str]:
+    if options.demo:
+        file = options.demo / "password-bob"
+        if not file.exists():
+            raise ValueError(f"There is no demo in {options.demo}: run `make demo-sfu` first.")
+        return "bob", file.read_text()
+    if options.username and options.password:
+        return options.username, options.password
+    raise ValueError("Who are they? Give --demo, --token, or --username and --password.")
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _sign_in(url: str, username: str, password: str) -> str:
+    body = json.dumps({"username": username, "password": password}).encode()
+    request = Request(f"{url.rstrip('/')}/api/token/", body, {"Content-Type": "application/json"})  # noqa: S310
+    with urlopen(request, timeout=10) as response:  # noqa: S310
+        return str(json.load(response)["access"])
+
+
+def _explained(error: Exception, options: argparse.Namespace) -> str:
+    """Say what to do about it."""
+    match error:
+        case HTTPError(code=401):
+            return f"{options.url} does not accept the password."
+        case URLError() | ConnectionError():
+            return f"Nobody answers at {options.url}: {error}. Is the site running there?"
+        case Refused(code="room_full"):
+            return "The room is full, and no SFU helps: run `make demo-sfu` instead of `make demo`."
+        case Refused():
+            return f"The server refuses: {error}"
+    return str(error)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,6 @@ class CrowdPeer:
         """Each ``room:mode`` that came."""
         self.end = ""
         """Why it is not in the room any more: the code of an error, or of a close."""
-        self.ended = asyncio.Event()
         self._room_code = room_code
         self._fps = fps
         self._has_audio = audio
@@ -242,5 +241,4 @@ class CrowdPeer:
 
     async def _is_put_out(self, why: str) -> None:
         self.end = why
-        self.ended.set()
         await self._call.end()

@@ -8,6 +8,8 @@ the other kind, clients are only told the way, with a token that says who they a
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +20,10 @@ from django.core.checks import CheckMessage
 
 from rooms.models import Room
 
+logger = logging.getLogger("signalling")
+
 HEALTH_SECONDS = 2.0  # for which the answer to a probe counts
+PROBE_SECONDS = 2.0  # in which it must have come
 
 Kind = Literal["audio", "video"]
 Leg = Literal["publish", "subscribe"]
@@ -44,6 +49,10 @@ class SfuRefused(SfuError):
     def __init__(self, code: int | str, reason: str) -> None:
         super().__init__(f"{reason} ({code})")
         self.code = code
+
+
+class BadDescription(SfuError):
+    """The SFU cannot use an offer or an answer, and never will."""
 
 
 class Stream(NamedTuple):
@@ -98,19 +107,20 @@ class Legs(ABC):
     async def publish(self, offer: Description) -> Description:
         """Send the peer's media on; return the answer. Again: renegotiate, or restart ICE.
 
-        Raises ``SfuError``.
+        Raises ``BadDescription`` and ``SfuError``.
         """
 
     @abstractmethod
-    async def answer(self, answer: Description) -> None:
-        """The peer's answer to the last offer. One that answers no open offer changes nothing.
+    async def answer(self, answer: Description, connection: int | None) -> None:
+        """The peer's answer to the last offer. One that answers no open offer, or that of another
+        ``connection``, changes nothing.
 
-        Raises ``SfuError``.
+        Raises ``BadDescription`` and ``SfuError``.
         """
 
     @abstractmethod
-    def trickle(self, leg: Leg, candidate: Candidate) -> None:
-        """A candidate of the peer."""
+    def trickle(self, leg: Leg, candidate: Candidate, connection: int | None) -> None:
+        """A candidate of the peer, for that ``connection`` of its receiving ones."""
 
     @abstractmethod
     async def restart(self) -> None:
@@ -140,16 +150,21 @@ class Sfu(ABC):
     """What clients know it by."""
     is_proxied: ClassVar[bool] = False
     """Clients reach it through this server alone, by ``legs``."""
+    is_watched: ClassVar[bool] = False
+    """It does not find out by itself that it is down, or up again: ``watch`` does."""
 
     def __init__(self, alias: str, options: dict[str, Any]) -> None:
         self.alias = alias
         self.options = options
         self.is_down = False
-        """It was connected, and does not answer any more."""
+        """It did answer, and does not any more."""
+        self.forsaken: dict[SfuRoom, float] = {}
+        """Since when rooms that it has serve nobody, as far as the upkeep of this process knows."""
         self.went_down: Callable[[], None] = _nobody_asks
         self.came_up: Callable[[], None] = _nobody_asks
         self._probed_at = -HEALTH_SECONDS
         self._is_healthy = False
+        self._probing: asyncio.Task[None] | None = None
 
     @classmethod
     def check(cls, alias: str, options: dict[str, Any]) -> list[CheckMessage]:
@@ -157,19 +172,26 @@ class Sfu(ABC):
         return []
 
     async def is_healthy(self) -> bool:
-        """Tell whether the SFU can take a room now; asked at most every 2 s."""
+        """Tell whether the SFU can take a room now; asked at most every 2 s, however many want to know."""
         if monotonic() - self._probed_at >= HEALTH_SECONDS:
-            try:
-                await self.probe()
-                self._is_healthy = True
-            except SfuError:
-                self._is_healthy = False
-            self._probed_at = monotonic()
+            if self._probing is None or self._probing.done():
+                self._probing = asyncio.create_task(self._look())
+            await asyncio.shield(self._probing)
         return self._is_healthy
+
+    async def _look(self) -> None:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self.probe()
+            self._is_healthy = True
+        except (SfuError, TimeoutError) as error:
+            logger.warning("the SFU %r is not healthy: %r", self.alias, error)
+            self._is_healthy = False
+        self._probed_at = monotonic()
 
     @abstractmethod
     async def probe(self) -> None:
-        """Ask the SFU for a sign of life, for a second or two. Raises ``SfuError``."""
+        """Ask the SFU for a sign of life. Raises ``SfuError``."""
 
     def route(self, room: SfuRoom, peer_id: str) -> dict[str, Any]:
         """Return what the client of a peer is told of the way: ``sfu`` in ``room:mode``."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextvars import Context
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,8 +17,20 @@ from rooms import modes as domain
 from signalling import database, modes, protocol, refusals, sfu
 from signalling.modes import MESH, Mode
 from signalling.protocol import SFU_PUBLISH, SFU_SUBSCRIBE
+from signalling.tasks import spawn
 
-from .base import Candidate, Claim, Description, Leg, Legs, SfuError, SfuRoom, Stream
+from .base import (
+    BadDescription,
+    Candidate,
+    Claim,
+    Description,
+    Leg,
+    Legs,
+    SfuError,
+    SfuRoom,
+    Stream,
+)
+from .visit import Visit
 
 if TYPE_CHECKING:
     from signalling.peers import Membership
@@ -29,7 +40,7 @@ logger = logging.getLogger("signalling")
 OPEN_SECONDS = 4.0  # for a request to wait for connections that are being opened
 AGAIN_SECONDS = 1.0
 MAX_SECTIONS = (
-    4  # of what one peer publishes, and everybody else is sent: microphone, camera, screen, data
+    4  # of what one peer publishes and everybody is sent: microphone, camera, screen, data
 )
 
 Write = Callable[[str], None]
@@ -46,9 +57,11 @@ class SfuLink:
         self.mode = MESH
         self._write: Write | None = write
         self._legs: Legs | None = None
+        self.visit: Visit | None = None
+        """What it has instead of connections, where its client reaches the SFU by itself."""
         self._opening: asyncio.Task[None] | None = None
         self._lingering: asyncio.TimerHandle | None = None
-        self._remembering: asyncio.Task[None] | None = None
+        self._remembering: set[asyncio.Task[None]] = set()
         self._is_told_of_loss = False
         sfu.here().links.add(self)
 
@@ -69,13 +82,11 @@ class SfuLink:
             return
         self._drop()
         backend = sfu.here().get(mode.sfu) if mode.is_sfu else None
-        if backend is not None and backend.is_proxied and self._write is not None:
+        if backend is not None and not backend.is_proxied:
+            self.visit = Visit(backend, self.room, self.membership.peer_id, self._reset)
+        elif backend is not None and self._write is not None:
             self._legs = backend.legs(self.room, self.membership.peer_id, self)
-            # In a context of its own: what a signal's receiver has the layer deliver comes with the one of
-            # an ``async_to_sync`` that is about to end, and database calls would be sent to its thread.
-            self._opening = asyncio.get_running_loop().create_task(
-                self._open(self._legs, claim), context=Context()
-            )
+            self._opening = spawn(self._open(self._legs, claim), set())
 
     def fall_silent(self) -> None:
         """The peer has lost its socket: say nothing, keep all."""
@@ -86,14 +97,23 @@ class SfuLink:
         has in the SFU is claimed there."""
         sfu.here().links.discard(self)
         self._write = None
-        if not is_ours and self._legs is not None:
+        if is_ours:
+            self._leave()
+        elif self._legs is not None:
             self._legs.let_go()
             self._legs = None
         self._drop()
 
     def _linger(self, seconds: float) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
         loop = asyncio.get_running_loop()
-        self._lingering = loop.call_later(seconds, self._drop)
+        self._lingering = loop.call_later(seconds, self._leave)
+
+    def _leave(self) -> None:
+        if self.visit is not None:
+            self.visit.end()
+        self._drop()
 
     def _drop(self) -> None:
         self._cancel()
@@ -108,20 +128,23 @@ class SfuLink:
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
+        if self.visit is not None:
+            self.visit.stop()
+            self.visit = None
 
     async def _open(self, legs: Legs, claim: Claim | None) -> None:
-        is_first_try = True
+        wait = AGAIN_SECONDS
         while True:
             try:
                 opened = await legs.open(claim)
                 break
             except SfuError as error:
                 logger.warning("%s cannot enter the SFU yet: %s", self.membership.peer_id, error)
-                is_first_try = False
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, 8 * AGAIN_SECONDS)
         if opened != claim:
-            await self._remember(opened)
-        if (claim is not None and opened != claim) or not is_first_try:
+            spawn(self._remember(opened), self._remembering)
+        if (claim is not None and opened != claim) or wait > AGAIN_SECONDS:
             self._reset()  # what the client has published, or tried to, is not there
 
     async def _remember(self, claim: Claim) -> None:
@@ -143,16 +166,22 @@ class SfuLink:
         try:
             legs = await self._opened(self._legs)
             await self._pass_on(legs, leg, event)
+        except BadDescription as error:
+            raise refusals.bad_description(event.payload_name, str(error)) from None
         except SfuError as error:
             logger.warning("%s could not %s: %s", self.membership.peer_id, leg, error)
             raise refusals.sfu_unavailable() from None
 
     async def restart(self, *, anew: bool) -> None:
         """Have the receiving connection restarted, or everything made anew. Raises ``ProtocolError``."""
-        if self._legs is None:
+        if not self.mode.is_sfu:  # what lingers is not worth mending
             raise refusals.peer_not_found()
         try:
-            if anew:
+            if self.visit is not None:
+                await self.visit.restart()
+            elif self._legs is None:
+                raise refusals.peer_not_found()
+            elif anew:
                 await self._begin_anew()
             else:
                 await (await self._opened(self._legs)).restart()
@@ -161,15 +190,15 @@ class SfuLink:
 
     async def _pass_on(self, legs: Legs, leg: Leg, event: protocol.Relay) -> None:
         payload = msgspec.json.decode(event.payload)
-        if isinstance(event, protocol.WebrtcOffer) and payload["sdp"].count("\nm=") > MAX_SECTIONS:
-            raise refusals.too_many_sections(MAX_SECTIONS)
+        if isinstance(event, protocol.WebrtcOffer) and _sections(payload) > MAX_SECTIONS:
+            raise BadDescription(f"an SFU is offered {MAX_SECTIONS} media sections at most")
         if isinstance(event, protocol.WebrtcIce):
-            legs.trickle(leg, payload)
+            legs.trickle(leg, payload, event.connection)
         elif isinstance(event, protocol.WebrtcOffer) and leg == "publish":
             answer = await legs.publish(payload)
             self._say(protocol.RelayedAnswer(self.membership.peer_id, _raw(answer), SFU_PUBLISH))
         elif isinstance(event, protocol.WebrtcAnswer) and leg == "subscribe":
-            await legs.answer(payload)
+            await legs.answer(payload, event.connection)
         else:
             raise refusals.peer_not_found()
 
@@ -206,7 +235,7 @@ class SfuLink:
         self._say(protocol.RelayedIce(self.membership.peer_id, _raw(candidate), sender))
 
     def was_reset(self, claim: Claim) -> None:
-        self._remembering = asyncio.create_task(self._remember(claim))
+        spawn(self._remember(claim), self._remembering)
         self._reset()
 
     def was_lost(self) -> None:
@@ -220,6 +249,8 @@ class SfuLink:
         if self._is_told_of_loss:
             self._is_told_of_loss = False
             self._tell("sfu_back")
+        if self.visit is not None:
+            self.visit.renew()
 
     def _tell(self, reason: str) -> None:
         code, peer_id = self.membership.room_code, self.membership.peer_id
@@ -233,6 +264,10 @@ class SfuLink:
     def _say(self, event: protocol.ServerEvent) -> None:
         if self._write is not None:
             self._write(protocol.encode(event))
+
+
+def _sections(description: Description) -> int:
+    return sum(line.startswith("m=") for line in description["sdp"].splitlines())
 
 
 def _raw(value: object) -> msgspec.Raw:

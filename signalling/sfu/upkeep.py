@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from time import monotonic
 
 from rooms import modes
 from rooms.models import Room
 from signalling import database, sfu
+from signalling.conf import conf
+from signalling.tasks import spawn
 
 from .base import Sfu, SfuError, SfuRoom
 from .link import SfuLink
+from .visit import Visit
+from .watch import watch
 
 logger = logging.getLogger("signalling")
 
@@ -21,9 +28,16 @@ EVERY_SECONDS = 2.0
 
 async def keep_up() -> None:
     """Look after the rooms until cancelled. For processes whose site has an SFU."""
-    for backend in sfu.here().values():
-        backend.went_down = partial(_spawn_loss, backend)
-        backend.came_up = partial(_is_back, backend)
+    async with asyncio.TaskGroup() as work:
+        for backend in sfu.here().values():
+            backend.went_down = partial(_spawn_loss, backend)
+            backend.came_up = partial(_is_back, backend)
+            if backend.is_watched:
+                work.create_task(watch(backend))
+        work.create_task(_keep_tending())
+
+
+async def _keep_tending() -> None:
     while True:
         try:
             await tend()
@@ -38,39 +52,76 @@ async def keep_up() -> None:
 
 async def tend() -> None:
     """Do once what ``keep_up`` does all the time."""
-    await database.beside_the_sockets(modes.tend)()
+    await database.beside_the_sockets(modes.tend)(frozenset(sfu.here()))
     for backend in sfu.here().values():
-        try:
+        with _as_far_as_possible(backend):
             if backend.is_down:
                 await _lost(backend)
             else:
-                await _close_forsaken(backend)
-                await _remove_strangers(backend)
-        except SfuError as error:
-            logger.warning("the SFU %r is not tidied up: %s", backend.alias, error)
+                await _tidy(backend)
 
 
-async def _close_forsaken(backend: Sfu) -> None:
-    """Close the rooms that the SFU has and that it does not serve, once nobody is in them any more.
-
-    It is asked first: a room that is opened meanwhile is not among its.
-    """
+async def _tidy(backend: Sfu) -> None:
+    """The SFU is asked first: a room that is opened meanwhile is neither among its nor missed."""
+    opened = _opened_for_clients(backend)
     there = await backend.rooms()
-    if there:
-        served = await database.beside_the_sockets(_served_by)(backend.alias)
-        for room in there - served:
-            if not await backend.peers(room):
-                await backend.close_room(room)
+    await _close_forsaken(backend, there)
+    await _remove_strangers(backend)
+    for room in opened.keys() - there:
+        for visit in opened[room]:
+            visit.renew()
+
+
+async def _close_forsaken(backend: Sfu, there: set[SfuRoom]) -> None:
+    """Close the rooms that the SFU has and that it does not serve, once nobody is in them any more; or
+    nobody should be: clients that reach it by themselves may stay, or come again."""
+    served = await database.beside_the_sockets(_served_by)(backend.alias) if there else set()
+    since, now = backend.forsaken, monotonic()
+    backend.forsaken = {room: since.get(room, now) for room in there - served}
+    for room, begun in backend.forsaken.items():
+        is_over = now - begun > 2 * conf().switch_seconds
+        if is_over or not await backend.peers(room):
+            await backend.close_room(room)
 
 
 async def _remove_strangers(backend: Sfu) -> None:
-    """Cut off who is in the SFU's room and no longer in ours: its worker died before it could say so."""
+    """Cut off who is in the SFU's room and not in ours: its worker died before it could say so; or it has
+    come again, where the SFU still lets it in."""
     for room, links in _links_of(backend).items():
-        there = await backend.peers(room)
-        code = links[0].membership.room_code
+        unknown = await backend.peers(room) - _known(links)
+        if not unknown:
+            continue
         find = database.beside_the_sockets(modes.claims_of_those_who_left)
-        for stranger, claim in (await find(code, there)).items():
-            await backend.remove(room, stranger, claim)
+        for stranger, claim in (await find(links[0].membership.room_code, unknown)).items():
+            with _as_far_as_possible(backend):  # one that cannot be cut off covers no other
+                await backend.remove(room, stranger, claim)
+
+
+def _known(links: list[SfuLink]) -> set[str]:
+    """Return whom the peers of this process know to be in their room, themselves too."""
+    members = [link.membership for link in links]
+    return {member.peer_id for member in members}.union(*(member.roster for member in members))
+
+
+@contextmanager
+def _as_far_as_possible(backend: Sfu) -> Iterator[None]:
+    try:
+        yield
+    except SfuError as error:
+        logger.warning("the SFU %r is not tidied up: %s", backend.alias, error)
+
+
+def _opened_for_clients(backend: Sfu) -> dict[SfuRoom, list[Visit]]:
+    """Return the visits of rooms that were there, in an SFU that clients reach by themselves."""
+    rooms = {
+        room: [link.visit for link in links if link.visit is not None]
+        for room, links in _links_of(backend).items()
+    }
+    return {
+        room: visits
+        for room, visits in rooms.items()
+        if visits and not any(visit.is_opening for visit in visits)
+    }
 
 
 def _served_by(alias: str) -> set[SfuRoom]:
@@ -91,9 +142,7 @@ _losses: set[asyncio.Task[None]] = set()
 
 
 def _spawn_loss(backend: Sfu) -> None:
-    loss = asyncio.create_task(_lost(backend))
-    _losses.add(loss)
-    loss.add_done_callback(_losses.discard)
+    spawn(_lost(backend), _losses)
 
 
 async def _lost(backend: Sfu) -> None:

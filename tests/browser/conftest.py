@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Playwright, StorageState, expect, sync_playwright
 
+from signalling.sfu import private
+
 from .demo import Demo, serve
 from .person import Person
 
@@ -28,6 +30,17 @@ expect.set_options(timeout=15_000)
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     with serve(tmp_path_factory.mktemp("demo")) as demo:
         yield demo
+
+
+@pytest.fixture(scope="package")
+def sfu_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """`make demo-sfu`; without Janus the test is skipped, loudly, or fails in CI."""
+    if not private.is_installed():
+        reason = "janus is not installed: sudo apt-get install --no-install-recommends janus"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    with serve(tmp_path_factory.mktemp("demo"), "demo-sfu") as demo:
+        yield demo
+        demo.stop_janus()
 
 
 # Of the package and not of the session: while Playwright's synchronous API is up, its event loop

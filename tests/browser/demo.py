@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
+
+import psutil
+
+from signalling.sfu import private
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT = 120  # a clean clone first makes its environment
@@ -26,6 +31,7 @@ class Demo:
 
     url: str
     passwords: dict[str, str]
+    folder: Path = ROOT
     room: str = "ABC123"
     _tokens: dict[str, str] = field(default_factory=dict)
 
@@ -39,10 +45,43 @@ class Demo:
             self._tokens[username] = self._post("/api/token/", sign_in)["access"]
         return self._tokens[username]
 
-    def open_room(self) -> str:
+    def open_room(self, *, p2p_limit: int = 10) -> str:
         """Open a room of a test's own, so that no test meets the peers of another."""
         answer = self._post("/api/rooms/", {}, Authorization=f"Bearer {self.token('alice')}")
-        return str(answer["code"])
+        code = str(answer["code"])
+        with sqlite3.connect(self.folder / "db.sqlite3", timeout=20) as database:
+            change = "UPDATE signalling_rooms_room SET p2p_limit = ? WHERE code = ?"
+            database.execute(change, (p2p_limit, code))
+        database.close()
+        return code
+
+    def kill_janus(self) -> None:
+        """Kill the Janus that `make demo-sfu` has started."""
+        janus = self._janus()
+        assert janus is not None, "no Janus runs"
+        janus.kill()
+        janus.wait(10)
+
+    def start_janus(self) -> None:
+        """Start it again, on the same port."""
+        with (self.folder / "janus" / "log").open("ab") as log:
+            command = [private.PROGRAM, "--configs-folder", str(self.folder / "janus")]
+            subprocess.Popen(command, stdout=log, stderr=log)
+
+    def stop_janus(self) -> None:
+        """End one that was started again."""
+        janus = self._janus()
+        if janus is not None:
+            janus.terminate()
+            janus.wait(10)
+
+    def _janus(self) -> psutil.Process | None:
+        folder = str(self.folder / "janus")
+        for process in psutil.process_iter(["cmdline", "status"]):
+            is_gone = process.info["status"] == psutil.STATUS_ZOMBIE
+            if not is_gone and folder in (process.info["cmdline"] or ()):
+                return process
+        return None
 
     def _post(self, path: str, data: dict[str, Any], **headers: str) -> Any:
         headers["Content-Type"] = "application/json"
@@ -52,10 +91,10 @@ class Demo:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[Demo]:
+def serve(folder: Path, target: str = "demo") -> Iterator[Demo]:
     port = _free_port()
     process = subprocess.Popen(
-        ["make", "--no-print-directory", "demo", f"PORT={port}", f"DEMO_DIR={folder}"],
+        ["make", "--no-print-directory", target, f"PORT={port}", f"DEMO_DIR={folder}"],
         cwd=ROOT,
         env=_clean_environment(),
         stdout=subprocess.PIPE,
@@ -70,7 +109,7 @@ def serve(folder: Path) -> Iterator[Demo]:
     try:
         if not printed.wait(START_TIMEOUT):
             raise AssertionError("`make demo` did not come up:\n" + "".join(output))
-        demo = _parse("".join(output))
+        demo = _parse("".join(output), folder)
         _wait_for_port(port, process, output)
         yield demo
     finally:
@@ -92,10 +131,10 @@ def _read(process: subprocess.Popen[str], output: list[str], printed: threading.
     printed.set()  # it ended: the reason is in what it printed
 
 
-def _parse(text: str) -> Demo:
+def _parse(text: str, folder: Path) -> Demo:
     page = re.search(r"Call page\s+(http://\S+?)/r/ABC123/", text)
     assert page, f"`make demo` printed no call page:\n{text}"
-    return Demo(page[1], dict(re.findall(r"user (\S+)\s+password (\S+)", text)))
+    return Demo(page[1], dict(re.findall(r"user (\S+)\s+password (\S+)", text)), folder)
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[str], output: list[str]) -> None:

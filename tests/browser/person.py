@@ -12,15 +12,20 @@ from .demo import Demo
 
 T = TypeVar("T")
 
-# What has arrived from each peer so far: decoded frames and audio packets.
+# What has arrived from each peer so far, on the path that they are shown from: frames and audio packets.
 RECEIVED = """async () => {
+  const {room} = document.querySelector("[data-call]").call;
   const received = {};
-  for (const [id, {pc}] of document.querySelector("[data-call]").call.room.peers) {
+  for (const {id, path, stream} of room.participants.values()) {
     received[id] = {frames: 0, packets: 0};
-    for (const report of (await pc.getStats()).values()) {
-      if (report.type !== "inbound-rtp") continue;
-      if (report.kind === "video") received[id].frames += report.framesDecoded;
-      else received[id].packets += report.packetsReceived;
+    const theirs = new Set(stream.getTracks().map((track) => track.id));
+    const connections = path === "sfu" ? room.sfu?.connections : [room.peers.get(id)?.pc];
+    for (const pc of connections ?? []) {
+      for (const report of (await pc?.getStats())?.values() ?? []) {
+        if (report.type !== "inbound-rtp" || !theirs.has(report.trackIdentifier)) continue;
+        if (report.kind === "video") received[id].frames += report.framesDecoded;
+        else received[id].packets += report.packetsReceived;
+      }
     }
   }
   return received;

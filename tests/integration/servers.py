@@ -62,6 +62,7 @@ ORIGIN = "http://localhost:5173"
 # One address and one user stand for many people here, so nobody is slowed down unless a test asks.
 GENEROUS = {
     "FAILURE_LIMIT": 1_000_000,
+    "COSTLY_RATE": 100_000.0,
     "FRAME_BURST": 1_000_000,
     "FRAME_RATE": 100_000.0,
     "OFFER_RATE": 100_000.0,

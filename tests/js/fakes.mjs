@@ -35,8 +35,9 @@ export class FakeSocket {
   }
 }
 
-/** What peer.js asks of an RTCPeerConnection, with a diary. Real connections are tried in tests/browser. */
+/** What our modules ask of an RTCPeerConnection, with a diary. Real connections are tried in tests/browser. */
 export class FakeConnection {
+  static all = [];
   signalingState = "stable";
   iceConnectionState = "new";
   localDescription = null;
@@ -44,9 +45,12 @@ export class FakeConnection {
   restarts = 0;
   diary = [];
   transceivers = [];
+  /** The ids of the tracks whose media has arrived. */
+  flows = new Set();
 
   constructor() {
     FakeConnection.last = this;
+    FakeConnection.all.push(this);
   }
 
   addTransceiver(kind, init) {
@@ -68,8 +72,26 @@ export class FakeConnection {
   async setRemoteDescription(description) {
     await new Promise(setImmediate); // as in a browser, candidates may come in the meantime
     this.diary.push(description.type);
+    if (description.sdp === "broken") throw new DOMException("cannot be read", "OperationError");
     this.remoteDescription = description;
+    for (const [, kind, mid] of description.sdp.matchAll(/m=(\w+)[^]*?a=mid:(\S+)/g)) this.#offered(kind, mid);
     this.signalingState = description.type === "offer" ? "have-remote-offer" : "stable";
+  }
+
+  /** A media section of the other side: its track is there before anything flows. */
+  #offered(kind, mid) {
+    if (this.transceivers.some((known) => known.mid === mid)) return;
+    this.transceivers.push({mid, receiver: {track: {kind, id: `${mid}@${FakeConnection.all.indexOf(this)}`}}, sender: new FakeSender()});
+  }
+
+  /** @param {string} mid of a media section whose media arrives */
+  flow(mid) {
+    this.flows.add(this.transceivers.find((known) => known.mid === mid).receiver.track.id);
+  }
+
+  async getStats() {
+    const inbound = (id) => ({type: "inbound-rtp", kind: "video", framesDecoded: 1, packetsReceived: 1, trackIdentifier: id});
+    return new Map([...this.flows].map((id) => [id, inbound(id)]));
   }
 
   async addIceCandidate(init) {
@@ -97,9 +119,53 @@ export class FakeConnection {
   }
 }
 
-class FakeSender {
+export class FakeSender {
+  encodings = [{}];
+  settings = [];
+
   setStreams() {}
-  async replaceTrack() {}
+
+  async replaceTrack(track) {
+    this.track = track;
+  }
+
+  getParameters() {
+    return {encodings: structuredClone(this.encodings), read: this.settings.length};
+  }
+
+  /** As in a browser, parameters that were read before another change are refused. */
+  async setParameters({encodings, read}) {
+    if (read !== this.settings.length) throw new DOMException("stale", "InvalidStateError");
+    this.settings.push(encodings[0]?.maxBitrate ?? null);
+    await new Promise(setImmediate);
+    this.encodings = encodings;
+  }
+}
+
+/** What peer.js and the like ask of a MediaStream. */
+export class FakeStream {
+  tracks = [];
+
+  getTracks() {
+    return [...this.tracks];
+  }
+
+  getVideoTracks() {
+    return this.tracks.filter(({kind}) => kind === "video");
+  }
+
+  addTrack(track) {
+    if (!this.tracks.includes(track)) this.tracks.push(track);
+  }
+
+  removeTrack(track) {
+    this.tracks = this.tracks.filter((other) => other !== track);
+  }
+}
+
+/** A description with these media sections: mids of audio begin with "a". */
+export function sdpOf(...mids) {
+  return mids.map((mid) => `m=${mid.startsWith("a") ? "audio" : "video"} 9\r\na=mid:${mid}\r\n`).join("");
 }
 
 /** When all that is ready to go on has gone on: no timer is waited for. */

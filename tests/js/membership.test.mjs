@@ -219,6 +219,23 @@ for (const code of ["room_full", "room_closed", "removed", "forbidden", "user_in
   });
 }
 
+test("who was one too many for the mesh has left, and does not come back by itself", async (t) => {
+  const socket = await joined(t);
+  socket.say("error", {code: "sfu_unavailable", message: "away"});
+  assert.deepEqual(told, ["ended sfu_unavailable undefined"]);
+  assert.equal(socket.closedWith, 1000);
+  t.mock.timers.tick(60_000);
+  assert.equal(FakeSocket.all.length, 1);
+});
+
+test("that a request to the SFU was refused is no end", async (t) => {
+  const socket = await joined(t);
+  socket.say("error", {code: "sfu_unavailable", message: "away", event: "webrtc:ice"});
+  socket.say("error", {code: "peer_not_found", message: "gone"});
+  assert.deepEqual(told, []);
+  assert.equal(socket.closedWith, undefined);
+});
+
 test("unavailable is asked again, when the server says and on the same socket", async (t) => {
   (await joined(t)).end(1006);
   const next = await comesBack(t, 500);

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
-import {FakeConnection} from "./fakes.mjs";
+import {FakeConnection, FakeStream} from "./fakes.mjs";
 
 globalThis.RTCPeerConnection = FakeConnection;
-globalThis.MediaStream = class {};
+globalThis.MediaStream = FakeStream;
 const {Peer} = await import("../../signalling/static/signalling/peer.js");
 const {readCandidate} = await import("../../signalling/static/signalling/candidates.js");
 

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
 import {SignallingClient} from "../../signalling/static/signalling/client.js";
-import {FakeConnection, FakeSocket, settled} from "./fakes.mjs";
+import {FakeConnection, FakeSocket, FakeStream, settled} from "./fakes.mjs";
 
 globalThis.RTCPeerConnection = FakeConnection;
-globalThis.MediaStream = class {};
+globalThis.MediaStream = FakeStream;
 const {Room} = await import("../../signalling/static/signalling/room.js");
 
 const ANSWER = {type: "answer", sdp: "theirs"};

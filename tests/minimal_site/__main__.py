@@ -11,8 +11,8 @@ from django.conf import settings
 from django.core.management import call_command
 
 OPTIONAL = {
-    "channels_redis", "corsheaders", "daphne", "drf_spectacular", "environ", "hiredis", "msgpack",
-    "psycopg", "redis", "twisted", "uvicorn", "uvloop", "websockets", "whitenoise",
+    "aiohttp", "channels_redis", "corsheaders", "daphne", "drf_spectacular", "environ", "hiredis",
+    "livekit", "msgpack", "psycopg", "redis", "twisted", "uvicorn", "uvloop", "websockets", "whitenoise",
 }  # fmt: skip
 
 NEED_MORE = {
@@ -25,6 +25,7 @@ NEED_MORE = {
     "signalling.sfu.janus.receiving",
     "signalling.sfu.janus.sdp",
     "signalling.sfu.janus.session",
+    "signalling.sfu.livekit",
     "signalling.uvicorn",
 }
 """Modules for what a site may choose: a server, a channel layer, an SFU. Nothing else imports them."""
@@ -99,7 +100,7 @@ def main() -> None:
     call_command("migrate", run_syncdb=True, verbosity=0)
     call_command("check", fail_level="WARNING")
     use()
-    print("It runs.")  # noqa: T201
+    print("It runs.")
 
 
 def use() -> None:

@@ -99,3 +99,20 @@ def test_sqlite_with_immediate_transactions_and_postgresql_are_no_warning(
     }
     monkeypatch.setattr("rooms.checks.settings", SimpleNamespace(DATABASES=databases))
     assert problems() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("quorum", [0, 1.5, -1, "0.8"])
+def test_a_quorum_is_a_part_of_the_peers(settings: Settings, quorum: object) -> None:
+    settings.SIGNALLING = {"SWITCH_QUORUM": quorum}
+    assert problems() == ["signalling_rooms.E004"]
+    settings.SIGNALLING = {"SWITCH_QUORUM": 1}
+    assert problems() == []
+
+
+@pytest.mark.django_db
+def test_a_room_that_would_switch_to_and_fro_is_a_warning(settings: Settings) -> None:
+    settings.SIGNALLING = {"BACK_TO_MESH": True, "BACK_TO_MESH_PEERS": 10}
+    assert problems() == ["signalling_rooms.W002"]
+    settings.SIGNALLING = {"BACK_TO_MESH": True}
+    assert problems() == []

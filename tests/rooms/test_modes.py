@@ -55,6 +55,10 @@ def now(room: Room) -> Room:
     return Room.objects.get(pk=room.pk)
 
 
+def tend() -> list[Room]:
+    return modes.tend(frozenset({"default"}))
+
+
 def is_late(room: Room) -> None:
     Room.objects.filter(pk=room.pk).update(switching_until=timezone.now())
 
@@ -194,7 +198,7 @@ def test_a_former_socket_reports_nothing(small: Room, switching: list[Participan
 
 def test_nothing_is_decided_before_its_time(small: Room, switching: list[Participant]) -> None:
     report(switching[0], 1)
-    assert modes.tend() == [small]
+    assert tend() == [small]
     assert now(small).is_switching
 
 
@@ -205,7 +209,7 @@ def test_at_the_end_of_its_time_four_of_five_are_enough(
     for peer in switching:
         report(peer, 1)
     is_late(small)
-    assert modes.tend() == [small]
+    assert tend() == [small]
     assert (now(small).mode, now(small).is_switching) == ("sfu", False)
 
 
@@ -222,7 +226,7 @@ def test_three_of_five_are_not_and_the_last_who_came_have_to_leave(
         report(peer, 1)
     is_late(small)
     with django_capture_on_commit_callbacks(execute=True):
-        assert modes.tend() == []
+        assert tend() == []
     assert (now(small).mode, now(small).sfu) == ("p2p", "")
     assert set(now(small).participants.live()) == set(switching[:3])
     surplus = [switching[3].peer_id, fifth.peer_id]
@@ -319,33 +323,42 @@ def has_been_small(room: Room, seconds: float) -> None:
 
 
 def test_a_small_room_goes_back_to_a_mesh_after_a_while(small_again: Room) -> None:
-    assert modes.tend() == [small_again]
+    assert tend() == [small_again]
     has_been_small(small_again, 59)
-    assert modes.tend() == [small_again]
+    assert tend() == [small_again]
     has_been_small(small_again, 61)
-    assert modes.tend() == []
+    assert tend() == []
     assert (now(small_again).mode, now(small_again).mode_version) == ("p2p", 2)
 
 
 def test_who_comes_meanwhile_begins_the_wait_anew(
     small_again: Room, bob: User, enter: Enter
 ) -> None:
-    modes.tend()
+    tend()
     enter(bob, small_again)
-    modes.tend()
+    tend()
     assert now(small_again).small_since is None
 
 
 def test_by_default_a_room_stays_with_its_sfu(small_again: Room, settings: Settings) -> None:
     settings.SIGNALLING = {}
     has_been_small(small_again, 1000)
-    assert modes.tend() == [small_again]
+    assert tend() == [small_again]
 
 
 def test_a_room_that_began_with_the_sfu_stays_with_it(small_again: Room) -> None:
     Room.objects.filter(pk=small_again.pk).update(topology=Room.Topology.SFU)
     has_been_small(small_again, 1000)
-    assert modes.tend() == [small_again]
+    assert tend() == [small_again]
+
+
+def test_a_room_whose_sfu_is_in_the_settings_no_more_is_a_mesh(
+    small: Room, switching: list[Participant]
+) -> None:
+    settle(switching)
+    assert modes.tend(frozenset()) == []
+    assert now(small).mode == "p2p"
+    assert set(now(small).participants.live()) == set(switching[:3])
 
 
 def test_a_room_that_everybody_has_left_is_a_mesh(
@@ -353,7 +366,7 @@ def test_a_room_that_everybody_has_left_is_a_mesh(
 ) -> None:
     for peer in switching:
         services.leave(peer.peer_id)
-    assert modes.tend() == []
+    assert tend() == []
     assert now(small).mode == "p2p"
 
 

@@ -155,3 +155,44 @@ def test_tokens_in_the_query_are_a_warning_for_a_deployment(
     deployed.SIGNALLING = given
     assert problems() == []
     assert problems(deploy=True) == ["signalling.W003"]
+
+
+# --- The SFU --------------------------------------------------------------------------------------
+
+JANUS = {"BACKEND": "signalling.sfu.janus.JanusSfu", "URL": "ws://127.0.0.1:8188"}
+
+
+@pytest.mark.parametrize("sfu", [{}, JANUS, {"default": JANUS, "second": JANUS}])
+def test_one_sfu_or_several_or_none(settings: Settings, sfu: dict[str, object]) -> None:
+    settings.SIGNALLING = {"SFU": sfu}
+    assert problems() == []
+
+
+@pytest.mark.parametrize(
+    "sfu",
+    [
+        {"URL": "ws://127.0.0.1:8188"},
+        {"BACKEND": "signalling.sfu.janus.Jannis"},
+        {"BACKEND": "signalling.no.such.module"},
+        {"BACKEND": 7},
+        {"default": {"URL": "ws://127.0.0.1:8188"}},
+        {"default": "signalling.sfu.janus.JanusSfu"},
+        {"BACKEND": "signalling.sfu.base.SfuRoom"},
+    ],
+)
+def test_an_sfu_has_a_backend(settings: Settings, sfu: dict[str, object]) -> None:
+    settings.SIGNALLING = {"SFU": sfu}
+    assert set(problems()) == {"signalling.E005"}
+
+
+@pytest.mark.parametrize("url", ["", None, "http://127.0.0.1:8088/janus", 8188])
+def test_janus_is_reached_by_its_websocket_api(settings: Settings, url: object) -> None:
+    settings.SIGNALLING = {"SFU": {**JANUS, "URL": url}}
+    assert problems() == ["signalling.E006"]
+
+
+def test_a_misspelt_option_of_janus_is_an_error(settings: Settings) -> None:
+    settings.SIGNALLING = {"SFU": {**JANUS, "ADMINKEY": "secret"}}
+    (error,) = complaints()
+    assert error.id == "signalling.E007"
+    assert "secret" not in str(error)

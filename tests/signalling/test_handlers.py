@@ -180,7 +180,7 @@ async def test_a_join_goes_group_first_row_second_answer_third_announcement_last
     )
     await handlers.join_room(peer, protocol.JoinRoom(room_code=" abc123 "))
     assert peer.steps == [
-        "subscribe ABC123", "join", "room:joined", "seated", "follow mode", "publish joined to ABC123"
+        "subscribe ABC123", "join", "room:joined", "follow mode", "seated", "publish joined to ABC123"
     ]  # fmt: skip
     assert peer.membership is not None
     _, asked = peer.did[1]

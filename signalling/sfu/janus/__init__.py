@@ -157,17 +157,30 @@ class JanusSfu(Sfu):
         """End what is this process's own. The sessions of peers stay, to be claimed elsewhere."""
         if self._own is not None:
             self._own.session.destroy()
+            self._own = None
         await self.connection.close()
 
     async def _ask(self, request: str, **body: Any) -> Message:
         """Ask on a handle of this process's own."""
         async with self._owning:
-            if self._own is None:
-                session = await JanusSession.create(self.connection, lost=self._own_was_lost)
-                self._own = await session.attach(_ignore)
-        return await self._own.ask(request, **body)
+            own = self._own or await self._attach()
+        try:
+            return await own.ask(request, **body)
+        except SfuRefused:
+            if own is self._own:
+                raise
+        return await self._ask(request, **body)  # its session had ended, and there is another
 
-    def _own_was_lost(self) -> None:
+    async def _attach(self) -> Handle:
+        session = await JanusSession.create(self.connection, lost=self._own_was_lost)
+        try:
+            self._own = await session.attach(_ignore)
+        except BaseException:
+            session.destroy()
+            raise
+        return self._own
+
+    def _own_was_lost(self, session: JanusSession) -> None:
         self._own = None
 
     def _went_down(self) -> None:
@@ -179,5 +192,5 @@ class JanusSfu(Sfu):
         self.came_up()
 
 
-def _ignore(message: Message) -> None:
+def _ignore(handle: Handle, message: Message) -> None:
     """This process's own handle is in no room."""

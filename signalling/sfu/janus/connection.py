@@ -21,6 +21,7 @@ from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from signalling.sfu.base import SfuAway, SfuRefused
+from signalling.tasks import spawn
 
 logger = logging.getLogger("signalling")
 
@@ -32,6 +33,7 @@ KEEPALIVE_SECONDS = 20.0  # Janus ends a session of which it hears nothing for 6
 WATCH_SECONDS = 2.0
 MISSES = 3  # probes without an answer, after which Janus is taken for dead: it may hang and stay connected
 PATIENCE_SECONDS = 2.0  # for a lost connection to come back before anybody is told
+MAX_WRITING = 1000  # messages that wait for a connection that takes nothing
 BACKOFF_SECONDS = (0.05, 0.2, 0.5, 0.5, 0.5, 0.5, 1.0, 2.0)
 
 
@@ -71,6 +73,7 @@ class Connection:
         self._came_up = came_up
         self._socket: ClientConnection | None = None
         self._pending: dict[str, asyncio.Future[Message]] = {}
+        self._writing: set[asyncio.Task[None]] = set()
         self._has_tried = asyncio.Event()  # to connect, whether or not that was possible
         self._serving: asyncio.Task[None] | None = None
 
@@ -94,16 +97,32 @@ class Connection:
             self._pending.pop(transaction, None)
 
     def send(self, message: Message) -> None:
-        """Send a request whose answer nobody needs; where Janus is away it is lost."""
-        if self._socket is not None:
+        """Send a request whose answer nobody needs; it is lost where Janus is away or does not keep up."""
+        if self._socket is not None and len(self._writing) < MAX_WRITING:
             message = {**message, "transaction": secrets.token_hex(8)}
-            writing = asyncio.ensure_future(self._write(message))
-            writing.add_done_callback(_is_no_loss)
+            spawn(self._write_or_not(message), self._writing)
 
     async def claim(self, session: Session) -> None:
-        """Have a session on this connection that began on another one. Raises ``SfuRefused``."""
-        await self.request({"janus": "claim", "session_id": session.id})
+        """Have a session on this connection that began on another one. Raises ``SfuError``, and then hears
+        no more of it."""
         self.sessions[session.id] = session
+        try:
+            await self.request({"janus": "claim", "session_id": session.id})
+        except BaseException:
+            self.let_go(session)
+            raise
+
+    def let_go(self, session: Session) -> bool:
+        """Hear no more of a session; false where somebody else here has claimed it, or it was lost."""
+        is_known = self.sessions.get(session.id) is session
+        if is_known:
+            del self.sessions[session.id]
+        return is_known
+
+    def is_lost(self, session: Session) -> None:
+        """Janus does not know a session any more."""
+        if self.let_go(session):
+            session.was_lost()
 
     async def close(self) -> None:
         if self._serving is not None:
@@ -115,6 +134,10 @@ class Connection:
         if self._serving is None:
             self._serving = asyncio.create_task(self._serve())
         await self._has_tried.wait()
+
+    async def _write_or_not(self, message: Message) -> None:
+        with suppress(SfuAway):
+            await self._write(message)
 
     async def _write(self, message: Message) -> None:
         if self._socket is None:
@@ -192,7 +215,7 @@ class Connection:
     def _tell(self, session: Session, message: Message) -> None:
         try:
             if message["janus"] == "timeout":
-                self._session_lost(session)
+                self.is_lost(session)
             else:
                 session.heard(message)
         except Exception:
@@ -210,17 +233,17 @@ class Connection:
         await asyncio.gather(*(self._claim_again(session) for session in [*self.sessions.values()]))
 
     async def _claim_again(self, session: Session) -> None:
-        try:
-            await self.claim(session)
-            session.was_claimed()
-        except SfuRefused:
-            self._session_lost(session)
-        except SfuAway:
-            logger.debug("the connection was lost again before session %d was claimed", session.id)
-
-    def _session_lost(self, session: Session) -> None:
-        if self.sessions.pop(session.id, None) is not None:
-            session.was_lost()
+        socket = self._socket
+        while self._socket is socket and self.sessions.get(session.id) is session:
+            try:
+                await self.request({"janus": "claim", "session_id": session.id})
+            except SfuRefused:
+                self.is_lost(session)
+            except SfuAway as error:
+                logger.warning("session %d is not claimed yet: %s", session.id, error)
+            else:
+                session.was_claimed()
+                return
 
     async def _keep_alive(self) -> None:
         while True:
@@ -241,9 +264,17 @@ class Connection:
                 misses += 1
                 if misses >= MISSES:
                     self._go_down()
+                    self._give_up()
             except SfuRefused as refusal:
                 logger.warning("Janus refuses to be asked for a sign of life: %s", refusal)
+            except Exception:
+                logger.exception("Janus could not be asked for a sign of life")
             await asyncio.sleep(WATCH_SECONDS)
+
+    def _give_up(self) -> None:
+        """Have another connection: this one may lead nowhere, and TCP would find that out in minutes."""
+        if self._socket is not None:
+            self._socket.transport.abort()
 
     def _go_down(self) -> None:
         if not self.is_down:
@@ -267,8 +298,3 @@ def _checked(message: Message) -> Message:
     if "error_code" in data:
         raise SfuRefused(data["error_code"], data.get("error", ""))
     return message
-
-
-def _is_no_loss(writing: asyncio.Future[None]) -> None:
-    with suppress(SfuAway, asyncio.CancelledError):
-        writing.result()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from signalling.sfu.base import (
     Candidate,
@@ -24,6 +25,7 @@ from signalling.sfu.base import (
     SfuRefused,
     SfuRoom,
 )
+from signalling.tasks import spawn
 
 from .connection import Message
 from .receiving import AGAIN_SECONDS, Receiver
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("signalling")
 
 NO_SUCH_ROOM = 426
+ALREADY_PUBLISHED = 434
 ID_TAKEN = 436
 
 
@@ -86,18 +89,29 @@ class JanusLegs(Legs):
 
     async def _enter(self) -> None:
         """Have a session of our own, and be in the room; where that is not there, have it as well."""
-        calls = {"lost": self._lost, "claimed": self._claimed}
-        self._session = session = await JanusSession.create(self.sfu.connection, **calls)
-        self._publisher = publisher = await session.attach(self._heard)
+        session = await JanusSession.create(self.sfu.connection, **self._calls)
         try:
+            publisher = await session.attach(self._heard)
             joined = await self._join(publisher)
-        except SfuRefused as refusal:
-            await self._make_room_for_us(refusal)
-            joined = await self._join(publisher)
+        except BaseException:
+            session.destroy()
+            raise
+        self._session, self._publisher = session, publisher
         feeds = (feed["id"] for feed in joined["data"].get("publishers", ()))
         self._receiver.begin(session, feeds)
 
+    @property
+    def _calls(self) -> dict[str, Callable[[JanusSession], None]]:
+        return {"lost": self._lost, "claimed": self._claimed}
+
     async def _join(self, publisher: Handle) -> Message:
+        try:
+            return await self._ask_to_join(publisher)
+        except SfuRefused as refusal:
+            await self._make_room_for_us(refusal)
+            return await self._ask_to_join(publisher)
+
+    async def _ask_to_join(self, publisher: Handle) -> Message:
         name = self.sfu.name(self.room)
         return await publisher.ask("join", ptype="publisher", room=name, id=self.peer_id)
 
@@ -111,15 +125,17 @@ class JanusLegs(Legs):
 
     async def _take_over(self, claim: Claim) -> bool:
         """Claim the session of a worker before us; tell whether it was there."""
-        session = JanusSession(
-            self.sfu.connection, claim["session"], lost=self._lost, claimed=self._claimed
-        )
+        session = JanusSession(self.sfu.connection, claim["session"], **self._calls)
         publisher = session.has(claim["publisher"], self._heard)
         try:
             await self.sfu.connection.claim(session)
-            publishing = await self.sfu.publishing(self.room)
         except SfuRefused:
             return False
+        try:
+            publishing = await self.sfu.publishing(self.room)
+        except BaseException:
+            session.let_go()
+            raise
         if self.peer_id not in publishing:
             session.destroy()
             return False
@@ -132,23 +148,33 @@ class JanusLegs(Legs):
 
     # --- Losses -------------------------------------------------------------------------------
 
-    def _claimed(self) -> None:
+    def _claimed(self, session: JanusSession) -> None:
         """The connection was lost for a moment, and perhaps an offer, for whose answer Janus waits."""
-        self._receiver.forget_connection()
-        self._mending = asyncio.create_task(self._receiver.look_again())
+        if session is self._session:
+            self._receiver.forget_connection()
+            self._mend(self._receiver.look_again())
 
-    def _lost(self) -> None:
-        """Janus has forgotten the session: it was started anew."""
-        self._receiver.stop()
-        self._mending = asyncio.create_task(self._renew())
+    def _lost(self, session: JanusSession) -> None:
+        """Janus has forgotten the session: it was started anew, or somebody has put an end to it."""
+        if session is self._session:  # and not one that is still being entered with
+            self._session = self._publisher = None
+            self._receiver.stop()
+            self._mend(self._renew())
+
+    def _mend(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._mending is not None:
+            self._mending.cancel()
+        self._mending = spawn(work, set())
 
     async def _renew(self) -> None:
+        wait = AGAIN_SECONDS
         while True:
             try:
                 await self._enter()
             except SfuError as error:
                 logger.warning("%s cannot enter the SFU again yet: %s", self.peer_id, error)
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, 8 * AGAIN_SECONDS)
             else:
                 self._was_reset()
                 return
@@ -160,8 +186,7 @@ class JanusLegs(Legs):
     # --- Media --------------------------------------------------------------------------------
 
     async def publish(self, offer: Description) -> Description:
-        request = "configure" if self._is_published else "publish"
-        configured = await self._handle.ask(request, jsep=readable(offer))
+        configured = await self._offer(self._handle, readable(offer))
         self._is_published = True
         streams = configured["data"].get("streams", ())
         self._published = {stream["type"]: stream["mid"] for stream in streams}
@@ -169,12 +194,21 @@ class JanusLegs(Legs):
             raise SfuError("Janus has no answer to this offer")
         return {"type": "answer", "sdp": configured["jsep"]["sdp"]}
 
-    async def answer(self, answer: Description) -> None:
-        await self._receiver.answer(answer)
+    async def _offer(self, publisher: Handle, offer: Description) -> Message:
+        request = "configure" if self._is_published else "publish"
+        try:
+            return await publisher.ask(request, jsep=offer)
+        except SfuRefused as refusal:
+            if refusal.code != ALREADY_PUBLISHED:  # by an offer whose answer came too late
+                raise
+            return await publisher.ask("configure", jsep=offer)
 
-    def trickle(self, leg: Leg, candidate: Candidate) -> None:
+    async def answer(self, answer: Description, connection: int | None) -> None:
+        await self._receiver.answer(answer, connection)
+
+    def trickle(self, leg: Leg, candidate: Candidate, connection: int | None) -> None:
         if leg == "subscribe":
-            self._receiver.trickle(candidate)
+            self._receiver.trickle(candidate, connection)
         elif self._publisher is not None:
             self._publisher.trickle(trickled(candidate))
 
@@ -201,9 +235,19 @@ class JanusLegs(Legs):
             raise SfuAway(f"{self.peer_id} has no connections")
         return self._publisher
 
-    def _heard(self, message: Message) -> None:
-        if message["janus"] == "hangup" and self._is_published:
+    def _heard(self, publisher: Handle, message: Message) -> None:
+        if publisher is not self._publisher:
+            return
+        data = message.get("data", {})
+        if data.get("leaving") == "ok" or data.get("videoroom") == "destroyed":
+            self._was_thrown_out(publisher.session)
+        elif message["janus"] == "hangup" and self._is_published:
             self._was_reset()
         elif message["janus"] == "trickle":
             self.listener.trickled("publish", message["candidate"])
-        self._receiver.heard_in_room(message.get("data", {}))
+        self._receiver.heard_in_room(data)
+
+    def _was_thrown_out(self, session: JanusSession) -> None:
+        """By a kick, or because the room was closed: the handle is of no use any more."""
+        session.destroy()
+        self._lost(session)

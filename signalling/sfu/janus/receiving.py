@@ -12,6 +12,7 @@ from signalling.sfu.base import (
     Candidate,
     Description,
     Listener,
+    SfuAway,
     SfuError,
     SfuRefused,
     SfuRoom,
@@ -72,6 +73,7 @@ class Receiver:
             self._has_news.set()
         for key in ("unpublished", "leaving", "kicked"):
             self._feeds.discard(data.get(key))
+            self._followed.discard(data.get(key))  # who publishes again is subscribed to again
         if "kicked" in data:  # of which subscribers hear nothing else, in Janus 1.1
             self._has_news.set()
 
@@ -85,23 +87,31 @@ class Receiver:
     async def _refresh(self) -> None:
         publishing = await self.sfu.publishing(self.room)
         self._feeds = {peer for peer, does in publishing.items() if does} - {self.peer_id}
+        self._followed &= self._feeds
         self._has_news.set()
 
     # --- The client's side --------------------------------------------------------------------
 
-    async def answer(self, answer: Description) -> None:
-        if self._offer is None or self._handle is None:
+    async def answer(self, answer: Description, connection: int | None) -> None:
+        if self._offer is None or self._handle is None or not self._is_current(connection):
             return
-        self._offer = None
+        handle, open_offer, self._offer = self._handle, self._offer, None
         try:
-            await self._handle.ask("start", jsep=readable(answer))
-        finally:
-            if self._offer is None:  # Janus may have offered again with the same breath
-                self._is_answered.set()
+            await handle.ask("start", jsep=readable(answer))
+        except SfuError:
+            if handle is self._handle:
+                self._offer = self._offer or open_offer
+            raise
+        if self._offer is None:  # Janus may have offered again with the same breath
+            self._is_answered.set()
 
-    def trickle(self, candidate: Candidate) -> None:
-        if self._handle is not None:
+    def trickle(self, candidate: Candidate, connection: int | None) -> None:
+        if self._handle is not None and self._is_current(connection):
             self._handle.trickle(trickled(candidate))
+
+    def _is_current(self, connection: int | None) -> bool:
+        """Tell whether this is the connection that is offered now; a client need not say which it means."""
+        return connection in {None, self._connection}
 
     def restart(self) -> None:
         if self._offer is not None:
@@ -128,8 +138,14 @@ class Receiver:
                 await self._subscribe(self._feeds - self._followed)
             except SfuError as error:
                 logger.info("%s does not receive everybody yet: %s", self.peer_id, error)
-                await asyncio.sleep(AGAIN_SECONDS)
-                self._has_news.set()
+                await self._try_later()
+            except Exception:
+                logger.exception("%s does not receive everybody", self.peer_id)
+                await self._try_later()
+
+    async def _try_later(self) -> None:
+        await asyncio.sleep(AGAIN_SECONDS)
+        self._has_news.set()
 
     async def _subscribe(self, feeds: set[str]) -> None:
         if not feeds:
@@ -139,7 +155,7 @@ class Receiver:
             if self._handle is None:
                 await self._connect(streams)
             else:
-                self._heard(await self._handle.ask("subscribe", streams=streams))
+                await self._change(self._handle, "subscribe", streams)
         except SfuRefused as refusal:
             if refusal.code == NO_SUCH_FEED:  # one has gone again, and Janus takes none then
                 await self._refresh()
@@ -149,10 +165,17 @@ class Receiver:
     async def _unsubscribe(self) -> None:
         """Let go of the sections of those who were kicked; others let go of theirs by themselves."""
         gone = [stream for stream in _named(self._streams) if stream.peer_id not in self._feeds]
-        self._followed &= self._feeds
         if gone and self._handle is not None:
-            streams = [{"sub_mid": stream.mid} for stream in gone]
-            self._heard(await self._handle.ask("unsubscribe", streams=streams))
+            await self._change(
+                self._handle, "unsubscribe", [{"sub_mid": stream.mid} for stream in gone]
+            )
+
+    async def _change(self, handle: Handle, request: str, streams: list[Message]) -> None:
+        try:
+            self._heard(handle, await handle.ask(request, streams=streams))
+        except SfuAway:  # it may have been heard, and to say it twice would double the streams
+            self.forget_connection()
+            raise
 
     async def _connect(self, streams: list[Message]) -> None:
         assert self._session is not None
@@ -160,16 +183,19 @@ class Receiver:
         self._handle, self._connection = handle, 1 + secrets.randbelow(2**31)
         name = self.sfu.name(self.room)
         try:
-            self._heard(await handle.ask("join", ptype="subscriber", room=name, streams=streams))
+            joined = await handle.ask("join", ptype="subscriber", room=name, streams=streams)
         except SfuError:
             self._handle = None
             handle.detach()
             raise
+        self._heard(handle, joined)
 
-    def _heard(self, message: Message) -> None:
+    def _heard(self, handle: Handle, message: Message) -> None:
         if message["janus"] == "hangup":
-            if self._handle is not None:
-                self._handle.detach()
+            handle.detach()
+        if handle is not self._handle:  # one that another has taken the place of
+            return
+        if message["janus"] == "hangup":
             self.forget_connection()
         elif message["janus"] == "trickle":
             self.listener.trickled("subscribe", message["candidate"])

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from signalling.sfu.base import BadDescription, SfuRefused
+
 from .connection import Connection, Message
 
 VIDEOROOM = "janus.plugin.videoroom"
 
-Heard = Callable[[Message], None]
+# JANUS_VIDEOROOM_ERROR_INVALID_SDP_TYPE, _INVALID_SDP; JANUS_ERROR_JSEP_UNKNOWN_TYPE, _INVALID_SDP,
+# JANUS_ERROR_UNEXPECTED_ANSWER
+BAD_DESCRIPTIONS = {431, 437, 464, 465, 469}
+
+SESSION_NOT_FOUND, HANDLE_NOT_FOUND = 458, 459
 
 
 class Handle:
-    """One attachment to the VideoRoom plugin, which has at most one RTCPeerConnection."""
+    """One attachment to the VideoRoom plugin, which has at most one RTCPeerConnection.
+
+    ``heard`` is called with the handle and with what Janus says of it.
+    """
 
     def __init__(self, session: JanusSession, handle_id: int, heard: Heard) -> None:
         self.session = session
@@ -23,9 +32,14 @@ class Handle:
     async def ask(self, request: str, jsep: Any = None, **body: Any) -> Message:
         """Ask the plugin something; return its answer with ``data`` (the plugin's) and ``jsep``.
 
-        Raises ``SfuAway`` and ``SfuRefused``.
+        Raises ``SfuAway``, ``SfuRefused`` and, of a ``jsep``, ``BadDescription``.
         """
-        return await self._request(self._message(request, jsep, body))
+        try:
+            return await self._request(self._message(request, jsep, body))
+        except SfuRefused as refusal:
+            if jsep is not None and refusal.code in BAD_DESCRIPTIONS:
+                raise BadDescription(str(refusal)) from refusal
+            raise
 
     def tell(self, request: str, **body: Any) -> None:
         """The same without waiting: the answer is an event."""
@@ -43,7 +57,14 @@ class Handle:
         return message if jsep is None else {**message, "jsep": jsep}
 
     async def _request(self, message: Message) -> Message:
-        return unwrapped(await self.session.connection.request(self._addressed(message)))
+        connection = self.session.connection
+        try:
+            return unwrapped(await connection.request(self._addressed(message)))
+        except SfuRefused as refusal:
+            is_known = self.session.handles.get(self.id) is self
+            if refusal.code in {SESSION_NOT_FOUND, HANDLE_NOT_FOUND} and is_known:
+                connection.is_lost(self.session)  # it has ended without our hearing of it
+            raise
 
     def _addressed(self, message: Message) -> Message:
         return {**message, "session_id": self.session.id, "handle_id": self.id}
@@ -58,17 +79,19 @@ class JanusSession:
         connection: Connection,
         session_id: int,
         *,
-        lost: Callable[[], None],
-        claimed: Callable[[], None] = lambda: None,
+        lost: Callable[[JanusSession], None],
+        claimed: Callable[[JanusSession], None] = lambda session: None,
     ) -> None:
         self.connection = connection
         self.id = session_id
         self.handles: dict[int, Handle] = {}
-        self.was_lost = lost
-        self.was_claimed = claimed
+        self._lost = lost
+        self._claimed = claimed
 
     @classmethod
-    async def create(cls, connection: Connection, **calls: Callable[[], None]) -> JanusSession:
+    async def create(
+        cls, connection: Connection, **calls: Callable[[JanusSession], None]
+    ) -> JanusSession:
         """Begin a session. Raises ``SfuError``, as all requests do."""
         created = await connection.request({"janus": "create"})
         session = cls(connection, created["data"]["id"], **calls)
@@ -88,9 +111,15 @@ class JanusSession:
     def heard(self, message: Message) -> None:
         handle = self.handles.get(message.get("sender", 0))
         if handle is not None:
-            handle.heard(unwrapped(message))
+            handle.heard(handle, unwrapped(message))
         elif message["janus"] == "hangup":  # one that whoever had the session before us has left
             Handle(self, message["sender"], _ignore).detach()
+
+    def was_lost(self) -> None:
+        self._lost(self)
+
+    def was_claimed(self) -> None:
+        self._claimed(self)
 
     def destroy(self) -> None:
         """End it with all its handles."""
@@ -98,11 +127,8 @@ class JanusSession:
             self.connection.send({"janus": "destroy", "session_id": self.id})
 
     def let_go(self) -> bool:
-        """Hear no more of it; false where somebody else here has claimed it, or Janus has forgotten it."""
-        is_ours = self.connection.sessions.get(self.id) is self
-        if is_ours:
-            del self.connection.sessions[self.id]
-        return is_ours
+        """Hear no more of it; false where that was so already."""
+        return self.connection.let_go(self)
 
 
 def unwrapped(message: Message) -> Message:
@@ -111,5 +137,8 @@ def unwrapped(message: Message) -> Message:
     return {**message, "data": data} if data else message
 
 
-def _ignore(message: Message) -> None:
+def _ignore(handle: Handle, message: Message) -> None:
     """Nobody listens."""
+
+
+Heard = Callable[[Handle, Message], None]

@@ -5,9 +5,10 @@
  * `document.querySelector("[data-call]").call.room.peers`.
  */
 import {SignallingClient, SignallingError, sameOriginSocket} from "./client.js";
+import {isReserved} from "./connection.js";
 import {Media} from "./media.js";
 import {Membership} from "./membership.js";
-import {RECONNECTING, explain} from "./messages.js";
+import {RECONNECTING, SFU_LOST, explain} from "./messages.js";
 import {Room} from "./room.js";
 import {Screen} from "./screen.js";
 import {Tile} from "./tile.js";
@@ -81,8 +82,8 @@ export class Call {
       target.addEventListener(event, (occurred) => {
         if (attempt === this.#attempt) handle(/** @type {CustomEvent} */ (occurred).detail);
       });
-    on(membership, "away", () => this.screen.tellSignalling(RECONNECTING));
-    on(membership, "back", () => this.screen.tellSignalling(""));
+    for (const event of ["away", "back"]) on(membership, event, () => this.#tellConnections());
+    on(room, "lost", () => this.#tellConnections());
     on(membership, "ended", (error) => this.#end(error));
     on(client, "room:closed", () => this.#end(new SignallingError({code: "room_closed"})));
     on(client, "error", (frame) => this.#complain(frame));
@@ -112,6 +113,12 @@ export class Call {
     this.screen.tellSignalling("");
   }
 
+  /** What is away that the call needs, and comes back by itself. */
+  #tellConnections() {
+    const {membership, room} = this.session ?? {};
+    this.screen.tellSignalling(membership?.state === "away" ? RECONNECTING : room?.switch.isLost ? SFU_LOST : "");
+  }
+
   /** @param {Participant} participant */
   #addTile(participant) {
     const tile = new Tile(this.screen.tile, participant);
@@ -131,7 +138,7 @@ export class Call {
   #showOwn() {
     if (!this.session || this.screen.state !== "call") return;
     const {state: media, stream} = this.session.media;
-    const own = {id: OWN, name: this.userName, media, state: /** @type {const} */ ("connected"), away: false, stream};
+    const own = {id: OWN, name: this.userName, media, state: /** @type {const} */ ("connected"), away: false, stream, path: null};
     const tile = this.tiles.get(OWN) ?? new Tile(this.screen.tile, own, {own: true});
     if (!this.tiles.has(OWN)) this.screen.stage.prepend(tile.figure);
     this.tiles.set(OWN, tile);
@@ -168,9 +175,11 @@ export class Call {
   #complain(frame) {
     // A candidate for somebody who has just left: peer:left tells it better.
     const isOfOneWhoLeft = frame.code === "peer_not_found";
+    // The way to the SFU mends itself, and room:mode says what has become of it.
+    const isOfTheSfu = frame.event === "sfu:restart" || isReserved(frame.targetPeerId ?? "") || frame.code === "sfu_unavailable";
     // About the connection as a whole: the close that follows tells it better.
     const isOfTheSocket = frame.code === "unavailable" && !frame.event && !frame.targetPeerId;
-    if (!isOfOneWhoLeft && !isOfTheSocket) this.#warn(new SignallingError({...frame}));
+    if (!isOfOneWhoLeft && !isOfTheSocket && !isOfTheSfu) this.#warn(new SignallingError({...frame}));
   }
 
   /** @param {unknown} error that the call survives */

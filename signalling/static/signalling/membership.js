@@ -42,6 +42,7 @@ export class Membership extends EventTarget {
     this.backoff = new Backoff(() => this.#comeBack(), page);
     client.on("closed", ({code, error}) => this.#lose(code, error));
     client.on("room:joined", (joined) => this.#enter(joined));
+    client.on("error", (frame) => this.#complain(frame));
   }
 
   /**
@@ -78,6 +79,15 @@ export class Membership extends EventTarget {
     this.#isRenewing = false;
     this.backoff.succeeded();
     if (wasAway) this.#dispatch("back", joined);
+  }
+
+  /**
+   * An error that answers no request. One of them is no error of ours: the room fits into no mesh without its SFU, and
+   * those who came last, we among them, have left.
+   * @param {import("./protocol.js").ErrorFrame} frame
+   */
+  #complain(frame) {
+    if (this.state === "in" && frame.code === "sfu_unavailable" && !frame.event) this.#end(new SignallingError({...frame}));
   }
 
   /** @param {number} code @param {SignallingError} error */

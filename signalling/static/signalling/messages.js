@@ -77,6 +77,9 @@ export const CLOSES = {
 /** What is no error yet: the signalling is away, and the call goes on without it. */
 export const RECONNECTING = "Reconnecting…";
 
+/** Nor is this: the server has lost the SFU and looks for it, and those who are connected without it stay so. */
+export const SFU_LOST = "The media server was lost; trying again…";
+
 /** Why a microphone or a camera cannot be had. @type {Record<import("./media.js").DeviceProblem, Message>} */
 export const DEVICES = {
   insecure_origin: say(

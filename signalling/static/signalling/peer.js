@@ -6,36 +6,24 @@
  *
  * Events: "stream" when media arrives or changes, "state" when `state` does.
  */
-import {readCandidate} from "./candidates.js";
+import {EarlyCandidates, readCandidate} from "./candidates.js";
+import {IceWatch} from "./ice.js";
 import {Senders} from "./senders.js";
 
-export const DISCONNECTED_PATIENCE = 5_000; // "disconnected" often mends itself; a restart costs a negotiation
 export const OFFER_PATIENCE = 4_000; // how long to wait for a newcomer's offer before we make one
 
-/** @typedef {"connecting" | "connected" | "reconnecting" | "failed" | "closed"} PeerState */
+/** @typedef {import("./ice.js").PeerState} PeerState */
 /** @typedef {(event: "webrtc:offer" | "webrtc:answer" | "webrtc:ice", data: object) => void} Send */
-const MAX_EARLY = 200; // candidates kept for a description that has not come; more is no browser's doing
-
-/** @type {Partial<Record<RTCIceConnectionState, PeerState>>} */
-const STATES = {
-  connected: "connected",
-  completed: "connected",
-  disconnected: "reconnecting",
-  failed: "failed",
-  closed: "closed",
-};
 
 export class Peer extends EventTarget {
-  /** @type {PeerState} */
-  state = "connecting";
   /** What the other side sends: at most one audio and one video track. */
   stream = new MediaStream();
 
   #makingOffer = false;
   #ignoreOffer = false;
   #isSettingRemoteAnswerPending = false;
-  /** @type {RTCIceCandidateInit[]} those that came before a remote description */
-  #earlyCandidates = [];
+  #early = new EarlyCandidates();
+  #ice = new IceWatch({restart: () => this.pc.restartIce(), changed: () => this.dispatchEvent(new Event("state"))});
   /** @type {RTCSessionDescriptionInit | null} ours, while nobody has answered it */
   #openOffer = null;
   /** @type {string | undefined} the other side's last offer that we have answered */
@@ -59,6 +47,16 @@ export class Peer extends EventTarget {
     this.send = send;
     this.pc = this.#connection(iceServers);
     this.senders = new Senders(this.pc, media);
+  }
+
+  /** @returns {PeerState} */
+  get state() {
+    return this.#ice.state;
+  }
+
+  /** Whether nothing was said yet: we wait for an offer. */
+  get isIdle() {
+    return !this.pc.remoteDescription && !this.pc.getTransceivers().length;
   }
 
   /** Offer now. */
@@ -93,7 +91,7 @@ export class Peer extends EventTarget {
       this.#isSettingRemoteAnswerPending = false;
     }
     this.#openOffer = null;
-    const early = this.#earlyCandidates.splice(0).map((init) => this.#addCandidate(init));
+    const early = this.#early.take().map((init) => this.#addCandidate(init));
     if (description.type === "offer") await this.#answer(description);
     await Promise.all(early);
   }
@@ -103,7 +101,7 @@ export class Peer extends EventTarget {
     const init = readCandidate(candidate);
     if (this.pc.remoteDescription) await this.#addCandidate(init);
     // Candidates of an offer that was ignored would fit no later description.
-    else if (!this.#ignoreOffer && this.#earlyCandidates.length < MAX_EARLY) this.#earlyCandidates.push(init);
+    else if (!this.#ignoreOffer) this.#early.keep(init);
   }
 
   /** Send another track of this kind, or none; needs no negotiation. @param {import("./senders.js").Kind} kind */
@@ -118,7 +116,7 @@ export class Peer extends EventTarget {
   recover(gap) {
     if (gap) this.repeatOffer();
     if (gap && !this.pc.localDescription) this.start(); // the offer that we waited for may be what was lost
-    else if (gap || this.#isBroken()) this.#restartIce();
+    else if (gap || this.#isBroken()) this.#ice.restart();
   }
 
   /** Offer the same once more, for the answer may have been lost, or the offer; whoever has answered it answers again. */
@@ -134,7 +132,7 @@ export class Peer extends EventTarget {
   close() {
     clearTimeout(this.#timer);
     this.pc.close();
-    this.#setState("closed"); // RTCPeerConnection.close() fires no event on its own side
+    this.#ice.close();
   }
 
   /** @param {RTCIceServer[]} iceServers */
@@ -142,8 +140,8 @@ export class Peer extends EventTarget {
     const pc = new RTCPeerConnection({iceServers});
     pc.onnegotiationneeded = () => this.#offer(pc);
     pc.onicecandidate = ({candidate}) => this.#sendCandidate(candidate);
-    pc.oniceconnectionstatechange = () => this.#watchIce();
     pc.ontrack = ({track}) => this.#receive(track);
+    this.#ice.follow(pc);
     return pc;
   }
 
@@ -157,7 +155,7 @@ export class Peer extends EventTarget {
     this.pc.onicecandidate = null;
     this.pc.close();
     this.pc = this.#connection(iceServers ?? []);
-    this.senders = new Senders(this.pc, this.media);
+    this.senders = this.senders.of(this.pc);
     this.#openOffer = null;
     this.#makingOffer = false;
   }
@@ -221,28 +219,8 @@ export class Peer extends EventTarget {
     this.dispatchEvent(new Event("stream"));
   }
 
-  #watchIce() {
-    const ice = this.pc.iceConnectionState;
-    clearTimeout(this.#timer);
-    if (ice === "failed") this.#restartIce();
-    if (ice === "disconnected") this.#timer = setTimeout(() => this.#restartIce(), DISCONNECTED_PATIENCE);
-    this.#setState(STATES[ice] ?? (this.state === "connecting" ? "connecting" : "reconnecting"));
-  }
-
-  #restartIce() {
-    clearTimeout(this.#timer);
-    this.pc.restartIce();
-  }
-
   /** Where an offer is open, a restart is under way or begins with the answer. */
   #isBroken() {
     return ["failed", "disconnected"].includes(this.pc.iceConnectionState) && this.pc.signalingState === "stable";
-  }
-
-  /** @param {PeerState} state */
-  #setState(state) {
-    if (state === this.state) return;
-    this.state = state;
-    this.dispatchEvent(new Event("state"));
   }
 }

@@ -1,13 +1,16 @@
 /**
- * One room as we see it: who is in it, and where each one's media comes from. No DOM. Today every stream comes from
- * a Peer; whatever else may carry media later only has to set a participant's `stream`. Neither our own loss of the
+ * One room as we see it: who is in it, and where each one's media comes from. No DOM. Which way that comes is decided
+ * in switch.js, and all that is to be seen of it are a participant's `path` and `stream`. Neither our own loss of the
  * socket nor another's ends a stream: who is left is known when we are back.
  *
- * Events: "joined", "changed" (name, media, state or stream) and "left" with the participant as detail; "failed" with
- * a SignallingError, when the server would not relay what a connection cannot do without.
+ * Events: "joined", "changed" (name, media, state, path or stream) and "left" with the participant as detail; "failed"
+ * with a SignallingError, when the server would not relay what a connection cannot do without; "lost" with whether the
+ * media server is away.
  */
-import {Peer} from "./peer.js";
+import {isReserved} from "./connection.js";
+import {Mesh} from "./mesh.js";
 import {Relay} from "./relay.js";
+import {Switch} from "./switch.js";
 
 /** @typedef {import("./client.js").SignallingClient} SignallingClient */
 /** @typedef {import("./errors.js").SignallingError} SignallingError */
@@ -21,16 +24,15 @@ import {Relay} from "./relay.js";
  * @property {MediaState} media what they say that they send; a seed-style client says nothing
  * @property {import("./peer.js").PeerState} state
  * @property {boolean} away whether they have lost their signalling and are expected back; their media may go on
+ * @property {import("./paths.js").Path} path where `stream` comes from
  * @property {MediaStream} stream
+ * @property {boolean} isOlder whether they were here before us: then we are the one that offers, and polite
+ * @property {boolean} reported whether they have said that they receive everybody from the SFU
  */
 
 export class Room extends EventTarget {
-  /** @type {Map<string, Peer>} */
-  peers = new Map();
   /** @type {Map<string, Participant>} */
   participants = new Map();
-  /** @type {RTCIceServer[]} */
-  #iceServers = [];
 
   /**
    * @param {SignallingClient} client
@@ -41,7 +43,21 @@ export class Room extends EventTarget {
     this.client = client;
     this.media = media;
     this.relay = new Relay(client);
+    const {relay, participants} = this;
+    const mesh = new Mesh({relay, media, mediaOf: (id) => participants.get(id)?.media});
+    this.mesh = mesh;
+    this.switch = new Switch({relay, media, mesh, participants});
     this.#listen();
+  }
+
+  /** The mesh connections. */
+  get peers() {
+    return this.mesh.peers;
+  }
+
+  /** The connections to the SFU, where there are any. */
+  get sfu() {
+    return this.switch.sfu;
   }
 
   /** Tell the others what we send. */
@@ -50,49 +66,52 @@ export class Room extends EventTarget {
   }
 
   close() {
-    for (const peer of this.peers.values()) peer.close();
-    this.peers.clear();
     this.participants.clear();
+    this.switch.close();
+    this.mesh.closeAll();
   }
 
   #listen() {
     const {client} = this;
     client.on("closed", () => this.relay.hold());
     client.on("room:joined", (joined) => this.#enter(joined));
-    client.on("peer:joined", ({peerId: id, ...entry}) => this.#add({id, ...entry}, false).waitForOffer());
+    client.on("peer:joined", ({peerId: id, ...entry}) => this.#add({id, ...entry}, false));
     client.on("peer:left", ({peerId}) => this.#remove(peerId));
     client.on("peer:away", ({peerId}) => this.#update(peerId, {away: true}));
     client.on("peer:back", ({peerId}) => this.#back(peerId));
-    client.on("peer:updated", ({peerId, media, displayName: name}) => this.#update(peerId, {media, name}));
-    client.on("webrtc:offer", ({fromPeerId, offer}) => this.#describe(fromPeerId, "offer", offer));
-    client.on("webrtc:answer", ({fromPeerId, answer}) => this.#describe(fromPeerId, "answer", answer));
-    client.on("webrtc:ice", ({fromPeerId, candidate}) =>
-      this.#guard(this.peers.get(fromPeerId)?.receiveCandidate(candidate)),
-    );
+    client.on("peer:updated", ({peerId, media, displayName: name, path}) => this.#update(peerId, {media, name, path}));
+    for (const event of /** @type {const} */ (["webrtc:offer", "webrtc:answer", "webrtc:ice"]))
+      client.on(event, (data) => this.#guard(this.#receive(event, data)));
+    client.on("room:mode", (news) => this.switch.setMode(news));
+    client.on("sfu:reset", (data) => this.switch.reset(data));
     client.on("ice:servers", ({iceServers}) => this.#setIceServers(iceServers));
     this.relay.addEventListener("failed", (event) => this.#failed(/** @type {CustomEvent} */ (event).detail));
+    this.switch.addEventListener("changed", (event) => this.#changed(/** @type {CustomEvent} */ (event).detail));
+    this.switch.addEventListener("lost", (event) => this.#dispatch("lost", /** @type {CustomEvent} */ (event).detail));
     this.media.addEventListener("track", (event) => this.#sendTrack(/** @type {CustomEvent} */ (event).detail));
   }
 
   /** @param {import("./protocol.js").RoomJoined} joined */
-  #enter({peers, iceServers = [], resumed = false, gap = false}) {
+  #enter(joined) {
+    const {peers, iceServers = [], resumed = false, gap = false} = joined;
+    if (!resumed) this.switch.close(); // before `open`: what was kept for the place that we had is for nobody
     const present = new Set(resumed ? peers.map(({id}) => id) : []);
-    for (const id of [...this.peers.keys()]) if (!present.has(id)) this.#remove(id);
+    for (const id of [...this.participants.keys()]) if (!present.has(id)) this.#remove(id);
     this.#setIceServers(iceServers);
     this.relay.open();
+    this.switch.enter(joined);
     for (const entry of peers) {
       if (resumed) this.#meetAgain(entry, gap);
-      // The newcomer offers, and is polite: those who were there need not know which of their offers collide.
-      else this.#add(entry, true).start();
+      else this.#add(entry, true);
     }
     this.announce();
   }
 
   /** Somebody who is here when we come back: as before, or come meanwhile. @param {PeerEntry} entry @param {boolean} gap */
   #meetAgain(entry, gap) {
-    const known = this.peers.get(entry.id);
-    if (known) this.#update(entry.id, {media: entry.media, name: nameOf(entry.userInfo), away: entry.away ?? false});
-    else this.#add(entry, false).waitForOffer(); // they are the newcomer: their offer was held for us
+    const {id, media, userInfo, away = false, path} = entry;
+    if (this.participants.has(id)) this.#update(id, {media, name: nameOf(userInfo), away, path});
+    else this.#add(entry, false); // they are the newcomer: their offer was held for us
     this.peers.get(entry.id)?.recover(gap);
   }
 
@@ -103,23 +122,24 @@ export class Room extends EventTarget {
     this.peers.get(peerId)?.repeatOffer();
   }
 
-  /** @param {PeerEntry} entry @param {boolean} polite */
-  #add({id, userInfo, media, away = false}, polite) {
+  /** @param {PeerEntry} entry @param {boolean} isOlder */
+  #add({id, userInfo, media, away = false, path}, isOlder) {
     this.#remove(id);
-    const peer = new Peer({
+    /** @type {Participant} */
+    const participant = {
       id,
-      polite,
-      iceServers: this.#iceServers,
-      media: this.media,
-      send: (event, data) => this.relay.send(id, event, data),
-    });
-    const participant = {id, name: nameOf(userInfo), media: media ?? {}, state: peer.state, away, stream: peer.stream};
-    this.peers.set(id, peer);
+      name: nameOf(userInfo),
+      media: media ?? {},
+      state: "connecting",
+      away,
+      path: "mesh",
+      stream: new MediaStream(),
+      isOlder,
+      reported: path === "sfu",
+    };
     this.participants.set(id, participant);
-    peer.addEventListener("stream", () => this.#changed(participant));
-    peer.addEventListener("state", () => this.#changed(Object.assign(participant, {state: peer.state})));
+    this.switch.welcome(participant);
     this.#dispatch("joined", participant);
-    return peer;
   }
 
   /** @param {string} id */
@@ -127,25 +147,38 @@ export class Room extends EventTarget {
     const participant = this.participants.get(id);
     if (!participant) return;
     this.participants.delete(id);
-    this.peers.get(id)?.close();
-    this.peers.delete(id);
-    this.relay.forget(id);
+    this.mesh.close(id);
+    this.switch.settle();
     this.#dispatch("left", participant);
   }
 
-  /** @param {string} id @param {{media?: MediaState | null, name?: string, away?: boolean}} update */
-  #update(id, {media, name, away}) {
+  /** @param {string} id @param {{media?: MediaState | null, name?: string, away?: boolean, path?: "sfu"}} update */
+  #update(id, {media, name, away, path}) {
     const participant = this.participants.get(id);
     if (!participant) return;
     if (media) participant.media = {...participant.media, ...media};
     if (name) participant.name = name;
     if (away !== undefined) participant.away = away;
+    if (path === "sfu") participant.reported = true;
     this.#changed(participant);
+    this.switch.settle();
   }
 
-  /** @param {string} id @param {"offer" | "answer"} type @param {RTCSessionDescriptionInit} description */
-  #describe(id, type, {sdp}) {
-    this.#guard(this.peers.get(id)?.receiveDescription({type, sdp}));
+  /**
+   * @param {"webrtc:offer" | "webrtc:answer" | "webrtc:ice"} event
+   * @param {{fromPeerId: string, offer?: RTCSessionDescriptionInit, answer?: RTCSessionDescriptionInit,
+   *   candidate?: import("./protocol.js").WireCandidate}} data
+   */
+  #receive(event, data) {
+    const {fromPeerId: id, offer, answer, candidate = null} = data;
+    if (isReserved(id)) return this.switch.receive(event, data);
+    const participant = this.participants.get(id);
+    // Who knows nothing of SFUs offers to us where there is one too: then we are a mesh with them alone.
+    if (offer && participant && !this.peers.has(id)) this.mesh.open(id, participant.isOlder);
+    const peer = this.peers.get(id);
+    if (event === "webrtc:ice") return peer?.receiveCandidate(candidate);
+    const type = offer ? "offer" : "answer";
+    return peer?.receiveDescription({type, sdp: (offer ?? answer)?.sdp});
   }
 
   /** What another peer sends may be nonsense; that must not cost us the call. @param {Promise<void> | undefined} work */
@@ -156,18 +189,20 @@ export class Room extends EventTarget {
   /** @param {{id: string, error: SignallingError}} failure */
   #failed({id, error}) {
     if (error.code === "peer_busy" && this.participants.get(id)?.away) return; // offered again when they are back
+    if (isReserved(id)) return; // asked for again in a while, and the server says what has become of the SFU
     if (this.client.connected) this.#dispatch("failed", error);
   }
 
   /** @param {RTCIceServer[]} iceServers */
   #setIceServers(iceServers) {
-    this.#iceServers = iceServers;
-    for (const peer of this.peers.values()) peer.setIceServers(iceServers);
+    this.mesh.setIceServers(iceServers);
+    this.switch.setIceServers(iceServers);
   }
 
   /** @param {import("./media.js").Kind} kind */
   #sendTrack(kind) {
-    for (const peer of this.peers.values()) peer.replaceTrack(kind);
+    this.mesh.replaceTrack(kind);
+    this.switch.replaceTrack(kind);
     this.announce();
   }
 

@@ -1,7 +1,11 @@
 /** One participant's place on the stage: a <figure> with the video, the name and what they are up to, in words. */
 import {find} from "./dom.js";
 
-/** @typedef {import("./room.js").Participant} Participant */
+/**
+ * What is shown of a participant, or of ourselves, who take no path.
+ * @typedef {Pick<import("./room.js").Participant, "id" | "name" | "media" | "state" | "away" | "stream"> &
+ *   {path: import("./paths.js").Path | null}} Shown
+ */
 
 /** @type {Record<import("./peer.js").PeerState, string>} */
 const STATES = {
@@ -14,8 +18,10 @@ const STATES = {
 
 const AWAY = "reconnecting…";
 
+const PATHS = {mesh: "direct", sfu: "via server"};
+
 export class Tile {
-  /** @param {HTMLTemplateElement} template @param {Participant} participant @param {{own?: boolean}} [options] */
+  /** @param {HTMLTemplateElement} template @param {Shown} participant @param {{own?: boolean}} [options] */
   constructor(template, participant, {own = false} = {}) {
     const copy = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
     this.figure = find(copy, "figure", HTMLElement);
@@ -26,17 +32,19 @@ export class Tile {
     this.show(participant);
   }
 
-  /** @param {Participant} participant */
-  show({name, media, state, away, stream}) {
+  /** @param {Shown} participant */
+  show({name, media, state, away, stream, path}) {
     // A seed-style client says nothing of its media: then what arrives is what there is.
     const seen = media.video ?? stream.getVideoTracks().length > 0;
     this.figure.setAttribute("aria-label", this.own ? `${name} (you)` : name);
     this.figure.dataset.state = state;
+    if (path) this.figure.dataset.path = path;
     this.#text("name", this.own ? `${name} (you)` : name);
     this.#text("avatar", [...name][0]?.toUpperCase() ?? "?");
     this.#text("microphone", media.audio === false ? "muted" : "");
     this.#text("camera", media.video === false ? "camera off" : "");
     this.#text("state", away ? AWAY : STATES[state]);
+    this.#text("via", path ? PATHS[path] : "");
     this.figure.classList.toggle("unseen", !seen);
     if (this.video.srcObject !== stream) this.video.srcObject = stream;
     if (stream.getTracks().length) this.play();

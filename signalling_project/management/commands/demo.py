@@ -1,6 +1,7 @@
 """``make demo``: everything that a two-tab call needs, then Daphne."""
 
 import fcntl
+import json
 import os
 import secrets
 import sys
@@ -18,6 +19,8 @@ from django.core.management.base import BaseCommand, CommandError
 from rooms import services
 from rooms.exceptions import CodeTaken
 from rooms.models import Participant
+from signalling.sfu import private
+from signalling_project.settings import env
 
 ROOM = "ABC123"
 
@@ -31,6 +34,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--port", type=int, default=8000, help="port on 127.0.0.1 (default: 8000)"
+        )
+        parser.add_argument(
+            "--sfu",
+            action="store_true",
+            help="start a Janus of the demo's own (Debian's package janus), so that rooms may have more "
+            "than ten people; it ends with the demo",
         )
         parser.add_argument("--prepare-only", action="store_true", help="prepare, but do not serve")
 
@@ -47,6 +56,10 @@ class Command(BaseCommand):
             }
             self._room()
             self._print(f"http://127.0.0.1:{options['port']}", passwords)
+            if options["sfu"]:
+                os.environ["SIGNALLING"] = json.dumps(
+                    {**env.json("SIGNALLING", default={}), "SFU": _janus()}
+                )
             if not options["prepare_only"]:
                 self._serve(options["port"])
 
@@ -108,6 +121,23 @@ class Command(BaseCommand):
             "0",
         ]
         os.execv(sys.executable, [*daphne, "signalling_project.asgi:application"])  # noqa: S606
+
+
+def _janus() -> dict[str, str]:
+    """Start a Janus that ends with the server which this process becomes; return how it is reached."""
+    if not private.is_installed():
+        raise CommandError(
+            "Janus is not installed: sudo apt-get install --no-install-recommends janus. "
+            "Without it `make demo` shows everything but rooms of more than ten."
+        )
+    janus = private.PrivateJanus.configure(_folder() / "janus")
+    with (janus.folder / "log").open("wb") as log:
+        process = janus.start(stdout=log, stderr=log)
+    try:
+        janus.wait(process)
+    except OSError as error:
+        raise CommandError(str(error)) from error
+    return janus.settings
 
 
 def _kept_secret(name: str, size: int) -> str:

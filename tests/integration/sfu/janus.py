@@ -50,9 +50,7 @@ class Janus(Process):
         with self._plugin() as ask:
             rooms = ask("list", admin_key=self.private.admin_key)["list"]
             listed = [ask("listparticipants", room=room["room"]) for room in rooms]
-        return {
-            peer["id"]: peer["publisher"] for room in listed for peer in room["participants"]
-        }
+        return {peer["id"]: peer["publisher"] for room in listed for peer in room["participants"]}
 
     @contextmanager
     def _plugin(self) -> Iterator[Any]:

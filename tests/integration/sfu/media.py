@@ -6,16 +6,17 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
-from aiortc.mediastreams import AudioStreamTrack, MediaStreamError
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
 
+from signalling.crowd.media import Replay, picture, tone
 from signalling.sfu.base import Candidate, Claim, Description, Leg, Sfu, SfuRoom, Stream
 
 PATIENCE = 10.0
 
 
 class MediaPeer:
-    """Publishes a picture and silence, and counts what it receives of each other peer, by kind."""
+    """Publishes a picture and a tone, and counts what it receives of each other peer, by kind."""
 
     def __init__(self, sfu: Sfu, room: SfuRoom, peer_id: str) -> None:
         self.id = peer_id
@@ -36,11 +37,19 @@ class MediaPeer:
     async def publishes(self) -> None:
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._publishing.append(connection)
-        for track in (AudioStreamTrack(), VideoStreamTrack()):
-            connection.addTransceiver(track, direction="sendonly")
+        for clip in (tone(1), picture(1, fps=20)):
+            connection.addTransceiver(Replay(clip), direction="sendonly")
         await connection.setLocalDescription(await connection.createOffer())
         answer = await self.legs.publish(_described(connection))
         await connection.setRemoteDescription(RTCSessionDescription(**answer))
+
+    async def hangs_up(self) -> None:
+        """End the connection that it publishes on."""
+        await self._publishing[-1].close()
+
+    async def closes(self, number: int) -> None:
+        """End a connection that it receives on."""
+        await self._connections[number].close()
 
     async def receives(self, peer_id: str, kind: str = "video", *, more: int = 5) -> None:
         """Wait until so many more frames of a peer have arrived."""
@@ -48,8 +57,12 @@ class MediaPeer:
         await self.sees(lambda: self.received[peer_id, kind] >= wanted)
 
     async def sees(self, check: Any) -> None:
-        async with self._changed, asyncio.timeout(PATIENCE):
-            await self._changed.wait_for(check)
+        try:
+            async with self._changed, asyncio.timeout(PATIENCE):
+                await self._changed.wait_for(check)
+        except TimeoutError:
+            seen = f"{dict(self.received)}, offers {self.offers}, resets {self.resets}"
+            raise AssertionError(f"{self.id} waited in vain: {seen}") from None
 
     async def ends(self) -> None:
         for task in self._tasks:
@@ -80,7 +93,7 @@ class MediaPeer:
         connection = self._connections.get(number) or self._new_connection(number)
         await connection.setRemoteDescription(RTCSessionDescription(**offer))
         await connection.setLocalDescription(await connection.createAnswer())
-        await self.legs.answer(_described(connection))
+        await self.legs.answer(_described(connection), number)
 
     def _new_connection(self, number: int) -> RTCPeerConnection:
         connection = self._connections[number] = RTCPeerConnection(RTCConfiguration(iceServers=[]))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from signalling.sfu.base import SfuAway, SfuRefused, SfuRoom
+from signalling.sfu.base import BadDescription, SfuAway, SfuRefused, SfuRoom
 from signalling.sfu.janus import JanusSfu
 from signalling.sfu.janus.connection import PATIENCE_SECONDS
 
@@ -208,7 +208,7 @@ async def test_the_sections_of_one_who_was_kicked_are_free_as_well(
 async def test_an_offer_that_makes_no_sense_is_refused(enter: Enter) -> None:
     alice = enter("peer_alice")
     await alice.enters()
-    with pytest.raises(SfuRefused):
+    with pytest.raises(BadDescription):
         await alice.legs.publish({"type": "offer", "sdp": "v=0\r\n"})
 
 
@@ -292,3 +292,83 @@ async def test_a_janus_that_was_never_there_is_not_healthy_and_says_so_at_once(
     async with asyncio.timeout(PATIENCE_SECONDS / 2):
         assert not await sfu.is_healthy()
     await sfu.close()
+
+
+# --- What has gone wrong once ---------------------------------------------------------------------
+
+
+async def test_who_publishes_again_is_received_again(enter: Enter) -> None:
+    alice, bob = enter("peer_alice"), enter("peer_bob")
+    for peer in (alice, bob):
+        await peer.enters()
+        await peer.publishes()
+    await bob.receives(alice.id)
+    await alice.hangs_up()
+    await alice.sees(lambda: alice.resets == 1)
+    await bob.sees(lambda: bob.offers[-1] == [])
+    await alice.publishes()
+    await bob.receives(alice.id)
+
+
+async def test_the_end_of_a_receiving_connection_that_was_replaced_does_not_touch_the_next(
+    sfu: JanusSfu, enter: Enter
+) -> None:
+    alice, bob = enter("peer_alice"), enter("peer_bob")
+    for peer in (alice, bob):
+        await peer.enters()
+        await peer.publishes()
+    await bob.receives(alice.id)
+    first = bob.connections[-1]
+    assert sfu.connection._socket is not None
+    sfu.connection._socket.transport.abort()
+    await bob.sees(lambda: bob.connections[-1] != first)
+    await bob.receives(alice.id)
+    second = bob.connections[-1]
+    await bob.closes(first)
+    await bob.receives(alice.id, more=30)
+    assert bob.connections[-1] == second
+
+
+async def test_an_attempt_to_enter_that_fails_leaves_no_session(
+    janus: Janus, room: SfuRoom
+) -> None:
+    sfu = JanusSfu("default", {**janus.settings, "ADMIN_KEY": "wrong"})
+    alice = MediaPeer(sfu, room, "peer_alice")
+    for _ in range(3):
+        with pytest.raises(SfuRefused, match="433"):
+            await alice.enters()
+    (only,) = sfu.connection.sessions.values()
+    assert only is sfu._own.session if sfu._own else False
+    await sfu.close()
+    assert not sfu.connection.sessions
+
+
+async def test_a_session_that_has_ended_without_a_word_is_noticed_when_it_is_used(
+    sfu: JanusSfu, janus: Janus, enter: Enter
+) -> None:
+    alice = enter("peer_alice")
+    await alice.enters()
+    other = JanusSfu("default", janus.settings)
+    await other.probe()
+    for session in (alice.claim["session"], sfu._own.session.id if sfu._own else 0):
+        await other.connection.request({"janus": "destroy", "session_id": session})
+    with pytest.raises(SfuRefused, match="458"):
+        await alice.publishes()
+    await alice.sees(lambda: alice.resets == 1)
+    await alice.publishes()
+    await sfu.probe()
+    await other.close()
+
+
+async def test_who_is_kicked_while_it_is_in_the_room_enters_again(
+    sfu: JanusSfu, room: SfuRoom, enter: Enter
+) -> None:
+    alice, bob = enter("peer_alice"), enter("peer_bob")
+    for peer in (alice, bob):
+        await peer.enters()
+        await peer.publishes()
+    await bob.receives(alice.id)
+    await sfu.remove(room, alice.id, None)
+    await alice.sees(lambda: alice.resets == 1)
+    await alice.publishes()
+    await bob.receives(alice.id)

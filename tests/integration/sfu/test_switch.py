@@ -38,23 +38,36 @@ async def test_three(site: Site) -> None:
 
 async def test_twelve(site: Site) -> None:
     import time, psutil, gc
-    t=time.monotonic(); c=time.process_time()
-    def say(what): print(f"{what}: {time.monotonic()-t:.1f} s, cpu {time.process_time()-c:.1f} s")
+
+    t = time.monotonic()
+    c = time.process_time()
+
+    def say(what):
+        print(f"{what}: {time.monotonic() - t:.1f} s, cpu {time.process_time() - c:.1f} s")
+
     async with Crowd(site, site.room()) as crowd:
         await crowd.come(10, audio=1)
         say("10 in")
-        await crowd.sees_all("mesh"); say("mesh complete")
-        first=crowd.people[0]
-        for p in crowd.people: p.forget_gaps()
+        await crowd.sees_all("mesh")
+        say("mesh complete")
+        first = crowd.people[0]
+        for p in crowd.people:
+            p.forget_gaps()
         import asyncio
-        await asyncio.sleep(3); say("3 s of it")
+
+        await asyncio.sleep(3)
+        say("3 s of it")
         print([round(p.audio_gap(first.peer_id) or -1) for p in crowd.people[1:]])
-        for p in crowd.people: p.forget_gaps()
-        await crowd.comes(); say("11 in")
-        await crowd.sees_all("sfu"); say("all by sfu")
+        for p in crowd.people:
+            p.forget_gaps()
+        await crowd.comes()
+        say("11 in")
+        await crowd.sees_all("sfu")
+        say("all by sfu")
         print([round(p.audio_gap(first.peer_id) or -1) for p in crowd.people[1:]])
         await crowd.comes()
-        await crowd.sees_all("sfu"); say("12 by sfu")
+        await crowd.sees_all("sfu")
+        say("12 by sfu")
         print([round(p.audio_gap(first.peer_id) or -1) for p in crowd.people[1:]])
         print([p.modes for p in crowd.people][0], [p.mesh for p in crowd.people])
     say("closed")

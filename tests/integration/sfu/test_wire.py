@@ -1,0 +1,223 @@
+"""The wire of rooms with an SFU: what clients are told and may say, without any media."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from signalling.testing import Refused, SignallingClient
+from tests.integration.conftest import MakeSite
+from tests.integration.servers import Site
+
+from .janus import Janus
+
+pytestmark = pytest.mark.usefixtures("no_room_is_left")
+
+OFFER = {"type": "offer", "sdp": "v=0\r\n"}
+
+
+@pytest.fixture(scope="module")
+def site(make_site: MakeSite, janus: Janus) -> Site:
+    return make_site(signalling={"SFU": janus.settings})
+
+
+@pytest.fixture
+def room(site: Site) -> str:
+    """Two peers are a mesh, five are the most."""
+    return site.room(p2p_limit=2, total_limit=5, host=site.user("host"))
+
+
+class Company(AsyncExitStack):
+    """Clients that leave together."""
+
+    def __init__(self, site: Site, room: str) -> None:
+        super().__init__()
+        self.site = site
+        self.room = room
+
+    async def enters(self, *names: str) -> list[SignallingClient]:
+        clients = [await self.enter_async_context(self.site.client(name)) for name in names]
+        for client in clients:
+            await client.joins(self.room)
+        return clients
+
+
+async def state(client: SignallingClient, version: int, state: str = "receiving") -> None:
+    await client.request("sfu:state", {"version": version, "state": state})
+
+
+async def is_refused(client: SignallingClient, event: str, data: dict[str, Any]) -> dict[str, Any]:
+    with pytest.raises(Refused) as refused:
+        await client.request(event, data)
+    details: dict[str, Any] = refused.value.details
+    return details
+
+
+async def test_the_third_peer_flips_the_room_and_all_who_report_commit_it(
+    site: Site, room: str
+) -> None:
+    async with Company(site, room) as company:
+        alice, bob = await company.enters("alice", "bob")
+        assert alice.room["mode"] == "p2p"
+        assert alice.room["limits"] == {
+            "p2p": 2,
+            "total": 5,
+            "meshKbps": [1700, 800, 800, 400, 400, 250, 250, 150, 150],
+        }
+        await alice.sees("peer:joined")
+        (carol,) = await company.enters("carol")
+        told = {key: carol.room[key] for key in ("mode", "modeVersion", "switching", "sfu")}
+        assert told == {
+            "mode": "sfu",
+            "modeVersion": 1,
+            "switching": True,
+            "sfu": {"provider": "janus"},
+        }
+        for client in (alice, bob):
+            mode = await client.awaits("room:mode")
+            assert mode.pop("until") > "2026"
+            assert mode == {
+                "mode": "sfu",
+                "version": 1,
+                "switching": True,
+                "reason": "room_grew",
+                "sfu": {"provider": "janus"},
+            }
+        await state(alice, 1)
+        await bob.awaits("peer:updated", peerId=alice.peer_id, path="sfu")
+        await state(bob, 1)
+        await state(carol, 1)
+        for client in (alice, bob, carol):
+            assert await client.awaits("room:mode", reason="committed") == {
+                "mode": "sfu",
+                "version": 1,
+                "reason": "committed",
+                "sfu": {"provider": "janus"},
+            }
+        (dave,) = await company.enters("dave")
+        assert {peer["path"] for peer in dave.room["peers"]} == {"sfu"}
+        assert "switching" not in dave.room
+        await company.enters("erin")
+        frank = await company.enter_async_context(site.client("frank"))
+        full = await is_refused(frank, "join:room", {"roomCode": room})
+        assert (full["code"], full["limit"], full["mode"]) == ("room_full", 5, "sfu")
+
+
+async def test_a_failure_takes_the_switch_back_and_the_last_who_came_is_out(
+    site: Site, room: str
+) -> None:
+    async with Company(site, room) as company:
+        alice, bob, carol = await company.enters("alice", "bob", "carol")
+        await state(alice, 1, "failed")
+        for client in (alice, bob):
+            mode = await client.awaits("room:mode", mode="p2p")
+            assert mode == {"mode": "p2p", "version": 2, "reason": "sfu_unreachable"}
+            await client.awaits("peer:left", peerId=carol.peer_id)
+        out = await carol.awaits("error", code="sfu_unavailable")
+        assert out["retryAfter"] == 60
+        assert (await is_refused(carol, "leave:room", {}))["code"] == "not_in_room"
+        full = await is_refused(carol, "join:room", {"roomCode": room})
+        assert (full["code"], full["limit"], full["mode"]) == ("room_full", 2, "p2p")
+
+
+async def test_what_is_said_of_another_version_changes_nothing(site: Site, room: str) -> None:
+    async with Company(site, room) as company:
+        alice, bob, carol = await company.enters("alice", "bob", "carol")
+        for client in (alice, bob, carol):
+            await state(client, 7)
+            await state(client, 0, "failed")
+        alice.forgets()
+        await alice.sees_nothing()
+
+
+async def test_in_a_mesh_the_reserved_ids_are_nobody(site: Site, room: str) -> None:
+    async with Company(site, room) as company:
+        (alice,) = await company.enters("alice")
+        for peer_id in ("sfu:publish", "sfu:subscribe", "sfu:else"):
+            refusal = await is_refused(
+                alice, "webrtc:offer", {"targetPeerId": peer_id, "offer": OFFER}
+            )
+            assert refusal["code"] == "peer_not_found"
+        assert (await is_refused(alice, "sfu:restart", {}))["code"] == "peer_not_found"
+        await state(alice, 0)
+
+
+@pytest.fixture
+def routed(site: Site) -> str:
+    """A room that begins with the SFU."""
+    return site.room(topology="sfu", host=site.user("host"))
+
+
+async def test_a_room_may_begin_with_the_sfu(site: Site, routed: str) -> None:
+    async with Company(site, routed) as company:
+        (alice,) = await company.enters("alice")
+        assert (alice.room["mode"], alice.room.get("switching")) == ("sfu", None)
+        await alice.sees_nothing()
+
+
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        ("webrtc:offer", {"targetPeerId": "sfu:publish", "offer": OFFER}),
+        (
+            "webrtc:offer",
+            {
+                "targetPeerId": "sfu:publish",
+                "offer": {"type": "offer", "sdp": "v=0\r\n" + 5 * "m=audio 9 UDP 0\r\n"},
+            },
+        ),
+        ("webrtc:offer", {"targetPeerId": "sfu:publish", "offer": {"type": "offer", "sdp": ""}}),
+        ("webrtc:offer", {"targetPeerId": "sfu:publish", "offer": {"type": "offer", "sdp": "🦆"}}),
+    ],
+)
+async def test_a_bad_offer_costs_an_error_that_says_so(
+    site: Site, routed: str, event: str, data: dict[str, Any]
+) -> None:
+    async with Company(site, routed) as company:
+        (alice,) = await company.enters("alice")
+        refusal = await is_refused(alice, event, data)
+        assert (refusal["code"], refusal["path"]) == ("bad_request", "$.data.offer.sdp")
+        await alice.sees_nothing()
+
+
+async def test_what_goes_the_wrong_way_reaches_nobody(site: Site, routed: str) -> None:
+    async with Company(site, routed) as company:
+        (alice,) = await company.enters("alice")
+        answer = {"type": "answer", "sdp": "v=0\r\n"}
+        for event, data in (
+            ("webrtc:offer", {"targetPeerId": "sfu:subscribe", "offer": OFFER}),
+            ("webrtc:answer", {"targetPeerId": "sfu:publish", "answer": answer}),
+        ):
+            assert (await is_refused(alice, event, data))["code"] == "peer_not_found"
+        # An answer to nothing, and candidates for connections that are not there yet.
+        await alice.request("webrtc:answer", {"targetPeerId": "sfu:subscribe", "answer": answer})
+        for peer_id in ("sfu:publish", "sfu:subscribe"):
+            for candidate in (None, "", "candidate:1", {"candidate": "x", "extra": [1]}, {}):
+                ice: dict[str, Any] = {"targetPeerId": peer_id, "candidate": candidate}
+                await alice.request("webrtc:ice", ice)
+        await alice.sees_nothing()
+
+
+async def test_everything_may_be_made_anew(site: Site, routed: str) -> None:
+    async with Company(site, routed) as company:
+        (alice,) = await company.enters("alice")
+        await alice.request("sfu:restart")
+        await alice.sees_nothing()
+        await alice.request("sfu:restart", {"anew": True})
+        assert await alice.awaits("sfu:reset") == {"sfu": {"provider": "janus"}}
+
+
+async def test_the_host_moves_the_room_and_nobody_else(site: Site, room: str) -> None:
+    async with Company(site, room) as company:
+        alice, host = await company.enters("alice", "host")
+        assert (await is_refused(alice, "room:mode", {"mode": "sfu"}))["code"] == "forbidden"
+        await host.request("room:mode", {"mode": "sfu"})
+        for client in (alice, host):
+            assert (await client.awaits("room:mode"))["reason"] == "host"
+        await host.request("room:mode", {"mode": "p2p"})
+        for client in (alice, host):
+            mode = await client.awaits("room:mode", mode="p2p")
+            assert mode == {"mode": "p2p", "version": 2, "reason": "host"}
+        assert (await is_refused(host, "room:mode", {"mode": "mesh"}))["code"] == "bad_request"
