@@ -7,6 +7,7 @@ asks first decides it, under the lock of the room's row; what others ask later c
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -80,11 +81,11 @@ def remember_claim(peer_id: str, *, epoch: int, claim: dict[str, int] | None) ->
     return bool(Participant.objects.of_socket(peer_id, epoch).update(sfu_claim=claim))
 
 
-def claims_of_those_who_left(code: str, peer_ids: set[str]) -> dict[str, dict[str, int] | None]:
-    """Return which of some peers are not in a room (any more), and what they had in its SFU."""
-    room = Participant.objects.filter(room__code=code, peer_id__in=peer_ids)
+def claims_of_those_who_left(peer_ids: Collection[str]) -> dict[str, dict[str, int] | None]:
+    """Return which of some peers are in no room (any more), and what they had in its SFU."""
+    known = Participant.objects.filter(peer_id__in=peer_ids)
     strangers: dict[str, dict[str, int] | None] = dict.fromkeys(peer_ids)
-    for peer_id, claim, left_at in room.values_list("peer_id", "sfu_claim", "left_at"):
+    for peer_id, claim, left_at in known.values_list("peer_id", "sfu_claim", "left_at"):
         if left_at is None:
             del strangers[peer_id]
         else:

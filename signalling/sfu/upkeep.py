@@ -87,20 +87,13 @@ async def _close_forsaken(backend: Sfu, there: set[SfuRoom]) -> None:
 async def _remove_strangers(backend: Sfu) -> None:
     """Cut off who is in the SFU's room and not in ours: its worker died before it could say so; or it has
     come again, where the SFU still lets it in."""
-    for room, links in _links_of(backend).items():
-        unknown = await backend.peers(room) - _known(links)
-        if not unknown:
-            continue
-        find = database.beside_the_sockets(modes.claims_of_those_who_left)
-        for stranger, claim in (await find(links[0].membership.room_code, unknown)).items():
-            with _as_far_as_possible(backend):  # one that cannot be cut off covers no other
-                await backend.remove(room, stranger, claim)
-
-
-def _known(links: list[SfuLink]) -> set[str]:
-    """Return whom the peers of this process know to be in their room, themselves too."""
-    members = [link.membership for link in links]
-    return {member.peer_id for member in members}.union(*(member.roster for member in members))
+    where = {peer_id: room for room in _links_of(backend) for peer_id in await backend.peers(room)}
+    if not where:
+        return
+    find = database.beside_the_sockets(modes.claims_of_those_who_left)
+    for stranger, claim in (await find(where.keys())).items():
+        with _as_far_as_possible(backend):  # one that cannot be cut off covers no other
+            await backend.remove(where[stranger], stranger, claim)
 
 
 @contextmanager

@@ -422,7 +422,7 @@ def test_who_is_in_the_sfu_and_not_in_the_room_is_a_stranger(
     modes.remember_claim(gone.peer_id, epoch=0, claim={"session": 7, "publisher": 8})
     services.leave(gone.peer_id)
     asked = {present.peer_id, gone.peer_id, "peer_nobody"}
-    assert modes.claims_of_those_who_left("SMALL", asked) == {
+    assert modes.claims_of_those_who_left(asked) == {
         gone.peer_id: {"session": 7, "publisher": 8},
         "peer_nobody": None,
     }

@@ -1,0 +1,168 @@
+"""Who is in the room is in Janus: at the limit, after a leave, a removal and the death of a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from contextlib import AsyncExitStack
+
+import pytest
+
+from rooms.models import Room
+from signalling.testing import Refused, SignallingClient
+from tests.integration.conftest import Engine, MakeSite
+from tests.integration.servers import Site
+from tests.integration.traffic import becomes
+
+from .janus import Janus
+
+pytestmark = pytest.mark.usefixtures("no_room_is_left")
+
+AT_ONCE = 50
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def site(request: pytest.FixtureRequest, make_site: MakeSite, janus: Janus) -> Site:
+    """One worker on SQLite; two of them, on PostgreSQL and with a Redis between."""
+    engine: Engine = request.param
+    is_large = engine == "postgresql"
+    return make_site(
+        engine=engine,
+        redis=is_large,
+        workers=2 if is_large else 1,
+        server="uvicorn",
+        signalling={"SFU": janus.settings},
+        is_spread=True,
+    )
+
+
+def now(site: Site, code: str) -> Room:
+    return site.database.does(lambda: Room.objects.using(site.database.alias).get(code=code))
+
+
+async def test_of_fifty_who_come_at_once_as_many_are_in_as_there_are_seats_and_one_has_flipped_the_room(
+    site: Site,
+) -> None:
+    code = site.room(p2p_limit=10, total_limit=20)
+    everybody = asyncio.Event()
+
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(site.client(f"user{number % 5}"))
+            for number in range(AT_ONCE)
+        ]
+
+        async def join(client: SignallingClient) -> str:
+            await everybody.wait()
+            try:
+                await client.joins(code, within=30)
+            except Refused as refused:
+                return f"{refused.code} {refused.details['limit']}"
+            return f"{client.room['mode']} {client.room.get('modeVersion', 0)}"
+
+        joins = [asyncio.create_task(join(client)) for client in clients]
+        everybody.set()
+        outcomes = Counter(await asyncio.gather(*joins))
+
+        assert outcomes == {"p2p 0": 10, "sfu 1": 10, "room_full 20": 30}
+        assert (now(site, code).mode, now(site, code).mode_version) == ("sfu", 1)
+        assert site.database.live_rows(code) == 20
+        for client in clients:
+            if client.peer_id and client.room["mode"] == "p2p":
+                assert len(client.room["peers"]) < 10
+                assert (await client.awaits("room:mode"))["version"] == 1
+                await client.request("ping")
+                modes = [frame for frame in client.unread if frame["event"] == "room:mode"]
+                assert modes == [], "the room has flipped more than once"
+
+
+@pytest.fixture
+def routed(site: Site) -> str:
+    return site.room(topology="sfu")
+
+
+async def test_who_leaves_is_gone_from_janus(site: Site, janus: Janus, routed: str) -> None:
+    async with site.client("alice") as alice, site.client("bob") as bob:
+        for client in (alice, bob):
+            await client.joins(routed)
+        await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
+        await bob.leaves()
+        await becomes(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
+        await bob.joins(routed)
+        await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
+        await bob.closes()
+        await becomes(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
+
+
+async def test_who_is_removed_from_outside_is_gone_from_janus_at_once(
+    site: Site, janus: Janus, routed: str
+) -> None:
+    async with site.client("alice") as alice, site.client("bob") as bob:
+        for client in (alice, bob):
+            await client.joins(routed)
+        await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
+        site.runs(
+            "from rooms import services; from rooms.models import Participant; "
+            f"services.remove(Participant.objects.get(peer_id={bob.peer_id!r}))"
+        )
+        if site.redis is not None:
+            await bob.sees_error("removed")
+        # Without a Redis nobody tells the worker of what another process does; it looks for itself.
+        await becomes(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=4)
+
+
+async def test_who_is_away_keeps_what_it_has_and_loses_it_with_the_seat(
+    make_site: MakeSite, janus: Janus
+) -> None:
+    site = make_site(signalling={"SFU": janus.settings, "RESUME_WINDOW": 6.0}, server="uvicorn")
+    code = site.room(topology="sfu")
+    async with site.client("alice") as alice, site.client("bob") as bob:
+        await alice.joins(code)
+        await bob.joins(code, resumable=True)
+        await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
+        await bob.resets()
+        await alice.awaits("peer:away", peerId=bob.peer_id)
+        assert bob.peer_id in janus.peers()
+        await alice.awaits("peer:left", peerId=bob.peer_id, within=15)
+        await becomes(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
+
+
+async def test_who_comes_back_has_the_same_place_in_janus(
+    site: Site, janus: Janus, routed: str
+) -> None:
+    async with site.client("alice") as alice, site.client("bob") as bob:
+        await alice.joins(routed)
+        token = (await bob.joins(routed, resumable=True))["resumeToken"]
+        await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
+        await bob.resets()
+        await alice.awaits("peer:away", peerId=bob.peer_id)
+        async with site.client("bob") as again:
+            await again.resumes(routed, token)
+            assert again.room["mode"] == "sfu"
+            await alice.awaits("peer:back", peerId=bob.peer_id)
+            await again.request("sfu:restart")
+            assert set(janus.peers()) == {alice.peer_id, bob.peer_id}
+
+
+async def test_the_peers_of_a_worker_that_died_are_gone_and_no_room_stays(
+    make_site: MakeSite, janus: Janus
+) -> None:
+    fast = {"LEASE_SECONDS": 3.0, "LEASE_RENEWAL": 0.5, "SWITCH_SECONDS": 2.0}
+    site = make_site(
+        redis=True, workers=2, server="uvicorn", signalling={"SFU": janus.settings, **fast}
+    )
+    code, other = site.room(topology="sfu"), site.room(topology="sfu")
+    async with site.client("alice", worker=0) as alice, site.client("bob", worker=1) as bob:
+        for client in (alice, bob):
+            await client.joins(code)
+        async with site.client("carol", worker=1) as carol:
+            await carol.joins(other)
+            await becomes(lambda: len(janus.peers()) == 3, "three in Janus")
+            site.workers[1].signals(signal.SIGKILL)
+            site.workers[1].ends()
+            await alice.awaits("peer:left", peerId=bob.peer_id, reason="server_lost", within=15)
+            await becomes(lambda: bob.peer_id not in janus.peers(), "bob's end", within=4)
+            # Nobody is left in the other room, but for what carol had in Janus.
+            assert any(f"room_{other.lower()}" in name for name in janus.rooms())
+    await becomes(lambda: not janus.rooms(), "no room", within=15)
