@@ -24,13 +24,13 @@ from .peer import CrowdPeer
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 TOKEN_SECONDS = 300.0  # for which one that was given is used again
-STATUS_SECONDS = 2.0
+STATUS_SECONDS = 0.5
 
 
 def main() -> None:
     options = _parser().parse_args()
     logging.basicConfig(level=logging.ERROR)
-    if urlsplit(options.url).hostname in LOOPBACK:
+    if _is_local(options):
         stay_on_this_machine()
     estimate_nothing()
     with suppress(KeyboardInterrupt):
@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         "--fps", type=float, default=3.0, help="pictures a second (default: %(default)s)"
     )
     parser.add_argument("--seconds", type=float, help="leave after so long (default: stay)")
+    parser.add_argument(
+        "--json", action="store_true", help="say what each peer sees, as a line of JSON each"
+    )
     who = parser.add_argument_group("who they are", "one of these")
     who.add_argument(
         "--demo", type=Path, metavar="DIR", help="bob of the `make demo` whose folder this is"
@@ -75,9 +78,10 @@ async def _run(options: argparse.Namespace) -> int:
         await token()
         for number in range(1, options.n + 1):
             peers.append(await _join(options, number, token))
-            print(f"\rjoined {number}/{options.n}", end="", flush=True)
-        print()
-        await _watch(peers, options.seconds)
+            if not options.json:
+                print(f"\rjoined {number}/{options.n}", end="", flush=True)
+        say = _say_all if options.json else _Changes().say
+        await _watch(peers, options.seconds, say)
         return 0 if all(not peer.end for peer in peers) else 1
     except (Refused, Closed, Unanswered, OSError, ValueError) as error:
         print(f"\n{_explained(error, options)}", file=sys.stderr)
@@ -97,20 +101,36 @@ async def _join(
         fps=options.fps,
         audio=number <= options.audio,
         token=token,
+        **({"proxy": None} if _is_local(options) else {}),
     )
     await peer.join()
     return peer
 
 
-async def _watch(peers: list[CrowdPeer], seconds: float | None) -> None:
-    """Say what has changed, until the time is over or nobody is left."""
+async def _watch(
+    peers: list[CrowdPeer], seconds: float | None, say: Callable[[list[CrowdPeer]], None]
+) -> None:
+    """Say how it is, until the time is over or nobody is left."""
     until = time.monotonic() + seconds if seconds is not None else float("inf")
-    said = ""
     while time.monotonic() < until and not all(peer.end for peer in peers):
-        if (status := _status(peers)) != said:
-            print(status, flush=True)
-            said = status
+        say(peers)
         await asyncio.sleep(STATUS_SECONDS)
+
+
+def _say_all(peers: list[CrowdPeer]) -> None:
+    for peer in peers:
+        print(json.dumps(peer.report()), flush=True)
+
+
+class _Changes:
+    """Says it to a person, and nothing twice."""
+
+    said = "\n"
+
+    def say(self, peers: list[CrowdPeer]) -> None:
+        if (status := _status(peers)) != self.said:
+            print(status if self.said.strip() else f"\n{status}", flush=True)
+            self.said = status
 
 
 def _status(peers: list[CrowdPeer]) -> str:
@@ -157,6 +177,10 @@ class Account:
                 self._token = await asyncio.to_thread(self._sign_in)
                 self._at = time.monotonic()
         return self._token
+
+
+def _is_local(options: argparse.Namespace) -> bool:
+    return urlsplit(options.url).hostname in LOOPBACK
 
 
 def _account(options: argparse.Namespace) -> tuple[str, str]:

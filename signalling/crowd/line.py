@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import aioice.ice
 import aiortc.rtcrtpreceiver
 from aiortc import (
+    RTCBundlePolicy,
     RTCConfiguration,
     RTCIceCandidate,
     RTCIceServer,
@@ -31,15 +33,26 @@ Direction = Literal["sendrecv", "sendonly"]
 
 MAX_EARLY = 200  # candidates kept for a description that has not come
 VP8 = ("video/VP8", "video/rtx")
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 class Line:
     """A connection. ``took`` is told of each frame that it decodes, ``changed`` of each new state."""
 
     def __init__(
-        self, ice_servers: Sequence[RTCIceServer], *, took: Took, changed: Callable[[], None]
+        self,
+        ice_servers: Sequence[RTCIceServer],
+        *,
+        took: Took,
+        changed: Callable[[], None],
+        bundle: RTCBundlePolicy = RTCBundlePolicy.BALANCED,
     ) -> None:
-        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[*ice_servers]))
+        """``bundle``: aiortc gets a balanced one wrong where there is more than one section of a kind, and
+        a maximal one where sections of ours are offered in another order.
+        """
+        self.pc = RTCPeerConnection(
+            RTCConfiguration(iceServers=[*ice_servers], bundlePolicy=bundle)
+        )
         self._took = took
         self._early: list[RTCIceCandidate | None] = []
         self._answered: Description = {}  # the offer that was answered last
@@ -78,14 +91,18 @@ class Line:
 
     async def offer(self) -> Description:
         """Return an offer; all our candidates are in it."""
-        await self.pc.setLocalDescription(await self.pc.createOffer())
+        async with _turn():
+            offer = await self.pc.createOffer()
+        await self.pc.setLocalDescription(offer)
         return self._ours()
 
     async def answer(self, offer: Description) -> Description:
         """Return the answer to an offer, the same one if it is the same offer again."""
         if offer != self._answered:
             await self._hear(offer)
-            await self.pc.setLocalDescription(await self.pc.createAnswer())
+            async with _turn():
+                answer = await self.pc.createAnswer()
+            await self.pc.setLocalDescription(answer)
             self._answered = offer
         return self._ours()
 
@@ -109,8 +126,9 @@ class Line:
 
     async def _hear(self, description: Description) -> None:
         parsed = RTCSessionDescription(sdp=description["sdp"], type=description["type"])
-        await self.pc.setRemoteDescription(parsed)
-        self._learn_sources(description["sdp"])
+        async with _turn():
+            await self.pc.setRemoteDescription(parsed)
+            self._learn_sources(description["sdp"])
         early, self._early = self._early, []
         for candidate in early:
             await self._add(candidate)
@@ -145,6 +163,11 @@ class Line:
                 self._took(mid, track.kind)
 
 
+def _turn() -> asyncio.Lock:
+    """Negotiations of one event loop take turns, so that between two of them everybody's sound goes on."""
+    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+
 def restarts_ice(line: Line, offer: Description) -> bool:
     """Tell whether an offer has other ICE credentials than before: more than aiortc can do."""
     known = line.pc.remoteDescription
@@ -164,7 +187,7 @@ def stay_on_this_machine() -> None:
 
 def estimate_nothing() -> None:
     """Have aiortc estimate no bandwidth: in a crowd that is a third of all that it does."""
-    aiortc.rtcrtpreceiver.RemoteBitrateEstimator = _NoEstimator  # type: ignore[misc, assignment]
+    vars(aiortc.rtcrtpreceiver)["RemoteBitrateEstimator"] = _NoEstimator
 
 
 class _NoEstimator:

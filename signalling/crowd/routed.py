@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from aiortc import RTCIceServer
+from aiortc import RTCBundlePolicy, RTCIceServer
 
 from .line import Description, Line, restarts_ice
 from .media import Clip
@@ -132,7 +132,12 @@ class Routed:
         kept, useless = self._before, self._receiving
         if useless is not None and useless.is_alive:
             kept, useless = useless, kept
-        line = Line(self._ice_servers, took=partial(self._take, number), changed=self._changed)
+        line = Line(
+            self._ice_servers,
+            took=partial(self._take, number),
+            changed=self._changed,
+            bundle=RTCBundlePolicy.MAX_BUNDLE,
+        )
         self._before, self._receiving = kept, Receiving(number, line)
         await _close(_line(useless))
         return self._receiving

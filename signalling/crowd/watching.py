@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Literal
 
 Path = Literal["mesh", "sfu"]
+PATHS: tuple[Path, ...] = ("mesh", "sfu")
 
 RECENT = 2.0  # seconds after which media that does not come any more has stopped
 

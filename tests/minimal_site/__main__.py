@@ -100,7 +100,7 @@ def main() -> None:
     call_command("migrate", run_syncdb=True, verbosity=0)
     call_command("check", fail_level="WARNING")
     use()
-    print("It runs.")  # noqa: T201
+    print("It runs.")
 
 
 def use() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
@@ -56,7 +56,7 @@ class Crowd:
 
     async def sees_all(self, path: Path, *, within: float = 20.0) -> None:
         """Wait until everybody shows everybody by this path, and a new picture of each has come."""
-        await becomes(lambda: self._shows_all(path), f"all by the {path}, {self}", within=within)
+        await self._becomes(lambda: self._shows_all(path), f"all by the {path}", within)
         await self.moves(path, within=within)
 
     async def moves(self, path: Path, *, within: float = 10.0) -> None:
@@ -66,7 +66,13 @@ class Crowd:
         def moved() -> bool:
             return all(peer.frames(of, path) > count for (peer, of), count in before.items())
 
-        await becomes(moved, f"new pictures by the {path}, {self}", within=within)
+        await self._becomes(moved, f"new pictures by the {path}", within)
+
+    async def _becomes(self, check: Callable[[], bool], what: str, within: float) -> None:
+        try:
+            await becomes(check, what, within=within)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self}") from None
 
     def _shows_all(self, path: Path) -> bool:
         ids = {peer.peer_id for peer in self.people}
