@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import signal
 import sys
 import time
 from collections import Counter
@@ -33,6 +34,7 @@ def main() -> None:
     if _is_local(options):
         stay_on_this_machine()
     estimate_nothing()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave, as with Ctrl-C
     with suppress(KeyboardInterrupt):
         sys.exit(asyncio.run(_run(options)))
 

@@ -132,7 +132,7 @@ class Call:
             self.routed = Routed(
                 self.clips,
                 self.ice_servers,
-                say=self._speaker.relay,
+                speaker=self._speaker,
                 took=partial(self._take, "sfu"),
                 changed=self._changed,
                 needs_reset=self._ask_for_reset,

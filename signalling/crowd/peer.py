@@ -13,12 +13,10 @@ from signalling.connections import Data
 from . import media
 from .call import Call
 from .line import ice_servers
-from .speaking import Speaker, What
+from .speaking import EVENTS, Speaker
 from .watching import PATHS, Path
 
-RELAYED: dict[str, What] = {
-    "webrtc:offer": "offer", "webrtc:answer": "answer", "webrtc:ice": "candidate",
-}  # fmt: skip
+RELAYED = {event: what for what, event in EVENTS.items()}
 LOOK_SECONDS = 0.25
 
 

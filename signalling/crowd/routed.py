@@ -8,18 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from aiortc import RTCBundlePolicy, RTCIceServer
 
 from .line import Description, Line, restarts_ice
 from .media import Clip
+from .speaking import Speaker
 
 PUBLISH, SUBSCRIBE = "sfu:publish", "sfu:subscribe"
-
-What = Literal["offer", "answer", "candidate"]
-Say = Callable[[str, What, Any], Awaitable[None]]
-"""Relays to one of the two ids: the id, ``offer`` or ``answer``, and the description."""
 
 
 class Receiving:
@@ -42,7 +39,7 @@ class Routed:
         clips: Sequence[Clip],
         ice_servers: Sequence[RTCIceServer],
         *,
-        say: Say,
+        speaker: Speaker,
         took: Callable[[str, str], None],
         changed: Callable[[], None],
         needs_reset: Callable[[], Awaitable[None]],
@@ -51,7 +48,7 @@ class Routed:
         """When what we send had a way first, by the clock of the event loop."""
         self._clips = clips
         self._ice_servers = ice_servers
-        self._say = say
+        self._speaker = speaker
         self._took = took
         self._changed = changed
         self._needs_reset = needs_reset
@@ -82,7 +79,7 @@ class Routed:
             self._ice_servers, took=lambda mid, kind: None, changed=self._published
         )
         line.send(self._clips, "sendonly")
-        await self._say(PUBLISH, "offer", await line.offer())
+        await self._speaker.relay(PUBLISH, "offer", await line.offer())
 
     async def begin_anew(self) -> None:
         """The server has said that our connections are gone."""
@@ -125,7 +122,7 @@ class Routed:
             return
         receiving.owners = {stream["mid"]: stream["peerId"] for stream in data["streams"]}
         answer: Description = await receiving.line.answer(data["offer"])
-        await self._say(SUBSCRIBE, "answer", answer)
+        await self._speaker.relay(SUBSCRIBE, "answer", answer, connection=receiving.number)
 
     async def _replace(self, number: int) -> Receiving:
         """Have another receiving connection; of those before it the one that carries media stays."""

@@ -10,6 +10,9 @@ from signalling.client import Refused, ResumingClient, Unanswered
 from signalling.connections import Data
 
 What = Literal["offer", "answer", "candidate"]
+EVENTS: dict[What, str] = {
+    "offer": "webrtc:offer", "answer": "webrtc:answer", "candidate": "webrtc:ice",
+}  # fmt: skip
 
 
 class Speaker:
@@ -19,8 +22,8 @@ class Speaker:
         self.errors: list[Data] = []
         self._client = client
 
-    async def relay(self, to: str, what: What, payload: Any) -> None:
-        await self._insist(partial(self._client.relay, to, what, payload))
+    async def relay(self, to: str, what: What, payload: Any, **more: Any) -> None:
+        await self.request(EVENTS[what], {"targetPeerId": to, what: payload, **more})
 
     async def request(self, event: str, data: Data) -> None:
         await self._insist(partial(self._client.request, event, data))

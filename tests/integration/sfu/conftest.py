@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import aioice.ice
 import aiortc.rtcrtpreceiver
@@ -10,6 +10,8 @@ from signalling.crowd.line import estimate_nothing, stay_on_this_machine
 from tests.integration.servers import eventually
 
 from .janus import Janus
+
+Measure = Callable[[str, float, str], None]
 
 FORSAKEN_SECONDS = 15.0
 """In which a room that nobody is in any more is gone from Janus."""
@@ -45,3 +47,25 @@ def _frugal_peers(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, getattr(module, name))
     stay_on_this_machine()
     estimate_nothing()
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest, record_property: Callable[..., None]) -> Measure:
+    """Return a function that keeps a figure in the test's report, and says it at the end of the run."""
+
+    def measure(what: str, value: float, unit: str) -> None:
+        record_property(what, f"{value:.0f} {unit}")
+        request.config.stash.setdefault(MEASURED, []).append(f"{what}: {value:.0f} {unit}")
+
+    return measure
+
+
+MEASURED = pytest.StashKey[list[str]]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    measured = terminalreporter.config.stash.get(MEASURED, [])
+    if measured:
+        terminalreporter.section("measured")
+        for line in measured:
+            terminalreporter.write_line(line)

@@ -3,17 +3,79 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from signalling.crowd.peer import CrowdPeer
 from signalling.crowd.watching import Path
-from tests.integration.servers import Site
+from tests.integration.servers import ROOT, Process, Site
 from tests.integration.traffic import becomes
 
 FPS = 3.0
 """Enough to see that somebody moves, and little enough for two cores and a whole mesh."""
+
+
+class Person(Protocol):
+    """Who can be asked what it sees: a ``CrowdPeer`` of this process, or the report of another one's."""
+
+    @property
+    def peer_id(self) -> str: ...
+
+    @property
+    def mesh(self) -> set[str]: ...
+
+    def paths(self) -> Mapping[str, Path | None]: ...
+
+    def frames(self, of: str, path: Path) -> int: ...
+
+
+class Reported:
+    """What a peer of a herd said last."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        self._report = report
+
+    def __repr__(self) -> str:
+        return f"<Reported {self._report['number']} {self.peer_id} {self._report['errors']}>"
+
+    @property
+    def peer_id(self) -> str:
+        return str(self._report["peerId"])
+
+    @property
+    def mesh(self) -> set[str]:
+        return set(self._report["mesh"])
+
+    def paths(self) -> Mapping[str, Path | None]:
+        paths: dict[str, Path | None] = self._report["paths"]
+        return paths
+
+    def frames(self, of: str, path: Path) -> int:
+        return int(self._report["frames"][path].get(of, 0))
+
+
+class Herd(Process):
+    """Peers in a process of their own, ``python -m signalling.crowd``: what they do stalls nobody here."""
+
+    def __init__(self, site: Site, code: str, count: int) -> None:
+        super().__init__("crowd", site.folder / f"crowd-{code}.log")
+        self._last: dict[str, Reported] = {}
+        command = [sys.executable, "-m", "signalling.crowd", "--json", "--fps", str(FPS)]
+        command += ["--url", site.worker.http_url, "--token", site.token("alice")]
+        self.spawn([*command, "--room", code, "-n", str(count)], cwd=ROOT)
+
+    def people(self) -> list[Reported]:
+        whole, _, self._rest = (self._rest + self.news()).rpartition("\n")
+        for line in whole.splitlines():
+            if line.startswith("{"):
+                report = Reported(json.loads(line))
+                self._last[report.peer_id] = report
+        return list(self._last.values())
+
+    _rest = ""
 
 
 class Crowd:
@@ -23,6 +85,7 @@ class Crowd:
         self.site = site
         self.code = code
         self.people: list[CrowdPeer] = []
+        self.herds: list[Herd] = []
 
     async def __aenter__(self) -> Crowd:
         return self
@@ -33,26 +96,35 @@ class Crowd:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        for herd in self.herds:
+            await asyncio.to_thread(herd.stop)
         await asyncio.gather(*(peer.close() for peer in self.people))
 
-    async def comes(self, *, audio: bool = False, workers: Iterable[int] = (0,)) -> CrowdPeer:
-        """Have one more join. Raises ``Refused``."""
+    async def comes(
+        self, *, audio: bool = False, workers: Iterable[int] = (0,), **options: Any
+    ) -> CrowdPeer:
+        """Have one more join, who comes back to these workers in turn. Raises ``Refused``."""
         urls = [self.site.workers[worker].url for worker in workers]
-        options: dict[str, Any] = {"token": self.site.token("alice"), "proxy": None}
+        options = {"token": self.site.token("alice"), "proxy": None, **options}
         number = len(self.people) + 1
         peer = CrowdPeer(urls, self.code, number=number, fps=FPS, audio=audio, **options)
         await peer.join()
         self.people.append(peer)
         return peer
 
-    async def come(self, count: int, *, audio: int = 0, workers: Iterable[int] = (0,)) -> None:
+    async def come(self, count: int, *, audio: int = 0) -> list[CrowdPeer]:
         """Have so many more join, one by one; the first ``audio`` of them can be heard."""
-        for index in range(count):
-            await self.comes(audio=index < audio, workers=workers)
+        return [await self.comes(audio=index < audio) for index in range(count)]
 
-    async def leaves(self, peer: CrowdPeer) -> None:
-        self.people.remove(peer)
-        await peer.close()
+    async def brings(self, count: int) -> None:
+        """Have so many more join, in a process of their own."""
+        herd = Herd(self.site, self.code, count)
+        self.herds.append(herd)
+        await becomes(lambda: len(herd.people()) == count, "the herd", within=30)
+
+    def everybody(self) -> list[Person]:
+        herds = [person for herd in self.herds for person in herd.people()]
+        return [*self.people, *herds]
 
     async def sees_all(self, path: Path, *, within: float = 20.0) -> None:
         """Wait until everybody shows everybody by this path, and a new picture of each has come."""
@@ -61,12 +133,13 @@ class Crowd:
 
     async def moves(self, path: Path, *, within: float = 10.0) -> None:
         """Wait until everybody gets one more picture of everybody by this path."""
-        before = {pair: pair[0].frames(pair[1], path) for pair in self._pairs()}
+        before = self._counts(path)
 
-        def moved() -> bool:
-            return all(peer.frames(of, path) > count for (peer, of), count in before.items())
+        def has_moved() -> bool:
+            now = self._counts(path)
+            return all(now[pair] > count for pair, count in before.items())
 
-        await self._becomes(moved, f"new pictures by the {path}", within)
+        await self._becomes(has_moved, f"new pictures by the {path}", within)
 
     async def _becomes(self, check: Callable[[], bool], what: str, within: float) -> None:
         try:
@@ -75,17 +148,22 @@ class Crowd:
             raise AssertionError(f"{error}:\n{self}") from None
 
     def _shows_all(self, path: Path) -> bool:
-        ids = {peer.peer_id for peer in self.people}
+        everybody = self.everybody()
+        ids = {person.peer_id for person in everybody}
         return all(
-            peer.paths() == dict.fromkeys(ids - {peer.peer_id}, path) for peer in self.people
+            person.paths() == dict.fromkeys(ids - {person.peer_id}, path) for person in everybody
         )
 
-    def _pairs(self) -> list[tuple[CrowdPeer, str]]:
-        people = self.people
-        return [(peer, of.peer_id) for peer in people for of in people if of is not peer]
+    def _counts(self, path: Path) -> dict[tuple[str, str], int]:
+        everybody = self.everybody()
+        return {
+            (person.peer_id, of.peer_id): person.frames(of.peer_id, path)
+            for person in everybody
+            for of in everybody
+            if of.peer_id != person.peer_id
+        }
 
     def __str__(self) -> str:
         return "\n".join(
-            f"{peer} {sorted(map(str, peer.paths().values()))} {peer.errors}"
-            for peer in self.people
+            f"{person} {sorted(map(str, person.paths().values()))}" for person in self.everybody()
         )

@@ -1,4 +1,4 @@
-"""A room that outgrows its mesh: the switch to the SFU, while people see and hear each other."""
+"""A room that outgrows its mesh, while people see and hear each other: real media, real Janus."""
 
 from __future__ import annotations
 
@@ -6,68 +6,46 @@ import pytest
 
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
+from tests.integration.traffic import becomes
 
+from .conftest import Measure
 from .janus import Janus
 from .people import Crowd
 
-
 pytestmark = pytest.mark.usefixtures("no_room_is_left")
+
+GAP_MS = 300.0
+"""The longest silence that a switch may cause."""
 
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite, janus: Janus) -> Site:
-    return make_site(signalling={"SFU": janus.settings})
+    return make_site(signalling={"SFU": janus.settings}, server="uvicorn")
 
 
-async def test_a_crowd_in_a_mesh(site: Site) -> None:
+async def test_at_the_eleventh_everybody_moves_to_the_sfu_and_nobody_falls_silent(
+    site: Site, measure: Measure
+) -> None:
     async with Crowd(site, site.room()) as crowd:
-        await crowd.come(3, audio=1)
+        speaker, listener = await crowd.come(2, audio=1)
+        await crowd.brings(8)
         await crowd.sees_all("mesh")
-        assert [peer.mode for peer in crowd.people] == ["p2p"] * 3
+        assert {len(person.mesh) for person in crowd.everybody()} == {9}
 
+        listener.forget_gaps()
+        eleventh = await crowd.comes()
+        await crowd.sees_all("sfu")
+        gap = listener.audio_gap(speaker.peer_id)
+        assert gap is not None
+        measure("silence at the switch of eleven", gap, "ms")
+        assert gap <= GAP_MS
+        await becomes(
+            lambda: not any(person.mesh for person in crowd.everybody()), "the end of the mesh"
+        )
+        assert [mode["reason"] for mode in listener.modes] == ["room_grew", "committed"]
+        assert eleventh.modes[-1]["reason"] == "committed"
 
-async def test_three(site: Site) -> None:
-    async with Crowd(site, site.room(p2p_limit=2)) as crowd:
-        await crowd.come(2, audio=1)
-        await crowd.sees_all("mesh")
         await crowd.comes()
         await crowd.sees_all("sfu")
-        print(crowd)
-        print([p.modes for p in crowd.people], [p.mesh for p in crowd.people])
-
-
-async def test_twelve(site: Site) -> None:
-    import time, psutil, gc
-
-    t = time.monotonic()
-    c = time.process_time()
-
-    def say(what):
-        print(f"{what}: {time.monotonic() - t:.1f} s, cpu {time.process_time() - c:.1f} s")
-
-    async with Crowd(site, site.room()) as crowd:
-        await crowd.come(10, audio=1)
-        say("10 in")
-        await crowd.sees_all("mesh")
-        say("mesh complete")
-        first = crowd.people[0]
-        for p in crowd.people:
-            p.forget_gaps()
-        import asyncio
-
-        await asyncio.sleep(3)
-        say("3 s of it")
-        print([round(p.audio_gap(first.peer_id) or -1) for p in crowd.people[1:]])
-        for p in crowd.people:
-            p.forget_gaps()
-        await crowd.comes()
-        say("11 in")
-        await crowd.sees_all("sfu")
-        say("all by sfu")
-        print([round(p.audio_gap(first.peer_id) or -1) for p in crowd.people[1:]])
-        await crowd.comes()
-        await crowd.sees_all("sfu")
-        say("12 by sfu")
-        print([round(p.audio_gap(first.peer_id) or -1) for p in crowd.people[1:]])
-        print([p.modes for p in crowd.people][0], [p.mesh for p in crowd.people])
-    say("closed")
+        assert listener.audio_gap(speaker.peer_id) is not None
+        assert [peer.errors for peer in crowd.people] == [[]] * 4
