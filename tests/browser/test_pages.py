@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from .conftest import Enter
@@ -79,5 +80,45 @@ def test_the_call_page_fits_a_phone(room: str, enter: Enter) -> None:
     alice.sees_and_hears(1)
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert alice.page.evaluate(overflow) == 0
+    for name in ("Mute microphone", "Turn camera off", "Copy link", "Leave"):
+        expect(alice.button(name)).to_be_in_viewport()
+
+
+# As if so many others had come.
+CROWD = """async (size) => {
+  const {Tile} = await import("/static/signalling/tile.js");
+  const {screen, session} = document.querySelector("[data-call]").call;
+  for (let number = 0; number < size; number += 1) {
+    const name = number % 5 ? `peer ${number}` : "Somebody whose name is longer than any tile of a phone";
+    const media = {audio: false, video: number % 2 === 0};
+    const {stream} = session.media;
+    const state = {state: "connecting", away: false, path: "sfu"};
+    const tile = new Tile(screen.tile, {id: `peer_${number}`, name, media, stream, ...state});
+    tile.video.muted = true;
+    screen.stage.append(tile.figure);
+  }
+}"""
+
+# Tiles that are too small, or whose caption hides most of them; and what is wider than the page.
+FAULTS = """() => {
+  const {scrollWidth, clientWidth} = document.documentElement;
+  const faults = scrollWidth > clientWidth ? ["the page is too wide"] : [];
+  for (const figure of document.querySelectorAll("figure")) {
+    const {width, height, right} = figure.getBoundingClientRect();
+    const caption = figure.querySelector("figcaption").clientHeight;
+    if (width < 100 || right > clientWidth) faults.push(`a tile of ${width}`);
+    if (caption > 0.75 * height) faults.push(`a caption of ${caption} in ${height}`);
+  }
+  return faults;
+}"""
+
+
+@pytest.mark.parametrize("size", [11, 24, 49])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_crowd_fits(room: str, enter: Enter, size: int, width: int) -> None:
+    alice = enter("alice", viewport={"width": width, "height": 800}).join(room, camera=False)
+    alice.page.evaluate(CROWD, size)
+    expect(alice.tiles).to_have_count(size + 1)
+    assert alice.page.evaluate(FAULTS) == []
     for name in ("Mute microphone", "Turn camera off", "Copy link", "Leave"):
         expect(alice.button(name)).to_be_in_viewport()
