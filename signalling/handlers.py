@@ -19,10 +19,10 @@ from rooms.services import Joined, Resumption
 
 from . import groups, guessing, protocol, sfu
 from .conf import conf
-from .modes import route
 from .peers import Membership, Peer
 from .protocol import CloseCode, ErrorCode, ProtocolError
 from .refusals import authentication_required, peer_not_found
+from .sfu.routes import route
 from .tokens import Identity, TokenRefused
 
 Handler = Callable[[Peer, Any], Awaitable[None]]

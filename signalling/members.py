@@ -26,6 +26,7 @@ from .modes import ModeChanged
 from .outbox import Overflow
 from .peers import Membership, P, T
 from .protocol import CloseCode, ProtocolError
+from .sfu import routes
 from .sfu.link import SfuLink
 from .speaking import SpeakingConsumer
 
@@ -178,7 +179,7 @@ class MemberConsumer(SpeakingConsumer):
         if not mode.is_later_than(membership.mode):
             return
         membership.mode = mode
-        event = modes.event(
+        event = routes.event(
             mode,
             membership.room_code,
             membership.peer_id,

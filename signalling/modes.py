@@ -1,15 +1,10 @@
-"""The mode of a room as its peers know it, and what their clients are told of it."""
+"""The mode of a room as its peers know it, and what workers say to each other of it."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypedDict
-
-from msgspec import UNSET
+from typing import NamedTuple, TypedDict
 
 from rooms.models import Participant, Room
-
-from . import protocol, sfu
-from .sfu.base import SfuRoom
 
 
 class Mode(NamedTuple):
@@ -76,31 +71,3 @@ def changed(room: Room, reason: str, surplus: list[Participant] | None = None) -
 def announced(message: ModeChanged) -> Mode:
     """Return the mode that an announcement is about."""
     return Mode(**{field: message[field] for field in Mode._fields})  # type: ignore[literal-required]
-
-
-def route(mode: Mode, room_code: str, peer_id: str) -> dict[str, Any] | None:
-    """Return the way to the SFU of a room: what the client of a peer is told."""
-    backend = sfu.here().get(mode.sfu)
-    if not mode.is_sfu or backend is None:
-        return None
-    return backend.route(sfu_room(mode, room_code), peer_id)
-
-
-def sfu_room(mode: Mode, room_code: str) -> SfuRoom:
-    """Return the room as its SFU knows it."""
-    return SfuRoom(Room(code=room_code).public_id, mode.version, mode.total)
-
-
-def event(
-    mode: Mode, room_code: str, peer_id: str, *, reason: str, until: str = ""
-) -> protocol.RoomMode:
-    """Return what the client of a peer is told when the mode of its room has changed."""
-    way = route(mode, room_code, peer_id)
-    return protocol.RoomMode(
-        mode=mode.mode,
-        version=mode.version,
-        switching=mode.is_switching,
-        until=until or UNSET,
-        reason=reason,
-        sfu=way if way is not None else UNSET,
-    )

@@ -7,7 +7,7 @@ the first that answers, and stays with it.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from django.utils.module_loading import import_string
@@ -15,9 +15,6 @@ from django.utils.module_loading import import_string
 from signalling.conf import conf
 
 from .base import Sfu
-
-if TYPE_CHECKING:
-    from .link import SfuLink
 
 DEFAULT = "default"
 
@@ -35,11 +32,7 @@ def backend(options: dict[str, Any]) -> type[Sfu]:
 
 
 class Sfus(dict[str, Sfu]):
-    """The SFUs of one event loop, by alias; ``links`` are what its peers have to do with them."""
-
-    def __init__(self, sfus: dict[str, Sfu]) -> None:
-        super().__init__(sfus)
-        self.links: set[SfuLink] = set()
+    """The SFUs of one event loop, by alias."""
 
     async def first_healthy(self) -> str:
         """Return the alias of an SFU that answers, or an empty string."""

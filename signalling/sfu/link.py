@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from rooms import modes as domain
-from signalling import database, modes, protocol, refusals, sfu
+from signalling import database, protocol, refusals, sfu
 from signalling.modes import MESH, Mode
 from signalling.protocol import SFU_PUBLISH, SFU_SUBSCRIBE
 from signalling.tasks import spawn
 
+from . import routes
 from .base import (
     BadDescription,
     Candidate,
@@ -32,9 +34,6 @@ from .base import (
 )
 from .visit import Visit
 
-if TYPE_CHECKING:
-    from signalling.peers import Membership
-
 logger = logging.getLogger("signalling")
 
 OPEN_SECONDS = 4.0  # for a request to wait for connections that are being opened
@@ -46,13 +45,21 @@ MAX_SECTIONS = (
 Write = Callable[[str], None]
 
 
+class Member(Protocol):
+    """A membership, as a link sees it."""
+
+    room_code: str
+    peer_id: str
+    epoch: int
+
+
 class SfuLink:
     """See the module; the ``Listener`` of its own connections.
 
     ``write`` sends a frame to the client and raises nothing.
     """
 
-    def __init__(self, membership: Membership, write: Write) -> None:
+    def __init__(self, membership: Member, write: Write) -> None:
         self.membership = membership
         self.mode = MESH
         self._write: Write | None = write
@@ -63,11 +70,11 @@ class SfuLink:
         self._lingering: asyncio.TimerHandle | None = None
         self._remembering: set[asyncio.Task[None]] = set()
         self._is_told_of_loss = False
-        sfu.here().links.add(self)
+        all_links().add(self)
 
     @property
     def room(self) -> SfuRoom:
-        return modes.sfu_room(self.mode, self.membership.room_code)
+        return routes.sfu_room(self.mode, self.membership.room_code)
 
     # --- The mode of the room -----------------------------------------------------------------
 
@@ -95,7 +102,7 @@ class SfuLink:
     def end(self, *, is_ours: bool = True) -> None:
         """The membership has ended; or, where it is not ours any more, it goes on elsewhere, and what it
         has in the SFU is claimed there."""
-        sfu.here().links.discard(self)
+        all_links().discard(self)
         self._write = None
         if is_ours:
             self._leave()
@@ -254,10 +261,10 @@ class SfuLink:
 
     def _tell(self, reason: str) -> None:
         code, peer_id = self.membership.room_code, self.membership.peer_id
-        self._say(modes.event(self.mode, code, peer_id, reason=reason))
+        self._say(routes.event(self.mode, code, peer_id, reason=reason))
 
     def _reset(self) -> None:
-        way = modes.route(self.mode, self.membership.room_code, self.membership.peer_id)
+        way = routes.route(self.mode, self.membership.room_code, self.membership.peer_id)
         if way is not None:
             self._say(protocol.SfuReset(sfu=way))
 
@@ -272,3 +279,11 @@ def _sections(description: Description) -> int:
 
 def _raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(value))
+
+
+_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, set[SfuLink]] = WeakKeyDictionary()
+
+
+def all_links() -> set[SfuLink]:
+    """Return what the peers of the running event loop have to do with SFUs."""
+    return _by_loop.setdefault(asyncio.get_running_loop(), set())

@@ -17,7 +17,7 @@ from signalling.conf import conf
 from signalling.tasks import spawn
 
 from .base import Sfu, SfuError, SfuRoom
-from .link import SfuLink
+from .link import SfuLink, all_links
 from .visit import Visit
 from .watch import watch
 
@@ -123,7 +123,7 @@ def _served_by(alias: str) -> set[SfuRoom]:
 
 def _links_of(backend: Sfu) -> dict[SfuRoom, list[SfuLink]]:
     by_room = defaultdict(list)
-    for link in sfu.here().links:
+    for link in all_links():
         if link.mode.is_sfu and link.mode.sfu == backend.alias:
             by_room[link.room].append(link)
     return by_room

@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,10 +58,7 @@ class Demo:
 
     def kill_janus(self) -> None:
         """Kill the Janus that `make demo-sfu` has started."""
-        janus = self._janus()
-        assert janus is not None, "no Janus runs"
-        janus.kill()
-        janus.wait(10)
+        assert self._end(signal.SIGKILL), "no Janus runs"
 
     def start_janus(self) -> None:
         """Start it again, on the same port."""
@@ -70,10 +68,20 @@ class Demo:
 
     def stop_janus(self) -> None:
         """End one that was started again."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, ending: signal.Signals) -> bool:
+        """End what runs, and tell whether anything did."""
         janus = self._janus()
-        if janus is not None:
-            janus.terminate()
-            janus.wait(10)
+        if janus is None:
+            return False
+        janus.send_signal(ending)
+        # Not psutil's wait(): the server whose child it is leaves it a zombie.
+        pause, deadline = threading.Event(), time.monotonic() + 10
+        while self._janus() is not None:
+            assert time.monotonic() < deadline, "Janus does not end"
+            pause.wait(0.05)
+        return True
 
     def _janus(self) -> psutil.Process | None:
         folder = str(self.folder / "janus")

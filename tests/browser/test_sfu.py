@@ -30,6 +30,7 @@ WATCH = """() => {
     for (const figure of figures) {
       const {currentTime} = figure.querySelector("video");
       const last = seen.get(figure);
+      if (!last && !currentTime) continue; // they have only just come
       if (last?.currentTime === currentTime) watch.longest = Math.max(watch.longest, now - last.since);
       else seen.set(figure, {currentTime, since: now});
     }
@@ -135,7 +136,7 @@ def test_who_leaves_is_gone_and_the_others_go_on(room: str, enter: Enter) -> Non
     watch(alice)
     carol.button("Leave").click()
     for person in (alice, bob):
-        expect(person.tile("carol (bob)")).to_have_count(0)
+        expect(person.tile("carol")).to_have_count(0)
         expect(person.tiles).to_have_count(2)
         person.sees_and_hears(1)
     expect_nothing_to_complain_of(alice)
@@ -145,11 +146,11 @@ def test_a_camera_goes_off_and_on_through_the_sfu(room: str, enter: Enter) -> No
     alice, bob, carol = three_in_the_sfu(enter, room)
     carol.button("Turn camera off").click()
     for person in (alice, bob):
-        expect(person.tile("carol (bob)")).to_contain_text("camera off")
-        expect(person.tile("carol (bob)").locator("video")).to_be_hidden()
+        expect(person.tile("carol")).to_contain_text("camera off")
+        expect(person.tile("carol").locator("video")).to_be_hidden()
     carol.button("Turn camera off").click()
     for person in (alice, bob):
-        expect(person.tile("carol (bob)").locator("video")).to_be_visible()
+        expect(person.tile("carol").locator("video")).to_be_visible()
         person.sees_and_hears(2)
 
 
@@ -176,8 +177,9 @@ def test_the_loss_of_a_socket_changes_nothing_of_the_media(
             person.sees_and_hears(2)
         watch(alice, carol)
         peer_id = carol.call(SELF)
-        ufrags = "call.room.sfu.connections.map((pc) => pc.localDescription.sdp.match(/ice-ufrag:(.*)/)[1])"
-        before = carol.call(ufrags)
+        # What it receives may come on another connection: the server does not know what was not heard.
+        ufrag = "call.room.sfu.publisher.pc.localDescription.sdp.match(/ice-ufrag:(.*)/)[1]"
+        before = carol.call(ufrag)
 
         line.cut()
         expect_away(carol)
@@ -187,7 +189,7 @@ def test_the_loss_of_a_socket_changes_nothing_of_the_media(
         for person in (alice, bob, carol):
             person.sees_and_hears(2)
         assert carol.call(SELF) == peer_id
-        assert carol.call(ufrags) == before
+        assert carol.call(ufrag) == before
         expect_nothing_to_complain_of(alice, carol)
 
 
@@ -218,6 +220,7 @@ def test_a_client_of_the_seed_is_in_a_mesh_with_each(room: str, enter: Enter) ->
         person.sees_and_hears(3)
         expect(person.page.locator('figure[data-path="sfu"]')).to_have_count(2)
         expect(person.page.locator('figure[data-path="mesh"]')).to_have_count(1)
+    # From each once: what the SFU offers would be the same people again.
     eventually(lambda: has_media_from_all(seed, 3))
 
 
@@ -240,24 +243,43 @@ def test_what_a_mesh_sends_is_capped_by_its_size(sfu_demo: Demo, enter: Enter) -
     eventually(lambda: alice.call(cap) == of_two)
 
 
-# The last ones: they cost the SFU its life.
+# Without a relay none of its candidates may be used: as behind a firewall that lets nobody through.
+NO_WAY_TO_THE_SFU = """
+  const Connection = RTCPeerConnection;
+  window.RTCPeerConnection = class extends Connection {
+    constructor(options) {
+      super(options?.bundlePolicy ? {...options, iceTransportPolicy: "relay"} : options);
+    }
+  };
+"""
 
 
-def test_when_the_sfu_dies_a_room_that_fits_goes_back_to_a_mesh(
-    sfu_demo: Demo, enter: Enter
+def test_a_switch_that_fails_is_taken_back_and_who_was_one_too_many_is_told(
+    room: str, enter: Enter
 ) -> None:
-    room = sfu_demo.open_room(p2p_limit=2)
-    alice, bob, carol = three_in_the_sfu(enter, room)
-    carol.button("Leave").click()
-    expect(alice.tiles).to_have_count(2)
-    sfu_demo.kill_janus()
-    try:
-        for person in (alice, bob):
-            expect_paths(person, "mesh", 1)
-            person.sees_and_hears(1)
-            expect_value(person, "call.room.sfu", None)
-    finally:
-        sfu_demo.start_janus()
+    alice, bob = enter("alice").join(room), enter("bob").join(room)
+    for person in (alice, bob):
+        person.sees_and_hears(1)
+    watch(alice, bob)
+    connection = (
+        "[...call.room.peers.values()][0].pc.localDescription.sdp.match(/ice-ufrag:(.*)/)[1]"
+    )
+    before = alice.call(connection)
+    carol = enter("bob")
+    carol.page.add_init_script(NO_WAY_TO_THE_SFU)
+    carol.join(room)
+    heading = carol.page.get_by_role("heading", name="The media server for large groups cannot be")
+    expect(heading).to_be_focused(timeout=30_000)
+    expect(carol.button("Join again")).to_be_visible()
+    for person in (alice, bob):
+        expect_paths(person, "mesh", 1)
+        person.sees_and_hears(1)
+        expect_value(person, "call.room.sfu", None)
+    assert alice.call(connection) == before
+    expect_nothing_to_complain_of(alice, bob)
+
+
+# The last ones: they cost the SFU its life, and the server takes its time to know it again.
 
 
 def test_when_the_sfu_dies_under_a_larger_room_all_are_told_and_it_goes_on_when_it_is_back(
@@ -275,3 +297,20 @@ def test_when_the_sfu_dies_under_a_larger_room_all_are_told_and_it_goes_on_when_
         expect(person.page.get_by_text(LOST, exact=True)).to_have_count(0, timeout=60_000)
         expect_paths(person, "sfu", 2)
         person.sees_and_hears(2)
+
+
+def test_when_the_sfu_dies_a_room_that_fits_goes_back_to_a_mesh(
+    sfu_demo: Demo, enter: Enter
+) -> None:
+    room = sfu_demo.open_room(p2p_limit=2)
+    alice, bob, carol = three_in_the_sfu(enter, room)
+    carol.button("Leave").click()
+    expect(alice.tiles).to_have_count(2)
+    sfu_demo.kill_janus()
+    try:
+        for person in (alice, bob):
+            expect_paths(person, "mesh", 1)
+            person.sees_and_hears(1)
+            expect_value(person, "call.room.sfu", None)
+    finally:
+        sfu_demo.start_janus()

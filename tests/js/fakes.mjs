@@ -40,6 +40,7 @@ export class FakeConnection {
   static all = [];
   signalingState = "stable";
   iceConnectionState = "new";
+  connectionState = "new";
   localDescription = null;
   remoteDescription = null;
   restarts = 0;
@@ -104,8 +105,9 @@ export class FakeConnection {
   }
 
   becomes(state) {
-    this.iceConnectionState = state;
-    this.oniceconnectionstatechange();
+    this.iceConnectionState = this.connectionState = state;
+    this.oniceconnectionstatechange?.();
+    this.onconnectionstatechange?.();
   }
 
   getConfiguration() {

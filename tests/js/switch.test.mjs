@@ -461,6 +461,16 @@ test("a mode that has changed in our absence is made up for", async (t) => {
   assert.equal(sent("webrtc:offer").at(-1).targetPeerId, "sfu:publish");
 });
 
+test("what was in the SFU is gone when it was left and entered again in our absence", async (t) => {
+  await settledInTheSfu(t, "bob");
+  const before = room.sfu.connections;
+  socket.end(1006);
+  await enter({resumed: true, mode: "sfu", modeVersion: 4, sfu: SFU, peers: [entry("bob", {path: "sfu"})]});
+  assert.ok(before.every(({closed}) => closed));
+  await publisher().onnegotiationneeded();
+  assert.deepEqual(sent("webrtc:offer").map(({targetPeerId}) => targetPeerId), ["sfu:publish"]);
+});
+
 test("a place that is another one is built anew, and nothing of the one before is sent", async (t) => {
   await settledInTheSfu(t, "bob");
   const before = room.sfu.connections;

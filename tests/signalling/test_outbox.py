@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signalling.outbox import Event, Outbox, Overflow
@@ -73,6 +73,7 @@ async def test_what_follows_a_send_that_waits_waits_behind_it(server: Server) ->
     assert server.sent[-1] == "4"
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 3), st.sampled_from(["none", "future", "sleep"]), st.booleans()),

@@ -27,7 +27,7 @@ export class SfuConnection extends EventTarget {
     this.send = send;
     this.pc = new RTCPeerConnection({iceServers, bundlePolicy: "max-bundle"});
     this.pc.onicecandidate = ({candidate}) => this.#sendCandidate(candidate);
-    this.#ice.follow(this.pc);
+    this.#ice.followWhole(this.pc);
   }
 
   get state() {

@@ -1,10 +1,10 @@
-/** The ICE of a connection: what it means to a user, and when to restart it. */
+/** What the state of a connection means to a user, and when to restart its ICE. */
 
 export const DISCONNECTED_PATIENCE = 5_000; // "disconnected" often mends itself; a restart costs a negotiation
 
 /** @typedef {"connecting" | "connected" | "reconnecting" | "failed" | "closed"} PeerState */
 
-/** @type {Partial<Record<RTCIceConnectionState, PeerState>>} */
+/** @type {Partial<Record<RTCIceConnectionState | RTCPeerConnectionState, PeerState>>} */
 const STATES = {
   connected: "connected",
   completed: "connected",
@@ -29,6 +29,11 @@ export class IceWatch {
     pc.oniceconnectionstatechange = () => this.#look(pc.iceConnectionState);
   }
 
+  /** Look at DTLS too, which cannot be agreed with who takes us for another connection. @param {RTCPeerConnection} pc */
+  followWhole(pc) {
+    pc.onconnectionstatechange = () => this.#look(pc.connectionState);
+  }
+
   restart() {
     clearTimeout(this.#timer);
     this.owner.restart();
@@ -40,12 +45,12 @@ export class IceWatch {
     this.#set("closed");
   }
 
-  /** @param {RTCIceConnectionState} ice */
-  #look(ice) {
+  /** @param {RTCIceConnectionState | RTCPeerConnectionState} state */
+  #look(state) {
     clearTimeout(this.#timer);
-    if (ice === "failed") this.restart();
-    if (ice === "disconnected") this.#timer = setTimeout(() => this.restart(), DISCONNECTED_PATIENCE);
-    this.#set(STATES[ice] ?? (this.state === "connecting" ? "connecting" : "reconnecting"));
+    if (state === "failed") this.restart();
+    if (state === "disconnected") this.#timer = setTimeout(() => this.restart(), DISCONNECTED_PATIENCE);
+    this.#set(STATES[state] ?? (this.state === "connecting" ? "connecting" : "reconnecting"));
   }
 
   /** @param {PeerState} state */

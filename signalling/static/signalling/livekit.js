@@ -58,6 +58,11 @@ export class LiveKit extends EventTarget {
     return this.publishing === "connected";
   }
 
+  /** It has tried to reconnect, or was refused: another token may help, and time. */
+  get isOver() {
+    return this.publishing === "failed";
+  }
+
   get arrived() {
     return this.#arrivals.arrived;
   }

@@ -98,8 +98,8 @@ export class Room extends EventTarget {
     const present = new Set(resumed ? peers.map(({id}) => id) : []);
     for (const id of [...this.participants.keys()]) if (!present.has(id)) this.#remove(id);
     this.#setIceServers(iceServers);
+    this.switch.enter(joined); // before what is kept is sent: some of it may be out of date with this
     this.relay.open();
-    this.switch.enter(joined);
     for (const entry of peers) {
       if (resumed) this.#meetAgain(entry, gap);
       else this.#add(entry, true);

@@ -60,6 +60,11 @@ export class Sfu extends EventTarget {
     return this.publishing === "connected" && (this.#newest?.state ?? "connected") === "connected";
   }
 
+  /** Whether nothing mends itself any more: the ICE of both connections can always be restarted. */
+  get isOver() {
+    return false;
+  }
+
   /** Whose media has arrived. @returns {Set<string>} */
   get arrived() {
     return new Set([...this.streams.keys()].filter((id) => this.#carrierOf(id)?.arrived.has(id)));

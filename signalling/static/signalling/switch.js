@@ -78,7 +78,7 @@ export class Switch extends EventTarget {
     this.#access = sfu ?? this.#access;
     if (reason || mode === "p2p") this.#setLost(mode === "sfu" && reason === "sfu_lost");
     if (mode === "p2p") this.#toMesh();
-    else this.#toSfu(wasMesh, isNew);
+    else if (isNew || !this.sfu) this.#toSfu(wasMesh);
     this.settle();
   }
 
@@ -132,11 +132,10 @@ export class Switch extends EventTarget {
     if (this.sfu) this.#drain ??= setTimeout(() => this.#giveUpSfu(), DRAIN);
   }
 
-  /** @param {boolean} wasMesh @param {boolean} isNew */
-  #toSfu(wasMesh, isNew) {
+  /** What there was in the SFU is of another version, and nobody there knows it any more. @param {boolean} wasMesh */
+  #toSfu(wasMesh) {
     if (wasMesh) this.mesh.closeIdle(); // those who would have offered will not
-    if (wasMesh || !this.sfu) this.#start();
-    if (!isNew) return;
+    this.#start();
     if (this.#isSwitching) for (const participant of this.participants.values()) participant.reported = false;
     this.#report.begin(this.#isSwitching);
   }
@@ -204,7 +203,7 @@ export class Switch extends EventTarget {
     if (this.mode === "sfu") this.#prune();
     else if (this.sfu && [...this.participants.values()].every(({path}) => path === "mesh")) this.#stop();
     this.mesh.cap(meshCap(this.#meshKbps, this.participants.size, this.mode === "sfu" || this.sfu !== null));
-    if (this.mode === "sfu" && this.sfu && !this.isLost) this.#watchdog.look(this.sfu.isWell);
+    if (this.mode === "sfu" && this.sfu && !this.isLost) this.#watchdog.look(this.sfu.isWell, this.sfu.isOver);
     else this.#watchdog.pause();
   }
 
