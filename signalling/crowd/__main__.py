@@ -34,8 +34,7 @@ def main() -> None:
     if _is_local(options):
         stay_on_this_machine()
     estimate_nothing()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave, as with Ctrl-C
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(asyncio.run(_run(options)))
 
 
@@ -75,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _run(options: argparse.Namespace) -> int:
     peers: list[CrowdPeer] = []
+    _leave_on_sigterm()
     try:
         token = _token(options)
         await token()
@@ -90,6 +90,14 @@ async def _run(options: argparse.Namespace) -> int:
         return 1
     finally:
         await asyncio.gather(*(peer.close() for peer in peers))
+
+
+def _leave_on_sigterm() -> None:
+    """As with Ctrl-C, and in peace."""
+    task = asyncio.current_task()
+    assert task is not None
+    with suppress(NotImplementedError):  # on Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 async def _join(

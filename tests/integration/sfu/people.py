@@ -18,6 +18,29 @@ FPS = 3.0
 """Enough to see that somebody moves, and little enough for two cores and a whole mesh."""
 
 
+TICK = 0.01
+
+
+class Stalls:
+    """How long this process, with all who are in it, was kept waiting for a processor at the worst."""
+
+    worst = 0.0
+
+    async def __aenter__(self) -> Stalls:
+        self._watching = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._watching.cancel()
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(TICK)
+            self.worst = max(self.worst, 1000 * (loop.time() - before - TICK))
+
+
 class Person(Protocol):
     """Who can be asked what it sees: a ``CrowdPeer`` of this process, or the report of another one's."""
 
@@ -121,6 +144,10 @@ class Crowd:
         herd = Herd(self.site, self.code, count)
         self.herds.append(herd)
         await becomes(lambda: len(herd.people()) == count, "the herd", within=30)
+
+    async def leaves(self, peer: CrowdPeer) -> None:
+        self.people.remove(peer)
+        await peer.close()
 
     def everybody(self) -> list[Person]:
         herds = [person for herd in self.herds for person in herd.people()]
