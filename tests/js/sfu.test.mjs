@@ -293,6 +293,14 @@ test("what we send restarts its own ICE, at once or after a while, and the SFU r
   assert.equal(receiving().restarts, 0);
 });
 
+test("a connection without DTLS is none", (t) => {
+  freeze(t);
+  sfu.start();
+  publishing().iceConnectionState = "connected";
+  publishing().oniceconnectionstatechange?.();
+  assert.equal(sfu.publishing, "connecting");
+});
+
 test("the two states are told apart, and well is when all is connected that should be", async (t) => {
   freeze(t);
   let states = 0;

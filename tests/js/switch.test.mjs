@@ -428,6 +428,18 @@ test("a connection that does not mend itself is asked for anew, ever more seldom
   assert.equal(anew(), 2);
 });
 
+test("an SFU that refuses us is asked for another token soon", async (t) => {
+  freeze(t);
+  const livekit = {provider: "livekit", url: "wss://sfu.example.org", token: "abc", client: "data:text/javascript,"};
+  await enter({mode: "sfu", modeVersion: 1, sfu: livekit, peers: []});
+  for (let turn = 0; turn < 200 && room.sfu.publishing !== "failed"; turn += 1) await settled();
+  assert.equal(room.sfu.publishing, "failed");
+  await pass(t, 999);
+  assert.deepEqual(sent("sfu:restart"), []);
+  await pass(t, 1);
+  assert.deepEqual(sent("sfu:restart"), [{anew: true}]);
+});
+
 test("a place that is given back keeps its connections to the SFU", async (t) => {
   await settledInTheSfu(t, "bob", "carol");
   const before = room.sfu.connections;
