@@ -93,7 +93,8 @@ class Listener(Protocol):
 class Legs(ABC):
     """The two connections of one peer: one that it publishes on, one that carries everybody else to it.
 
-    It subscribes to whoever publishes in the room by itself, as they come and go.
+    Once the peer publishes, even if it is nothing, it subscribes to whoever publishes in the room, as they
+    come and go. A client that knows nothing of SFUs is offered nothing.
     """
 
     @abstractmethod

@@ -38,9 +38,8 @@ logger = logging.getLogger("signalling")
 
 OPEN_SECONDS = 4.0  # for a request to wait for connections that are being opened
 AGAIN_SECONDS = 1.0
-MAX_SECTIONS = (
-    4  # of what one peer publishes and everybody is sent: microphone, camera, screen, data
-)
+# Media sections of what one peer publishes, and everybody is sent: microphone, camera, screen, data
+MAX_SECTIONS = 4
 
 Write = Callable[[str], None]
 

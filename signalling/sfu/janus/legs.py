@@ -89,14 +89,17 @@ class JanusLegs(Legs):
 
     async def _enter(self) -> None:
         """Have a session of our own, and be in the room; where that is not there, have it as well."""
+        self._receiver.stop()
         session = await JanusSession.create(self.sfu.connection, **self._calls)
         try:
-            publisher = await session.attach(self._heard)
+            # From here on what is said of the room is heard: it may come with the answer.
+            publisher = self._publisher = await session.attach(self._heard)
             joined = await self._join(publisher)
         except BaseException:
+            self._publisher = None
             session.destroy()
             raise
-        self._session, self._publisher = session, publisher
+        self._session = session
         feeds = (feed["id"] for feed in joined["data"].get("publishers", ()))
         self._receiver.begin(session, feeds)
 
@@ -126,7 +129,7 @@ class JanusLegs(Legs):
     async def _take_over(self, claim: Claim) -> bool:
         """Claim the session of a worker before us; tell whether it was there."""
         session = JanusSession(self.sfu.connection, claim["session"], **self._calls)
-        publisher = session.has(claim["publisher"], self._heard)
+        self._publisher = session.has(claim["publisher"], self._heard)
         try:
             await self.sfu.connection.claim(session)
         except SfuRefused:
@@ -139,11 +142,13 @@ class JanusLegs(Legs):
         if self.peer_id not in publishing:
             session.destroy()
             return False
-        self._session, self._publisher = session, publisher
+        self._session = session
         self._is_published = publishing.pop(self.peer_id)
-        if not self._is_published:
-            self._was_reset()
         self._receiver.begin(session, (peer for peer, does in publishing.items() if does))
+        if self._is_published:
+            self._receiver.follow()
+        else:
+            self._was_reset()
         return True
 
     # --- Losses -------------------------------------------------------------------------------
@@ -188,6 +193,7 @@ class JanusLegs(Legs):
     async def publish(self, offer: Description) -> Description:
         configured = await self._offer(self._handle, readable(offer))
         self._is_published = True
+        self._receiver.follow()
         streams = configured["data"].get("streams", ())
         self._published = {stream["type"]: stream["mid"] for stream in streams}
         if "jsep" not in configured:

@@ -54,17 +54,22 @@ class Receiver:
     # --- Who publishes ------------------------------------------------------------------------
 
     def begin(self, session: JanusSession, feeds: Iterable[str]) -> None:
-        """Receive these, on a new connection."""
-        self.stop()
+        """Know these, and whoever was heard of since ``stop``; ``follow`` receives them."""
         self._session = session
-        self._feeds = {*feeds}
+        self._feeds |= {*feeds}
         self.forget_connection()
-        self._following = asyncio.create_task(self._follow())
+
+    def follow(self) -> None:
+        """Receive whoever publishes, from now on."""
+        if self._following is None:
+            self._following = asyncio.create_task(self._follow())
 
     def stop(self) -> None:
         self._session = self._handle = None
+        self._feeds = set()
         if self._following is not None:
             self._following.cancel()
+            self._following = None
 
     def heard_in_room(self, data: Message) -> None:
         """Janus says who publishes now, and who does no more."""
@@ -85,8 +90,10 @@ class Receiver:
             logger.warning("%s does not know whom to receive: %s", self.peer_id, error)
 
     async def _refresh(self) -> None:
+        known = {*self._feeds}
         publishing = await self.sfu.publishing(self.room)
-        self._feeds = {peer for peer, does in publishing.items() if does} - {self.peer_id}
+        new = self._feeds - known  # came with the answer, and may not be in it
+        self._feeds = new | {peer for peer, does in publishing.items() if does} - {self.peer_id}
         self._followed &= self._feeds
         self._has_news.set()
 

@@ -6,7 +6,12 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
 from aiortc.mediastreams import MediaStreamError
 
 from signalling.crowd.media import Replay, picture, tone
@@ -96,7 +101,9 @@ class MediaPeer:
         await self.legs.answer(_described(connection), number)
 
     def _new_connection(self, number: int) -> RTCPeerConnection:
-        connection = self._connections[number] = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        # aiortc gets other policies wrong where there is more than one section of a kind.
+        options = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        connection = self._connections[number] = RTCPeerConnection(options)
 
         @connection.on("track")
         def received(track: Any) -> None:

@@ -172,6 +172,7 @@ async def test_an_offer_that_nobody_has_answered_is_said_again(enter: Enter) -> 
     said: list[str] = []
     alice.offered = lambda offer, streams, connection: said.append(offer["sdp"])  # type: ignore[method-assign]
     await alice.enters()
+    await alice.publishes()
     await until(lambda: len(said) == 1)
     await alice.legs.restart()
     assert len(said) == 2
@@ -372,3 +373,16 @@ async def test_who_is_kicked_while_it_is_in_the_room_enters_again(
     await alice.sees(lambda: alice.resets == 1)
     await alice.publishes()
     await bob.receives(alice.id)
+
+
+async def test_who_does_not_publish_is_offered_nothing(enter: Enter) -> None:
+    alice, bob, carol = (enter(f"peer_{name}") for name in ("alice", "bob", "carol"))
+    for peer in (alice, bob):
+        await peer.enters()
+    await alice.publishes()
+    await carol.enters()
+    await carol.publishes()
+    await carol.receives(alice.id)
+    assert bob.offers == []
+    await bob.publishes()
+    await bob.receives(carol.id)
