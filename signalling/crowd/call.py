@@ -99,8 +99,8 @@ class Call:
         for other in list(self.others.values()):
             if other.link is not None and not other.link.line.is_connected:
                 await other.link.start()
-        if self.routed is not None:
-            await self._ask_for_reset()
+        if self.routed is not None and not self.routed.is_connected:
+            await self._ask_for_reset()  # what we receive is offered anew in any case
 
     async def reset(self) -> None:
         """Our connections to the SFU are gone."""

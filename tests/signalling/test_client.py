@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from http import HTTPStatus
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from signalling.client import Closed, Event, Refused, ResumingClient, State, Unanswered
+from signalling.connections import Connection, open_socket
 from signalling.reconnecting import backoff
 from signalling.testing import SignallingClient
 
@@ -307,6 +309,16 @@ async def test_it_comes_back_as_the_same_peer(server: Server, make: Make, code: 
     assert states == [State.CONNECTED, State.RECONNECTING, State.CONNECTED]
     await accepted.closes(code)
     assert (await (await server.accepts()).resumes())["resumeToken"] == "two"
+
+
+async def test_who_asks_again_at_once_lets_the_loss_be_noticed(server: Server) -> None:
+    socket = await open_socket(server.url)
+    await socket.close()
+    is_others_turn = asyncio.Event()
+    asyncio.get_running_loop().call_soon(is_others_turn.set)
+    with pytest.raises(Unanswered):
+        await Connection(socket, count(1)).request("ping", {})
+    assert is_others_turn.is_set()
 
 
 @pytest.mark.parametrize(

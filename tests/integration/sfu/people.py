@@ -50,6 +50,9 @@ class Person(Protocol):
     @property
     def mesh(self) -> set[str]: ...
 
+    @property
+    def errors(self) -> list[dict[str, Any]]: ...
+
     def paths(self) -> Mapping[str, Path | None]: ...
 
     def frames(self, of: str, path: Path) -> int: ...
@@ -62,7 +65,7 @@ class Reported:
         self._report = report
 
     def __repr__(self) -> str:
-        return f"<Reported {self._report['number']} {self.peer_id} {self._report['errors']}>"
+        return f"<Reported {self._report['number']} {self.peer_id}>"
 
     @property
     def peer_id(self) -> str:
@@ -71,6 +74,11 @@ class Reported:
     @property
     def mesh(self) -> set[str]:
         return set(self._report["mesh"])
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        errors: list[dict[str, Any]] = self._report["errors"]
+        return errors
 
     def paths(self) -> Mapping[str, Path | None]:
         paths: dict[str, Path | None] = self._report["paths"]
@@ -164,7 +172,7 @@ class Crowd:
 
         def has_moved() -> bool:
             now = self._counts(path)
-            return all(now[pair] > count for pair, count in before.items())
+            return all(now.get(pair, 0) > count for pair, count in before.items())
 
         await self._becomes(has_moved, f"new pictures by the {path}", within)
 
@@ -192,5 +200,6 @@ class Crowd:
 
     def __str__(self) -> str:
         return "\n".join(
-            f"{person} {sorted(map(str, person.paths().values()))}" for person in self.everybody()
+            f"{person} {sorted(map(str, person.paths().values()))} {person.errors}"
+            for person in self.everybody()
         )

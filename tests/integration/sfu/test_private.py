@@ -1,0 +1,104 @@
+"""A private Janus: nothing of it is open to anybody, and it is never left over."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from websockets.sync.client import connect
+
+from signalling.sfu.private import PrivateJanus
+from tests.integration.servers import ROOT, eventually, require
+
+from .janus import Janus
+
+PARENT = """
+import sys
+from pathlib import Path
+import django
+django.setup()
+from signalling.sfu.private import PrivateJanus
+janus = PrivateJanus.configure(Path(sys.argv[1]))
+process = janus.start(stdout=sys.stderr)
+janus.wait(process)
+print(process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def ask(janus: Janus, request: str, **more: str) -> dict[str, Any]:
+    with connect(janus.private.url, subprotocols=["janus-protocol"], proxy=None) as socket:  # type: ignore[list-item]
+        socket.send(json.dumps({"janus": request, "transaction": "1", **more}))
+        answer: dict[str, Any] = json.loads(socket.recv(timeout=5))
+        return answer
+
+
+def test_it_is_a_video_room_behind_a_websocket_and_nothing_else(janus: Janus) -> None:
+    info = ask(janus, "info")
+    assert list(info["plugins"]) == ["janus.plugin.videoroom"]
+    assert list(info["transports"]) == ["janus.transport.websockets"]
+    assert info["server-name"] == "django-signalling"
+    assert (info["session-timeout"], info["reclaim-session-timeout"]) == (60, 30)
+
+
+def test_it_listens_on_the_loopback_alone(janus: Janus) -> None:
+    sockets = psutil.Process(janus.pid).net_connections("tcp")
+    listening = [found.laddr for found in sockets if found.status == psutil.CONN_LISTEN]
+    assert [tuple(address) for address in listening] == [("127.0.0.1", janus.private.port)]
+
+
+def test_without_the_secret_nobody_gets_in(janus: Janus) -> None:
+    assert ask(janus, "create")["error"]["code"] == 403
+    assert ask(janus, "create", apisecret="janusrocks")["error"]["code"] == 403
+    assert ask(janus, "create", apisecret=janus.private.api_secret)["janus"] == "success"
+
+
+def test_its_secrets_are_its_own_and_for_its_owner_alone(tmp_path: Path) -> None:
+    first, second = (PrivateJanus.configure(tmp_path / name) for name in ("first", "second"))
+    assert first.port != second.port
+    assert len({first.api_secret, first.admin_key, second.api_secret, second.admin_key}) == 4
+    for path in [first.folder, *first.folder.iterdir()]:
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    texts = [path.read_text() for path in first.folder.iterdir()]
+    assert not any("janusoverlord" in text or "supersecret" in text for text in texts)
+
+
+def test_one_that_was_killed_comes_back_at_the_same_address(janus: Janus) -> None:
+    janus.is_killed()
+    assert not janus.private.answers()
+    janus.start()
+    assert janus.private.answers()
+    assert janus.rooms() == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel sees to it on Linux")
+def test_it_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
+    require("janus", "janus")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path / "janus")],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    assert psutil.Process(pid).name() == "janus"
+    parent.send_signal(signal.SIGKILL)
+    parent.communicate()
+
+    def is_gone() -> bool:
+        try:
+            return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return True
+
+    eventually(is_gone, "the end of Janus")
