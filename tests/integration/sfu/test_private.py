@@ -101,4 +101,8 @@ def test_it_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
         except psutil.NoSuchProcess:
             return True
 
-    eventually(is_gone, "the end of Janus")
+    try:
+        eventually(is_gone, "the end of Janus")
+    finally:
+        if not is_gone():
+            psutil.Process(pid).kill()
