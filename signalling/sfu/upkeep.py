@@ -91,7 +91,10 @@ async def _remove_strangers(backend: Sfu) -> None:
     if not where:
         return
     find = database.beside_the_sockets(modes.claims_of_those_who_left)
+    here = {link.membership.peer_id: link for link in all_links()}
     for stranger, claim in (await find(where.keys())).items():
+        if stranger in here:  # its own socket has not heard of it yet
+            here[stranger].end()
         with _as_far_as_possible(backend):  # one that cannot be cut off covers no other
             await backend.remove(where[stranger], stranger, claim)
 

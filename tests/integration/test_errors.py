@@ -314,6 +314,15 @@ async def a_second_offer_within_a_second(stage: Stage) -> SignallingClient:
     return alice
 
 
+@gives(ErrorCode.SFU_UNAVAILABLE)
+async def an_sfu_that_the_site_does_not_have(stage: Stage) -> SignallingClient:
+    room = stage.site.room(host=stage.site.user("alice"))
+    alice = await stage.has(stage.site.client("alice"))
+    await alice.joins(room)
+    await alice.sends("room:mode", {"mode": "sfu"})
+    return alice
+
+
 @gives(ErrorCode.UNAVAILABLE)
 async def a_join_while_the_database_is_away(stage: Stage) -> SignallingClient:
     room = stage.fragile.room()
