@@ -80,7 +80,9 @@ class Connection:
         try:
             await self.socket.send(json.dumps({"event": event, "data": data, **envelope}))
         except websockets_package().ConnectionClosed:
-            await asyncio.sleep(0)  # or who asks again at once would keep the loss from being noticed
+            await asyncio.sleep(
+                0
+            )  # or who asks again at once would keep the loss from being noticed
             raise Unanswered(event) from None
 
     async def request(self, event: str, data: Mapping[str, Any]) -> Data:
