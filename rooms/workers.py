@@ -107,7 +107,8 @@ def retire(worker_id: str) -> int:
 
 def _end(workers: QuerySet[Worker], *, away_until: datetime) -> int:
     with transaction.atomic():
-        worker = workers.select_for_update().first()
+        # Not its key: a resume that writes it into a peer's row, and is waited for below, asks for that.
+        worker = workers.select_for_update(no_key=True).first()
         if worker is None:
             return 0
         mine = Participant.objects.live().filter(worker=worker)
