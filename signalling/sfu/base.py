@@ -86,6 +86,9 @@ class Listener(Protocol):
     def trickled(self, leg: Leg, candidate: Candidate) -> None:
         """The SFU has a candidate for one of the connections."""
 
+    def has_moved(self, claim: Claim) -> None:
+        """What the peer has is claimed by this from now on."""
+
     def was_reset(self, claim: Claim) -> None:
         """The SFU has lost what the peer published; there are new connections, to be published on anew."""
 

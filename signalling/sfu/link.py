@@ -240,8 +240,11 @@ class SfuLink:
         sender = SFU_PUBLISH if leg == "publish" else SFU_SUBSCRIBE
         self._say(protocol.RelayedIce(self.membership.peer_id, _raw(candidate), sender))
 
-    def was_reset(self, claim: Claim) -> None:
+    def has_moved(self, claim: Claim) -> None:
         spawn(self._remember(claim), self._remembering)
+
+    def was_reset(self, claim: Claim) -> None:
+        self.has_moved(claim)
         self._reset()
 
     def was_lost(self) -> None:

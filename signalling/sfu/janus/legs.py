@@ -29,7 +29,7 @@ from signalling.tasks import spawn
 
 from .connection import Message
 from .receiving import AGAIN_SECONDS, Receiver
-from .sdp import readable, trickled
+from .sdp import fingerprints, readable, trickled
 from .session import Handle, JanusSession
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ class JanusLegs(Legs):
         self._session: JanusSession | None = None
         self._publisher: Handle | None = None
         self._is_published = False
+        self._published_by: set[str] | None = (
+            None  # of which connection; none where another worker knew
+        )
         self._published: dict[str, str] = {}  # kind -> mid
         self._receiver = Receiver(sfu, room, peer_id, listener)
         self._mending: asyncio.Task[None] | None = None
@@ -191,14 +194,24 @@ class JanusLegs(Legs):
     # --- Media --------------------------------------------------------------------------------
 
     async def publish(self, offer: Description) -> Description:
+        if self._is_published and self._published_by not in (None, fingerprints(offer)):
+            await self._begin_anew()
         configured = await self._offer(self._handle, readable(offer))
-        self._is_published = True
+        self._is_published, self._published_by = True, fingerprints(offer)
         self._receiver.follow()
         streams = configured["data"].get("streams", ())
         self._published = {stream["type"]: stream["mid"] for stream in streams}
         if "jsep" not in configured:
             raise SfuError("Janus has no answer to this offer")
         return {"type": "answer", "sdp": configured["jsep"]["sdp"]}
+
+    async def _begin_anew(self) -> None:
+        """The offer is of another RTCPeerConnection: Janus would take it for one of the former."""
+        if self._session is not None:
+            self._session.destroy()
+        await self._enter()
+        self._published, self._is_published = {}, False
+        self.listener.has_moved(self._claim)
 
     async def _offer(self, publisher: Handle, offer: Description) -> Message:
         request = "configure" if self._is_published else "publish"

@@ -14,12 +14,20 @@ def readable(description: Description) -> Description:
 
     RFC 8122, 5, allows several; Janus 1.1 takes the last for SHA-256, whatever it is.
     """
-    lines = description["sdp"].splitlines(keepends=True)
-    sha256 = {line for line in lines if line.lower().startswith("a=fingerprint:sha-256 ")}
+    sha256 = fingerprints(description)
     if not sha256:
         return description
-    kept = (line for line in lines if line in sha256 or not line.startswith("a=fingerprint:"))
+    lines = description["sdp"].splitlines(keepends=True)
+    kept = (
+        line for line in lines if line.rstrip() in sha256 or not line.startswith("a=fingerprint:")
+    )
     return {**description, "sdp": "".join(kept)}
+
+
+def fingerprints(description: Description) -> set[str]:
+    """Return what tells one RTCPeerConnection from another: the fingerprints of its certificate."""
+    lines = description["sdp"].splitlines()
+    return {line for line in lines if line.lower().startswith("a=fingerprint:sha-256 ")}
 
 
 def trickled(candidate: Candidate) -> dict[str, Any]:

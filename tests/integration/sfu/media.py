@@ -87,6 +87,9 @@ class MediaPeer:
     def trickled(self, leg: Leg, candidate: Candidate) -> None:
         raise AssertionError("Janus sends its candidates with its descriptions")
 
+    def has_moved(self, claim: Claim) -> None:
+        self.claim = claim
+
     def was_reset(self, claim: Claim) -> None:
         self.claim = claim
         self.resets += 1

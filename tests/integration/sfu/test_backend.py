@@ -386,3 +386,20 @@ async def test_who_does_not_publish_is_offered_nothing(enter: Enter) -> None:
     assert bob.offers == []
     await bob.publishes()
     await bob.receives(carol.id)
+
+
+async def test_an_offer_of_another_connection_takes_the_place_of_the_one_before(
+    sfu: JanusSfu, room: SfuRoom, enter: Enter
+) -> None:
+    alice, bob = enter("peer_alice"), enter("peer_bob")
+    for peer in (alice, bob):
+        await peer.enters()
+        await peer.publishes()
+    await bob.receives(alice.id)
+    before = alice.claim
+    await alice.publishes()
+    assert alice.claim != before
+    await bob.receives(alice.id)
+    await alice.receives(bob.id)
+    assert await sfu.peers(room) == {alice.id, bob.id}
+    assert alice.resets == 0
