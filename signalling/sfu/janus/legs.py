@@ -194,10 +194,11 @@ class JanusLegs(Legs):
     # --- Media --------------------------------------------------------------------------------
 
     async def publish(self, offer: Description) -> Description:
-        if self._is_published and self._published_by not in (None, fingerprints(offer)):
+        offered_by = fingerprints(offer)
+        if self._is_published and offered_by and self._published_by not in (None, offered_by):
             await self._begin_anew()
         configured = await self._offer(self._handle, readable(offer))
-        self._is_published, self._published_by = True, fingerprints(offer)
+        self._is_published, self._published_by = True, offered_by
         self._receiver.follow()
         streams = configured["data"].get("streams", ())
         self._published = {stream["type"]: stream["mid"] for stream in streams}
@@ -207,10 +208,15 @@ class JanusLegs(Legs):
 
     async def _begin_anew(self) -> None:
         """The offer is of another RTCPeerConnection: Janus would take it for one of the former."""
-        if self._session is not None:
-            self._session.destroy()
-        await self._enter()
+        session, self._session = self._session, None
+        if session is not None:
+            session.destroy()
         self._published, self._is_published = {}, False
+        try:
+            await self._enter()
+        except SfuError:
+            self._mend(self._renew())
+            raise
         self.listener.has_moved(self._claim)
 
     async def _offer(self, publisher: Handle, offer: Description) -> Message:

@@ -403,3 +403,22 @@ async def test_an_offer_of_another_connection_takes_the_place_of_the_one_before(
     await alice.receives(bob.id)
     assert await sfu.peers(room) == {alice.id, bob.id}
     assert alice.resets == 0
+
+
+async def test_an_offer_of_another_connection_while_janus_is_away_is_no_end(
+    sfu: JanusSfu, janus: Janus, enter: Enter
+) -> None:
+    alice, bob = enter("peer_alice"), enter("peer_bob")
+    for peer in (alice, bob):
+        await peer.enters()
+        await peer.publishes()
+    await bob.receives(alice.id)
+    janus.is_killed()
+    await until(lambda: sfu.is_down)
+    with pytest.raises(SfuAway):
+        await alice.publishes()
+    janus.start()
+    for peer in (alice, bob):
+        await peer.sees(lambda peer=peer: peer.resets == 1)
+        await peer.publishes()
+    await bob.receives(alice.id)
