@@ -175,6 +175,20 @@ class Sfu(ABC):
         """Return what is wrong with the options of a backend: system checks."""
         return []
 
+    def go_down(self, why: object) -> None:
+        """Say that the SFU does not answer any more; saying it twice changes nothing."""
+        if not self.is_down:
+            self.is_down = True
+            logger.error("the SFU %r does not answer any more: %s", self.alias, why)
+            self.went_down()
+
+    def come_up(self) -> None:
+        """Say that it answers; where it was not down, that is no news."""
+        if self.is_down:
+            self.is_down = False
+            logger.warning("the SFU %r answers again", self.alias)
+            self.came_up()
+
     async def is_healthy(self) -> bool:
         """Tell whether the SFU can take a room now; asked at most every 2 s, however many want to know."""
         if monotonic() - self._probed_at >= HEALTH_SECONDS:

@@ -20,27 +20,13 @@ async def watch(backend: Sfu) -> None:
         try:
             await backend.probe()
             misses = 0
-            _come_up(backend)
+            backend.come_up()
         except SfuAway as error:
             misses += 1
             if misses >= MISSES:
-                _go_down(backend, error)
+                backend.go_down(error)
         except SfuRefused as refusal:  # it lives
             logger.warning("the SFU %r refuses to be asked: %s", backend.alias, refusal)
         except Exception:
             logger.exception("the watch of the SFU %r failed", backend.alias)
         await asyncio.sleep(WATCH_SECONDS)
-
-
-def _go_down(backend: Sfu, error: SfuAway) -> None:
-    if not backend.is_down:
-        backend.is_down = True
-        logger.error("the SFU %r does not answer any more: %s", backend.alias, error)
-        backend.went_down()
-
-
-def _come_up(backend: Sfu) -> None:
-    if backend.is_down:
-        backend.is_down = False
-        logger.warning("the SFU %r answers again", backend.alias)
-        backend.came_up()

@@ -50,8 +50,8 @@ class JanusSfu(Sfu):
             options["URL"],
             options.get("API_SECRET", ""),
             probe=self.probe,
-            went_down=self._went_down,
-            came_up=self._came_up,
+            went_down=self.go_down,
+            came_up=self.come_up,
         )
         self._own: Handle | None = None
         self._owning = asyncio.Lock()
@@ -182,14 +182,6 @@ class JanusSfu(Sfu):
 
     def _own_was_lost(self, session: JanusSession) -> None:
         self._own = None
-
-    def _went_down(self) -> None:
-        self.is_down = True
-        self.went_down()
-
-    def _came_up(self) -> None:
-        self.is_down = False
-        self.came_up()
 
 
 def _ignore(handle: Handle, message: Message) -> None:

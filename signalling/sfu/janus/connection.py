@@ -53,7 +53,8 @@ class Session(Protocol):
 
 
 class Connection:
-    """See the module. ``probe`` asks whether Janus works; ``went_down`` and ``came_up`` hear of it."""
+    """See the module. ``probe`` asks whether Janus works; ``went_down`` and ``came_up`` hear of
+    it, as often as it is seen."""
 
     def __init__(
         self,
@@ -61,12 +62,11 @@ class Connection:
         api_secret: str,
         *,
         probe: Callable[[], Any],
-        went_down: Callable[[], None],
+        went_down: Callable[[str], None],
         came_up: Callable[[], None],
     ) -> None:
         self.url = url
         self.sessions: dict[int, Session] = {}
-        self.is_down = False
         self._secret = {"apisecret": api_secret} if api_secret else {}
         self._probe = probe
         self._went_down = went_down
@@ -166,7 +166,7 @@ class Connection:
                     lost_at = monotonic()
                 self._lose()
                 if monotonic() - lost_at >= PATIENCE_SECONDS:
-                    self._go_down()
+                    self._went_down(self.url)
                 await asyncio.sleep(BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS) - 1)])
                 attempt += 1
         finally:
@@ -259,11 +259,11 @@ class Connection:
             try:
                 await self._probe()
                 misses = 0
-                self._come_up()
+                self._came_up()
             except SfuAway:
                 misses += 1
                 if misses >= MISSES:
-                    self._go_down()
+                    self._went_down(self.url)
                     self._give_up()
             except SfuRefused as refusal:
                 logger.warning("Janus refuses to be asked for a sign of life: %s", refusal)
@@ -275,18 +275,6 @@ class Connection:
         """Have another connection: this one may lead nowhere, and TCP would find that out in minutes."""
         if self._socket is not None:
             self._socket.transport.abort()
-
-    def _go_down(self) -> None:
-        if not self.is_down:
-            self.is_down = True
-            logger.error("Janus at %s does not answer any more", self.url)
-            self._went_down()
-
-    def _come_up(self) -> None:
-        if self.is_down:
-            self.is_down = False
-            logger.warning("Janus at %s answers again", self.url)
-            self._came_up()
 
 
 def _checked(message: Message) -> Message:
