@@ -562,7 +562,11 @@ def _size(frame: str | bytes) -> int:
 
 
 def depth_exceeds(frame: str | bytes, limit: int) -> bool:
-    """Tell whether arrays and objects are nested deeper than ``limit``; brackets in strings are text."""
+    """Return whether arrays and objects are nested deeper than ``limit``.
+
+    Brackets inside strings do not count. Linear in the length of ``frame``, whatever it contains:
+    it is called on text from unauthenticated clients that is not known to be JSON.
+    """
     text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
     if text.count("{") + text.count("[") <= limit:
         return False
@@ -574,7 +578,9 @@ def depth_exceeds(frame: str | bytes, limit: int) -> bool:
     return False
 
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Matches from every quote, if need be to the end of an unterminated string, and never backtracks
+# into one: a pattern that could fail would be tried again from each following quote.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 
 # --- Out --------------------------------------------------------------------------------------

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
+from itertools import product
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -421,6 +424,23 @@ def test_the_depth_is_that_which_a_reader_would_find(value: object, limit: int) 
     text = json.dumps(value)
     assert depth_exceeds(text, limit) == (slow_depth(text) > limit)
     assert depth_exceeds(text.encode(), limit) == (slow_depth(text) > limit)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["[" * 17, '{"event":"ping","data":"' + "[" * 17, '["' + "[" * 17]
+)
+def test_decoding_hostile_text_is_linear(prefix: str) -> None:
+    """A quadratic pattern took 20 s for 64 KiB of ``\\"``, before the identity is checked."""
+    limits = FrameLimits()
+    alphabet = ("[", "{", "]", '"', "\\", "\\u", "\ud800", "7")
+    units = ("".join(unit) for n in (1, 2, 3) for unit in product(alphabet, repeat=n))
+    for unit in units:
+        hostile = (prefix + unit * limits.frame)[: limits.frame - 2]
+        for text in (hostile, hostile + "\\"):
+            began = thread_time()
+            with contextlib.suppress(FrameRefused):
+                decode(text, limits)
+            assert thread_time() - began <= 0.05, f"{prefix!r} and then {unit!r}"
 
 
 # --- Relays -----------------------------------------------------------------------------------
