@@ -23,7 +23,7 @@ demo-sfu: .venv/site ## The same with an SFU (Debian's package janus): rooms of 
 	@ENV_FILE=$(abspath $(DEMO_DIR))/env exec $(BIN)/python manage.py demo --port $(PORT) --sfu
 
 crowd: .venv/dev ## Fake peers for that demo's room: N=12 of them, beside your own tab
-	@exec $(BIN)/python -m signalling.crowd --demo $(DEMO_DIR) --url http://127.0.0.1:$(PORT) -n $(N)
+	@exec $(BIN)/python -m fake_peers --demo $(DEMO_DIR) --url http://127.0.0.1:$(PORT) -n $(N)
 
 test: ## Everything: system packages, lint, types, migrations, all tests
 	@PYTHON="$(PYTHON)" scripts/system-packages

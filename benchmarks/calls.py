@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.processes import BenchmarkError
 from signalling.client import Event, Refused, ResumingClient, State, Unanswered
-
-from .processes import BenchmarkError
 
 
 async def until(check: Callable[[], Any], what: str, *, within: float) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from .processes import (
+from benchmarks.processes import (
     HERE,
     LOAD_CORE,
     ROOT,
@@ -34,14 +34,14 @@ def node(program: str) -> Command:
 
 
 def daphne(application: str, *options: str) -> Command:
-    module = "signalling.daphne" if application == OURS else "daphne"
+    module = "signalling.servers.daphne" if application == OURS else "daphne"
     python = [sys.executable, "-m", module, "-v", "0", "-b", "127.0.0.1", *options]
     return lambda port: [*python, "-p", str(port), application]
 
 
 def uvicorn(application: str) -> Command:
     options = "--loop uvloop --no-access-log --log-level warning --backlog 4096"
-    python = [sys.executable, "-m", "signalling.uvicorn", *options.split()]
+    python = [sys.executable, "-m", "signalling.servers.uvicorn", *options.split()]
     return lambda port: [*python, "--port", str(port), application]
 
 

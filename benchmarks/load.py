@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from .contenders import Server
-from .processes import HERE, LOAD_CORE, BenchmarkError, Process, find_program
+from benchmarks.contenders import Server
+from benchmarks.processes import HERE, LOAD_CORE, BenchmarkError, Process, find_program
 
 Answer = dict[str, Any]
 

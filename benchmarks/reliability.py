@@ -35,12 +35,11 @@ from typing import Any
 
 import psycopg
 
+from benchmarks import report
+from benchmarks.calls import Returner, Speaker, Watcher, until
+from benchmarks.contenders import ONE_PROCESS, Server, Site
+from benchmarks.processes import LOAD_CORE, BenchmarkError, Process, Stores, raise_file_limit
 from signalling.client import ResumingClient
-
-from . import report
-from .calls import Returner, Speaker, Watcher, until
-from .contenders import ONE_PROCESS, Server, Site
-from .processes import LOAD_CORE, BenchmarkError, Process, Stores, raise_file_limit
 
 PROCESSES = 3
 SEATS = 10  # in a room

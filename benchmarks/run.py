@@ -27,10 +27,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import report
-from .contenders import ONE_PROCESS, PEERS, TWO_PROCESSES, Contender, Server, Site
-from .load import Load
-from .processes import (
+from benchmarks import report
+from benchmarks.contenders import ONE_PROCESS, PEERS, TWO_PROCESSES, Contender, Server, Site
+from benchmarks.load import Load
+from benchmarks.processes import (
     LOAD_CORE,
     ROOT,
     SERVER_CORE,

@@ -154,7 +154,7 @@ class ParticipantAdmin(ParticipantModelAdmin):
 
     @admin.action(description=_("End the membership (frees the seat)"), permissions=["end"])
     def end_memberships(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
-        count = sum(services.remove(participant) for participant in queryset)
+        count = sum(services.remove_participant(participant) for participant in queryset)
         text = ngettext("%(count)d membership ended.", "%(count)d memberships ended.", count)
         messages.success(request, text % {"count": count})
 

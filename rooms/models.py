@@ -154,7 +154,7 @@ class Worker(models.Model):
     """A serving process, and its lease: how long the others take it for alive.
 
     It is renewed by the process itself, in one statement an interval however many sockets it has; times
-    are the database's, so that no two clocks need to agree. See ``rooms.workers``.
+    are the database's, so that no two clocks need to agree. See ``rooms.leases``.
     """
 
     id = models.CharField(primary_key=True, max_length=32, default=new_worker_id, editable=False)

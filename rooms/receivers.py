@@ -28,7 +28,7 @@ def close_deleted_room(*, instance: Room, using: str, **kwargs: Any) -> None:
 )
 def remove_deleted_user(*, instance: AbstractBaseUser, using: str, **kwargs: Any) -> None:
     if _is_ours(using):
-        services.remove_everywhere(instance)
+        services.remove_user(instance)
 
 
 def _is_ours(using: str) -> bool:

@@ -183,7 +183,7 @@ def _join(
     return Joined(room=room, participant=newcomer, others=others, resume_token=token)
 
 
-def present(code: str) -> list[Participant]:
+def list_participants(code: str) -> list[Participant]:
     """Return the live participants of the room with ``code``."""
     return list(Participant.objects.live().filter(room__code=code).order_by("seat"))
 
@@ -202,7 +202,7 @@ def leave(peer_id: str, *, reason: str = Participant.Reason.LEFT, epoch: int | N
     return bool(ended)
 
 
-def remove(participant: Participant) -> bool:
+def remove_participant(participant: Participant) -> bool:
     """End a membership from outside; its own socket, and the others, learn of it by a signal."""
     with transaction.atomic():
         removed = leave(participant.peer_id, reason=Participant.Reason.REMOVED)
@@ -211,11 +211,11 @@ def remove(participant: Participant) -> bool:
     return removed
 
 
-def remove_everywhere(user: AbstractBaseUser) -> None:
+def remove_user(user: AbstractBaseUser) -> None:
     """End all memberships of a user, in whichever rooms."""
     with transaction.atomic():
         for participant in Participant.objects.live().filter(user_id=user.pk):
-            remove(participant)
+            remove_participant(participant)
 
 
 def update_presence(

@@ -15,17 +15,20 @@ from channels.exceptions import ChannelFull
 from rooms.exceptions import RoomError
 from rooms.services import Joined
 
-from . import database, handlers, metrics, presence, protocol, refusals
+from . import database, metrics, protocol
+from .auth.tokens import Identity, subprotocols
 from .conf import conf
-from .garbage import cycles
-from .groups import Relayed
-from .limits import SocketLimits
-from .members import MemberConsumer, in_layer, layer_refusal
 from .middleware import client_address, identify_token
-from .outbox import Overflow
-from .peers import Membership
-from .protocol import CloseCode, ErrorCode, FrameRefused, ProtocolError, Request
-from .tokens import Identity, subprotocols
+from .peers import handlers
+from .peers.messages import Relayed
+from .peers.port import Membership
+from .peers.replies import from_domain
+from .peers.room_events import MemberConsumer, in_layer, layer_refusal
+from .protocol import CloseCode, ErrorCode, FrameRefused, ProtocolError, Request, errors
+from .throttling.sockets import SocketLimits
+from .transport.send_queue import Overflow
+from .worker import process
+from .worker.gc import cycles
 
 logger = logging.getLogger("signalling")
 
@@ -51,7 +54,7 @@ class SignallingConsumer(MemberConsumer):
         self.identity = scope["identity"]
         self.address = client_address(scope)
         self.ended_by = "disconnected"
-        self.presence = presence.here()
+        self.presence = process.get_worker()
         self.presence.sockets.add(self)
         metrics.totals["sockets"] += 1
         cycles.socket_opened()
@@ -69,7 +72,7 @@ class SignallingConsumer(MemberConsumer):
             self._put_message = getattr(self.channel_layer, "put", None)
         except Exception as error:  # told once the socket is accepted
             logger.warning("no channel for %s: %r", self.address, error)
-            self.scope["refusal"] = refusals.unavailable(close=CloseCode.UNAVAILABLE)
+            self.scope["refusal"] = errors.unavailable(close=CloseCode.UNAVAILABLE)
 
     # --- Channels' events -------------------------------------------------------------------
 
@@ -81,7 +84,7 @@ class SignallingConsumer(MemberConsumer):
         if refusal is not None:
             self.refuse(refusal)
         elif self.presence.is_draining:
-            self.send_away()
+            self.close_for_drain()
         elif self.identity is None:
             self._timers.start(self.settings.authentication_timeout, self._require_authentication)
 
@@ -102,12 +105,12 @@ class SignallingConsumer(MemberConsumer):
             request = protocol.decode(frame, self.frame_limits)
             self._request_id = request.id
             await self.handle(request)
-        except Overflow:  # the answer found the outbox full: no fault of ours
+        except Overflow:  # the answer found the send_queue full: no fault of ours
             raise
         except FrameRefused as refusal:
             self._request_id = refusal.request_id
             if self.identity is None and refusal.request_event != protocol.Authenticate.event:
-                self.refuse(refusals.authentication_required())
+                self.refuse(errors.authentication_required())
                 return
             refusal.close = self.limits.violated() or refusal.close
             self._say_no(refusal, refusal.request_event)
@@ -116,10 +119,10 @@ class SignallingConsumer(MemberConsumer):
                 self._request_id = protocol.identify(frame)[0]
             self.refuse(refusal, request)
         except RoomError as refusal:
-            self.refuse(refusals.from_domain(refusal), request)
-        except database.AWAY:
+            self.refuse(from_domain(refusal), request)
+        except database.DATABASE_UNAVAILABLE:
             logger.warning("the database is away", exc_info=True)
-            self.refuse(refusals.unavailable(), request)
+            self.refuse(errors.unavailable(), request)
         except Exception:
             self.refuse(self._internal(request.event.event if request else "frame"), request)
         finally:
@@ -129,10 +132,10 @@ class SignallingConsumer(MemberConsumer):
         """Run the handler of a request; what it does not answer itself is acknowledged."""
         event = request.event
         if self.identity is None and not isinstance(event, protocol.Authenticate):
-            raise refusals.authentication_required()
+            raise errors.authentication_required()
         if isinstance(event, protocol.WebrtcOffer):
             self.limits.check_offer()
-        elif isinstance(event, protocol.COSTLY):
+        elif isinstance(event, protocol.RATE_LIMITED_EVENTS):
             self.limits.check_costly()
         elif isinstance(event, protocol.Ping):
             self.expect_heartbeat()
@@ -202,13 +205,13 @@ class SignallingConsumer(MemberConsumer):
         )
 
     def _require_authentication(self) -> None:
-        self.interrupt(refusals.authentication_required())
+        self.interrupt(errors.authentication_required())
 
     # --- The end --------------------------------------------------------------------------------
 
-    def send_away(self) -> None:
+    def close_for_drain(self) -> None:
         """Have the client come back elsewhere: this process ends, or others take it for dead."""
-        self._say(refusals.unavailable(close=CloseCode.UNAVAILABLE))
+        self._say(errors.unavailable(close=CloseCode.UNAVAILABLE))
 
     def lost(self) -> None:
         membership = self.membership
@@ -237,7 +240,7 @@ class SignallingConsumer(MemberConsumer):
             return
         try:
             await handlers.leave(self, reason=self.ended_by)
-        except (ProtocolError, *database.AWAY) as error:
+        except (ProtocolError, *database.DATABASE_UNAVAILABLE) as error:
             logger.warning("not everybody learns that %s left: %r", self.address, error)
         except Exception:
             logger.exception("the leave of %s was not completed", self.address)
@@ -257,6 +260,6 @@ class SignallingConsumer(MemberConsumer):
 async def _seat(
     membership: Membership, service: Callable[..., Joined], arguments: dict[str, Any]
 ) -> Joined:
-    joined: Joined = await database.in_database(service)(**arguments)
+    joined: Joined = await database.database_sync(service)(**arguments)
     membership.adopt(joined)
     return joined

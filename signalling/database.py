@@ -21,11 +21,14 @@ from .conf import conf
 P = ParamSpec("P")
 T = TypeVar("T")
 
-AWAY = (OperationalError, InterfaceError)  # the other errors of a database are faults of ours
+DATABASE_UNAVAILABLE = (
+    OperationalError,
+    InterfaceError,
+)  # other errors are bugs
 
 
 @cache  # making the wrapper costs as much as calling it
-def in_database(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+def database_sync(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Return ``function``, one that a module or a setting names, to be awaited and run in a thread."""
     options: dict[str, Any] = {}
     if connection.vendor != "sqlite":
@@ -35,10 +38,10 @@ def in_database(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]
 
 
 @cache
-def beside_the_sockets(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """``in_database`` for what must not wait for a socket's statement that waits for a lock."""
+def run_in_background_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """``database_sync`` for what must not wait for a socket's statement that waits for a lock."""
     if connection.vendor == "sqlite":
-        return in_database(function)
+        return database_sync(function)
     options: dict[str, Any] = {"thread_sensitive": False, "executor": _thread_beside()}
     asynchronous: Callable[P, Coroutine[Any, Any, T]] = database_sync_to_async(function, **options)
     return asynchronous

@@ -19,12 +19,14 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import parse_cookie
 from django.http.request import split_domain_port, validate_host
 
-from . import database, guessing, tokens
+from . import database
+from .auth import tokens
+from .auth.tokens import Identity, TokenRefused
 from .conf import conf
 from .protocol import CloseCode, ErrorCode, ProtocolError
-from .refusals import unavailable
-from .throttling import network
-from .tokens import Identity, TokenRefused
+from .protocol.errors import unavailable
+from .throttling import failures
+from .throttling.buckets import network
 
 logger = logging.getLogger("signalling")
 
@@ -81,7 +83,7 @@ class JWTAuthMiddleware(BaseMiddleware):
             identity = await self.identify(scope, token)
         except ProtocolError as error:
             refusal = error
-        except database.AWAY:
+        except database.DATABASE_UNAVAILABLE:
             logger.exception("cannot check an identity: the database is away")
             refusal = unavailable(close=CloseCode.UNAVAILABLE)
         user = identity.user if identity else AnonymousUser()
@@ -104,11 +106,11 @@ async def identify_token(token: str, address: str) -> Identity:
     """
     key = f"token:{address}"
     try:
-        identity: Identity = await database.in_database(tokens.authenticate)(token)
+        identity: Identity = await database.database_sync(tokens.authenticate)(token)
     except TokenRefused as refusal:
         if refusal.code == ErrorCode.TOKEN_INVALID:  # the others were good tokens once
-            guessing.check(key, close=CloseCode.FLOOD)
-            guessing.failed(key)
+            failures.check(key, close=CloseCode.FLOOD)
+            failures.failed(key)
         raise
     return identity
 

@@ -8,16 +8,12 @@ from channels.layers import get_channel_layer
 from django.dispatch import receiver
 
 from rooms.models import Participant, Room
-from rooms.signals import (
-    participant_removed,
-    participants_lost,
-    room_closed,
-    room_mode_changed,
-)
+from rooms.signals import participant_removed, participants_lost, room_closed, room_mode_changed
 
-from . import groups, modes
-from .groups import Closed, Removed, RosterChange, room_group
-from .modes import ModeChanged
+from .peers import messages
+from .peers.messages import Closed, Removed, RosterChange, room_group
+from .sfu import mode
+from .sfu.mode import ModeChanged
 
 logger = logging.getLogger("signalling")
 
@@ -42,11 +38,11 @@ def announce_lost_participants(
     """Tell the rooms of those who are gone for good, or for a while, without having said so."""
     for peer in left:
         code = peer.room.code
-        _publish(code, groups.left(code, peer.peer_id, peer.reason))
+        _publish(code, messages.left(code, peer.peer_id, peer.reason))
     for peer in away:
         code = peer.room.code
         assert peer.away_until is not None
-        _publish(code, groups.away(code, peer.peer_id, peer.channel_name, peer.away_until))
+        _publish(code, messages.away(code, peer.peer_id, peer.channel_name, peer.away_until))
 
 
 @receiver(room_mode_changed, dispatch_uid="signalling.room_mode_changed")
@@ -54,11 +50,11 @@ def announce_changed_mode(
     *, room: Room, reason: str, surplus: list[Participant], **kwargs: Any
 ) -> None:
     """Tell a room that its media travel in another way, and who has had to leave it because of that."""
-    messages: list[ModeChanged | RosterChange] = [modes.changed(room, reason, surplus)]
-    messages += (
-        groups.left(room.code, peer.peer_id, Participant.Reason.DISCONNECTED) for peer in surplus
+    announcements: list[ModeChanged | RosterChange] = [mode.changed(room, reason, surplus)]
+    announcements += (
+        messages.left(room.code, peer.peer_id, Participant.Reason.DISCONNECTED) for peer in surplus
     )
-    for message in messages:
+    for message in announcements:
         try:
             _publish(room.code, message)
         except (

@@ -3,8 +3,8 @@ from typing import Any
 from channels.security.websocket import WebsocketDenier
 from django.urls import path, re_path
 
-from . import presence
 from .consumers import SignallingConsumer
+from .worker import process
 
 websocket_urlpatterns = [path("ws/signalling/", SignallingConsumer.as_asgi(), name="signalling")]
 
@@ -17,7 +17,7 @@ async def lifespan(scope: dict[str, Any], receive: Any, send: Any) -> None:
     while True:
         event = await receive()
         if event["type"] == "lifespan.shutdown":
-            await presence.here().drain()
+            await process.get_worker().drain()
         await send({"type": f"{event['type']}.complete"})
         if event["type"] == "lifespan.shutdown":
             return

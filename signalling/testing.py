@@ -1,7 +1,7 @@
 """What tests of sites with call rooms need: tokens, and a client whose use reads as sentences.
 
     token = access_token(user)
-    async with SignallingClient("ws://127.0.0.1:8000/ws/signalling/", token=token) as alice:
+    async with SignallingCommunicator("ws://127.0.0.1:8000/ws/signalling/", token=token) as alice:
         room = await alice.joins("ABC123")
         await alice.sends("webrtc:offer", {"targetPeerId": room["peers"][0]["id"], "offer": offer})
         answer = await alice.sees("webrtc:answer")
@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.auth.models import AbstractBaseUser
 from rest_framework_simplejwt.tokens import AccessToken
 
-from . import connections
-from .connections import ABNORMAL, Data
+from .client import connection as client_connection
+from .client.connection import ABNORMAL, Data
 from .protocol import SUBPROTOCOL
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def access_token(user: AbstractBaseUser) -> str:
     return str(AccessToken.for_user(user))
 
 
-class Refused(connections.Refused, AssertionError):
+class Refused(client_connection.Refused, AssertionError):
     """The server answered a request with an ``error`` event.
 
     ``code`` is its code, ``details`` all of its data. An ``AssertionError``, so that a refusal that a
@@ -48,7 +48,7 @@ class Refused(connections.Refused, AssertionError):
     """
 
 
-class SignallingClient:
+class SignallingCommunicator:
     """One socket to a signalling server; frames are kept in order until a test looks at them.
 
     ``token`` goes into the ``Authorization`` header. Whatever else a handshake may bring goes into
@@ -92,7 +92,7 @@ class SignallingClient:
 
     # --- Coming and going -----------------------------------------------------------------------
 
-    async def __aenter__(self) -> SignallingClient:
+    async def __aenter__(self) -> SignallingCommunicator:
         await self.connects()
         return self
 
@@ -106,7 +106,7 @@ class SignallingClient:
 
     async def connects(self) -> None:
         """Open the socket. Raises ``websockets.InvalidStatus`` where the handshake is refused."""
-        self._socket = await connections.open_socket(
+        self._socket = await client_connection.open_socket(
             self.url,
             token=self._token,
             headers=self._headers,
@@ -259,7 +259,7 @@ class SignallingClient:
         return self._socket
 
     async def _read(self, connection: ClientConnection) -> None:
-        while (frame := await connections.next_frame(connection)) is not None:
+        while (frame := await client_connection.next_frame(connection)) is not None:
             async with self._changed:
                 self._frames.append((json.loads(frame), frame))
                 self._changed.notify_all()

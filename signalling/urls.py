@@ -1,7 +1,8 @@
 from django.contrib.auth import views as auth_views
 from django.urls import path, reverse_lazy
 
-from . import health, views
+from . import views
+from .worker import health
 
 app_name = "signalling"
 

@@ -18,7 +18,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 from rooms import services
 from rooms.models import Room
 from rooms.services import Joined
-from signalling import guessing
+from signalling.throttling import failures
 
 PASSWORD = "correct horse"
 Enter = Callable[..., Joined]
@@ -35,7 +35,7 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 @pytest.fixture(autouse=True)
 def no_memory_of_other_tests() -> None:
     """Begin with empty throttles, and with a channel layer of this test's own event loop."""
-    guessing._throttle.cache_clear()
+    failures._throttle.cache_clear()
     cache.clear()
     channel_layers.backends.clear()
 

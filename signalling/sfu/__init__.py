@@ -49,7 +49,7 @@ class Sfus(dict[str, Sfu]):
 _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Sfus] = WeakKeyDictionary()
 
 
-def here() -> Sfus:
+def get_sfus() -> Sfus:
     """Return the SFUs of the running event loop. Nothing is connected before it is used."""
     loop = asyncio.get_running_loop()
     if loop not in _by_loop:

@@ -2,7 +2,7 @@
 
 An SFU (selective forwarding unit, RFC 7667, 3.7) takes each peer's media once and hands it to the others.
 Two kinds of backend are possible. A *proxied* one stands behind this server: a peer's offers, answers and
-candidates for the reserved ids pass through ``Legs``, and clients never reach the SFU's own API. Of
+candidates for the reserved ids pass through ``Transports``, and clients never reach the SFU's own API. Of
 the other kind, clients are only told the way, with a token that says who they are (``route``).
 """
 
@@ -39,7 +39,7 @@ class SfuError(Exception):
     """Base of what an SFU refuses, or cannot do."""
 
 
-class SfuAway(SfuError):
+class SfuUnavailableError(SfuError):
     """The SFU does not answer."""
 
 
@@ -86,14 +86,14 @@ class Listener(Protocol):
     def trickled(self, leg: Leg, candidate: Candidate) -> None:
         """The SFU has a candidate for one of the connections."""
 
-    def has_moved(self, claim: Claim) -> None:
+    def on_claim_changed(self, claim: Claim) -> None:
         """What the peer has is claimed by this from now on."""
 
-    def was_reset(self, claim: Claim) -> None:
+    def on_reset(self, claim: Claim) -> None:
         """The SFU has lost what the peer published; there are new connections, to be published on anew."""
 
 
-class Legs(ABC):
+class Transports(ABC):
     """The two connections of one peer: one that it publishes on, one that carries everybody else to it.
 
     Once the peer publishes, even if it is nothing, it subscribes to whoever publishes in the room, as they
@@ -143,7 +143,7 @@ class Legs(ABC):
         """End both connections at once."""
 
     @abstractmethod
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Leave the connections to whoever has claimed them, or will."""
 
 
@@ -162,10 +162,10 @@ class Sfu(ABC):
         self.options = options
         self.is_down = False
         """It did answer, and does not any more."""
-        self.forsaken: dict[SfuRoom, float] = {}
+        self.unused_since: dict[SfuRoom, float] = {}
         """Since when rooms that it has serve nobody, as far as the upkeep of this process knows."""
-        self.went_down: Callable[[], None] = _nobody_asks
-        self.came_up: Callable[[], None] = _nobody_asks
+        self.on_down: Callable[[], None] = _nobody_asks
+        self.on_up: Callable[[], None] = _nobody_asks
         self._probed_at = -HEALTH_SECONDS
         self._is_healthy = False
         self._probing: asyncio.Task[None] | None = None
@@ -180,14 +180,14 @@ class Sfu(ABC):
         if not self.is_down:
             self.is_down = True
             logger.error("the SFU %r does not answer any more: %s", self.alias, why)
-            self.went_down()
+            self.on_down()
 
     def come_up(self) -> None:
         """Say that it answers; where it was not down, that is no news."""
         if self.is_down:
             self.is_down = False
             logger.warning("the SFU %r answers again", self.alias)
-            self.came_up()
+            self.on_up()
 
     async def is_healthy(self) -> bool:
         """Tell whether the SFU can take a room now; asked at most every 2 s, however many want to know."""
@@ -215,7 +215,7 @@ class Sfu(ABC):
         """Return what the client of a peer is told of the way: ``sfu`` in ``room:mode``."""
         return {"provider": self.provider}
 
-    def legs(self, room: SfuRoom, peer_id: str, listener: Listener) -> Legs:
+    def legs(self, room: SfuRoom, peer_id: str, listener: Listener) -> Transports:
         """Return the connections of a peer, not yet open. Of proxied backends alone."""
         raise NotImplementedError
 

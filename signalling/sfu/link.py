@@ -14,25 +14,25 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from rooms import modes as domain
-from signalling import database, protocol, refusals, sfu
-from signalling.modes import MESH, Mode
-from signalling.protocol import SFU_PUBLISH, SFU_SUBSCRIBE
-from signalling.tasks import spawn
+from rooms import switching as domain
+from signalling import database, protocol, sfu
+from signalling.protocol import SFU_PUBLISH, SFU_SUBSCRIBE, errors
+from signalling.transport.tasks import spawn
 
 from . import routes
+from .access import ClientAccess
 from .base import (
     BadDescription,
     Candidate,
     Claim,
     Description,
     Leg,
-    Legs,
     SfuError,
     SfuRoom,
     Stream,
+    Transports,
 )
-from .visit import Visit
+from .mode import MESH, Mode
 
 logger = logging.getLogger("signalling")
 
@@ -62,8 +62,8 @@ class SfuLink:
         self.membership = membership
         self.mode = MESH
         self._write: Write | None = write
-        self._legs: Legs | None = None
-        self.visit: Visit | None = None
+        self._legs: Transports | None = None
+        self.visit: ClientAccess | None = None
         """What it has instead of connections, where its client reaches the SFU by itself."""
         self._opening: asyncio.Task[None] | None = None
         self._lingering: asyncio.TimerHandle | None = None
@@ -87,9 +87,9 @@ class SfuLink:
             self._linger(linger)
             return
         self._drop()
-        backend = sfu.here().get(mode.sfu) if mode.is_sfu else None
+        backend = sfu.get_sfus().get(mode.sfu) if mode.is_sfu else None
         if backend is not None and not backend.is_proxied:
-            self.visit = Visit(backend, self.room, self.membership.peer_id, self._reset)
+            self.visit = ClientAccess(backend, self.room, self.membership.peer_id, self._reset)
         elif backend is not None and self._write is not None:
             self._legs = backend.legs(self.room, self.membership.peer_id, self)
             self._opening = spawn(self._open(self._legs, claim), set())
@@ -106,7 +106,7 @@ class SfuLink:
         if is_ours:
             self._leave()
         elif self._legs is not None:
-            self._legs.let_go()
+            self._legs.release()
             self._legs = None
         self._drop()
 
@@ -138,7 +138,7 @@ class SfuLink:
             self.visit.stop()
             self.visit = None
 
-    async def _open(self, legs: Legs, claim: Claim | None) -> None:
+    async def _open(self, legs: Transports, claim: Claim | None) -> None:
         wait = AGAIN_SECONDS
         while True:
             try:
@@ -156,10 +156,10 @@ class SfuLink:
     async def _remember(self, claim: Claim) -> None:
         """Write a claim down; without it another worker would make everything anew."""
         member = self.membership
-        remember = database.in_database(domain.remember_claim)
+        remember = database.database_sync(domain.remember_claim)
         try:
             await remember(member.peer_id, epoch=member.epoch, claim=claim)
-        except database.AWAY as error:
+        except database.DATABASE_UNAVAILABLE as error:
             logger.warning("the connections of %s are not written down: %s", member.peer_id, error)
 
     # --- From the client ----------------------------------------------------------------------
@@ -167,34 +167,34 @@ class SfuLink:
     async def receive(self, event: protocol.Relay) -> None:
         """Pass on what the client sends to one of the reserved ids. Raises ``ProtocolError``."""
         if self._legs is None:
-            raise refusals.peer_not_found()
+            raise errors.peer_not_found()
         leg: Leg = "publish" if event.target_peer_id == SFU_PUBLISH else "subscribe"
         try:
             legs = await self._opened(self._legs)
             await self._pass_on(legs, leg, event)
         except BadDescription as error:
-            raise refusals.bad_description(event.payload_name, str(error)) from None
+            raise errors.bad_description(event.payload_name, str(error)) from None
         except SfuError as error:
             logger.warning("%s could not %s: %s", self.membership.peer_id, leg, error)
-            raise refusals.sfu_unavailable() from None
+            raise errors.sfu_unavailable() from None
 
     async def restart(self, *, anew: bool) -> None:
         """Have the receiving connection restarted, or everything made anew. Raises ``ProtocolError``."""
         if not self.mode.is_sfu:  # what lingers is not worth mending
-            raise refusals.peer_not_found()
+            raise errors.peer_not_found()
         try:
             if self.visit is not None:
                 await self.visit.restart()
             elif self._legs is None:
-                raise refusals.peer_not_found()
+                raise errors.peer_not_found()
             elif anew:
                 await self._begin_anew()
             else:
                 await (await self._opened(self._legs)).restart()
         except SfuError:
-            raise refusals.sfu_unavailable() from None
+            raise errors.sfu_unavailable() from None
 
-    async def _pass_on(self, legs: Legs, leg: Leg, event: protocol.Relay) -> None:
+    async def _pass_on(self, legs: Transports, leg: Leg, event: protocol.Relay) -> None:
         payload = msgspec.json.decode(event.payload)
         if isinstance(event, protocol.WebrtcOffer) and _sections(payload) > MAX_SECTIONS:
             raise BadDescription(f"an SFU is offered {MAX_SECTIONS} media sections at most")
@@ -206,9 +206,9 @@ class SfuLink:
         elif isinstance(event, protocol.WebrtcAnswer) and leg == "subscribe":
             await legs.answer(payload, event.connection)
         else:
-            raise refusals.peer_not_found()
+            raise errors.peer_not_found()
 
-    async def _opened(self, legs: Legs) -> Legs:
+    async def _opened(self, legs: Transports) -> Transports:
         if self._opening is not None:
             done, _ = await asyncio.wait([self._opening], timeout=OPEN_SECONDS)
             if not done or self._legs is not legs:
@@ -240,11 +240,11 @@ class SfuLink:
         sender = SFU_PUBLISH if leg == "publish" else SFU_SUBSCRIBE
         self._say(protocol.RelayedIce(self.membership.peer_id, _raw(candidate), sender))
 
-    def has_moved(self, claim: Claim) -> None:
+    def on_claim_changed(self, claim: Claim) -> None:
         spawn(self._remember(claim), self._remembering)
 
-    def was_reset(self, claim: Claim) -> None:
-        self.has_moved(claim)
+    def on_reset(self, claim: Claim) -> None:
+        self.on_claim_changed(claim)
         self._reset()
 
     def was_lost(self) -> None:

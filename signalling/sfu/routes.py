@@ -8,9 +8,9 @@ from msgspec import UNSET
 
 from rooms.models import Room
 from signalling import protocol, sfu
-from signalling.modes import Mode
 
 from .base import SfuRoom
+from .mode import Mode
 
 
 def sfu_room(mode: Mode, room_code: str) -> SfuRoom:
@@ -20,7 +20,7 @@ def sfu_room(mode: Mode, room_code: str) -> SfuRoom:
 
 def route(mode: Mode, room_code: str, peer_id: str) -> dict[str, Any] | None:
     """Return how the client of a peer comes to the SFU of its room, if that has one."""
-    backend = sfu.here().get(mode.sfu)
+    backend = sfu.get_sfus().get(mode.sfu)
     if not mode.is_sfu or backend is None:
         return None
     return backend.route(sfu_room(mode, room_code), peer_id)

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Playwright, StorageState, expect, sync_playwright
 
-from signalling.sfu import private
-
-from .demo import Demo, serve
-from .person import Person
+from signalling_project import janus
+from tests.browser.demo import Demo, serve
+from tests.browser.person import Person
 
 FLAGS = [
     "--no-sandbox",
@@ -35,7 +34,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 @pytest.fixture(scope="package")
 def sfu_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """`make demo-sfu`; without Janus the test is skipped, loudly, or fails in CI."""
-    if not private.is_installed():
+    if not janus.is_installed():
         reason = "janus is not installed: sudo apt-get install --no-install-recommends janus"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
     with serve(tmp_path_factory.mktemp("demo"), "demo-sfu") as demo:

@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-from signalling.sfu import private
+from signalling_project import janus
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT = 120  # a clean clone first makes its environment
@@ -63,7 +63,7 @@ class Demo:
     def start_janus(self) -> None:
         """Start it again, on the same port."""
         with (self.folder / "janus" / "log").open("ab") as log:
-            command = [private.PROGRAM, "--configs-folder", str(self.folder / "janus")]
+            command = [janus.PROGRAM, "--configs-folder", str(self.folder / "janus")]
             subprocess.Popen(command, stdout=log, stderr=log)
 
     def stop_janus(self) -> None:

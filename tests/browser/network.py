@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from .demo import Demo
+from tests.browser.demo import Demo
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closed without a goodbye
 

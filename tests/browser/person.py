@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from .demo import Demo
+from tests.browser.demo import Demo
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ import os
 
 from playwright.sync_api import expect
 
-from .conftest import Enter
-from .demo import ROOT, Demo
-from .person import eventually
+from tests.browser.conftest import Enter
+from tests.browser.demo import ROOT, Demo
+from tests.browser.person import eventually
 
 
 def test_two_then_three_people_see_and_hear_each_other(demo: Demo, enter: Enter) -> None:

@@ -8,24 +8,17 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.integration.conftest import (  # noqa: F401  fixtures
-    MakeSite,
-    _database_access,
-    empty_sqlite,
-    make_site,
-    redis,
-)
+from tests.browser.conftest import sign_in
+from tests.browser.demo import Demo
+from tests.browser.network import line_to
+from tests.browser.person import Person
+from tests.browser.test_resume import SELF, expect_away, expect_back, expect_unbroken_media, watch
+from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
-
-from .conftest import sign_in
-from .demo import Demo
-from .network import line_to
-from .person import Person
-from .test_resume import SELF, expect_away, expect_back, expect_unbroken_media, watch
 
 
 @pytest.fixture
-def site(make_site: MakeSite) -> Site:  # noqa: F811
+def site(make_site: MakeSite) -> Site:
     """Two servers behind each other, where each knows what the other knew."""
     site = make_site(redis=True, workers=2, server="uvicorn")
     for name in ("alice", "bob"):

@@ -11,9 +11,9 @@ import pytest
 from playwright.sync_api import Playwright, WebSocketRoute, expect
 from websockets.sync.client import connect
 
-from .conftest import FLAGS, Enter
-from .demo import Demo
-from .person import Person, eventually
+from tests.browser.conftest import FLAGS, Enter
+from tests.browser.demo import Demo
+from tests.browser.person import Person, eventually
 
 
 def test_a_wrong_code_shows_its_message_and_a_way_home(enter: Enter) -> None:

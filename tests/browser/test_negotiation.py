@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Enter
-from .person import Person, eventually
+from tests.browser.conftest import Enter
+from tests.browser.person import Person, eventually
 
 # Messages between the two take a task each, as between browsers, and keep their order.
 TWO_PEERS = """async ({starters, delay}) => {

@@ -7,8 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Browser, expect
 
-from .conftest import Enter
-from .demo import Demo
+from tests.browser.conftest import Enter
+from tests.browser.demo import Demo
 
 
 def test_a_link_to_a_room_leads_through_the_sign_in_to_the_call(

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import Enter
-from .demo import Demo
-from .network import Line, line_to
-from .person import Person, eventually
-from .test_errors import intercepted
+from tests.browser.conftest import Enter
+from tests.browser.demo import Demo
+from tests.browser.network import Line, line_to
+from tests.browser.person import Person, eventually
+from tests.browser.test_errors import intercepted
 
 # What is the matter with the video of each peer that is there now: a time without a new frame, a
 # counter that began anew. The time is only counted where two looks saw the same number: a busy machine

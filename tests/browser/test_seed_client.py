@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import Enter
-from .person import Person, eventually
+from tests.browser.conftest import Enter
+from tests.browser.person import Person, eventually
 
 # Twenty lines that README.md may show. Bare candidate lines are sent, as in the seed's example.
 SEED_CLIENT = """function call(url, roomCode, stream, offers = true) {

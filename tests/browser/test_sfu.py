@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, StorageState, expect
 
-from .conftest import Enter, sign_in
-from .demo import Demo
-from .network import line_to
-from .person import Person, eventually
-from .test_resume import SELF, behind, expect_away, expect_back
-from .test_seed_client import has_media_from_all, seed_client
+from tests.browser.conftest import Enter, sign_in
+from tests.browser.demo import Demo
+from tests.browser.network import line_to
+from tests.browser.person import Person, eventually
+from tests.browser.test_resume import SELF, behind, expect_away, expect_back
+from tests.browser.test_seed_client import has_media_from_all, seed_client
 
 LOST = "The media server was lost; trying again…"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Enter
-from .person import Person, eventually
+from tests.browser.conftest import Enter
+from tests.browser.person import Person, eventually
 
 # Two clients and their SFU. As between a page and a server, a message takes a task, and keeps its order.
 SFU = """async () => {

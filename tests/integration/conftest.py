@@ -10,7 +10,17 @@ from typing import Any, Literal
 import pytest
 from pytest_django.plugin import DjangoDbBlocker
 
-from .servers import BUGS, Database, PostgreSQL, Process, Redis, ServerName, Site, migrate, running
+from tests.integration.servers import (
+    BUGS,
+    Database,
+    PostgreSQL,
+    Process,
+    Redis,
+    ServerName,
+    Site,
+    migrate,
+    running,
+)
 
 Engine = Literal["sqlite", "postgresql"]
 MakeSite = Callable[..., Site]

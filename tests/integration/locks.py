@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .servers import PostgreSQL, Site, eventually
+from tests.integration.servers import PostgreSQL, Site, eventually
 
 ROOM_LOCK = "SELECT 1 FROM signalling_rooms_room WHERE code = %s FOR UPDATE"
 PEER_LOCK = (

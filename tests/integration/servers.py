@@ -39,16 +39,16 @@ from redis import Redis as RedisClient
 
 from rooms.models import Participant, Room
 from rooms.models import Worker as WorkerRow
-from signalling.testing import SignallingClient, access_token
+from signalling.testing import SignallingCommunicator, access_token
 
 P = ParamSpec("P")
 T = TypeVar("T")
 ServerName = Literal["daphne", "stock-daphne", "uvicorn", "stock-uvicorn"]
 APPLICATION = "signalling_project.asgi:application"
 PROGRAMS = {
-    "daphne": [sys.executable, "-m", "signalling.daphne"],
+    "daphne": [sys.executable, "-m", "signalling.servers.daphne"],
     "stock-daphne": [sys.executable, "-m", "daphne"],
-    "uvicorn": [sys.executable, "-m", "signalling.uvicorn"],
+    "uvicorn": [sys.executable, "-m", "signalling.servers.uvicorn"],
     "stock-uvicorn": [sys.executable, "-m", "uvicorn", "--ws", "websockets-sansio"],
 }
 
@@ -514,15 +514,15 @@ class Site:
 
     def client(
         self, username: str = "alice", *, worker: int | None = None, **options: Any
-    ) -> SignallingClient:
+    ) -> SignallingCommunicator:
         """Return a client of a user that is not yet connected: ``async with site.client("bob")``."""
         if worker is None:
             worker = next(self._turns) % len(self.workers)
         options.setdefault("token", self.token(username))
         url = self.workers[worker].url + options.pop("query", "")
-        return SignallingClient(url, name=username, **options)
+        return SignallingCommunicator(url, name=username, **options)
 
-    def stranger(self, **options: Any) -> SignallingClient:
+    def stranger(self, **options: Any) -> SignallingCommunicator:
         """Return a client that brings no token."""
         return self.client("stranger", token=None, **options)
 

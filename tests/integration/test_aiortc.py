@@ -15,10 +15,9 @@ from aiortc import (
 )
 from aiortc.sdp import candidate_from_sdp
 
-from signalling.testing import SignallingClient
-
-from .conftest import MakeSite
-from .servers import Site
+from signalling.testing import SignallingCommunicator
+from tests.integration.conftest import MakeSite
+from tests.integration.servers import Site
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def _on_the_loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 class Caller:
     """One program with one connection; its candidates travel apart from its descriptions."""
 
-    def __init__(self, client: SignallingClient, peer_id: str) -> None:
+    def __init__(self, client: SignallingCommunicator, peer_id: str) -> None:
         self.client = client
         self.peer_id = peer_id  # the other one's
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))

@@ -12,16 +12,23 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from signalling.groups import room_group
 from signalling.layers import RedisChannelLayer
+from signalling.peers.messages import room_group
 from signalling.protocol import CloseCode
-from signalling.testing import Refused, SignallingClient
-
-from . import hooks
-from .conftest import Logs, MakeSite
-from .locks import PEER_LOCK, ROOM_LOCK, USERS_LOCK, Lock
-from .servers import PostgreSQL, Redis, ServerName, Site, Victim, eventually, running
-from .traffic import handshake
+from signalling.testing import Refused, SignallingCommunicator
+from tests.integration import hooks
+from tests.integration.conftest import Logs, MakeSite
+from tests.integration.locks import PEER_LOCK, ROOM_LOCK, USERS_LOCK, Lock
+from tests.integration.servers import (
+    PostgreSQL,
+    Redis,
+    ServerName,
+    Site,
+    Victim,
+    eventually,
+    running,
+)
+from tests.integration.traffic import handshake
 
 WAYS = ["closes", "resets", "is_killed"]
 
@@ -54,16 +61,16 @@ class Leaver:
     def __init__(self, site: Site, way: str) -> None:
         self.way = way
         self.site = site
-        self.client: SignallingClient | Victim = (
+        self.client: SignallingCommunicator | Victim = (
             site.victim() if way == "is_killed" else site.client("alice")
         )
 
     async def comes(self) -> None:
-        if isinstance(self.client, SignallingClient):
+        if isinstance(self.client, SignallingCommunicator):
             await self.client.connects()
 
     async def says(self, event: str, **data: str) -> None:
-        if isinstance(self.client, SignallingClient):
+        if isinstance(self.client, SignallingCommunicator):
             await self.client.sends(event, data)
         else:
             self.client.says(event, **data)

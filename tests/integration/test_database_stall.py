@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from signalling.testing import Refused, SignallingClient
-
-from .conftest import MakeSite
-from .locks import ALL_LOCK, ROOM_LOCK, Lock, WriteLock
-from .servers import PostgreSQL, Site
-from .traffic import Talker, becomes
+from signalling.testing import Refused, SignallingCommunicator
+from tests.integration.conftest import MakeSite
+from tests.integration.locks import ALL_LOCK, ROOM_LOCK, Lock, WriteLock
+from tests.integration.servers import PostgreSQL, Site
+from tests.integration.traffic import Talker, becomes
 
 STALL = 3.0
 """Seconds; a relay that waits for the lock takes about as long."""
@@ -99,7 +98,7 @@ async def test_relays_and_pings_do_not_wait_for_a_join_that_waits(
         assert max(during) < STALL / 2
 
 
-async def joins(client: SignallingClient, room: str) -> str:
+async def joins(client: SignallingCommunicator, room: str) -> str:
     try:
         await client.joins(room, within=30)
     except Refused as refusal:

@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 from rest_framework_simplejwt.tokens import AccessToken
 
-from signalling.groups import room_group
 from signalling.layers import RedisChannelLayer
+from signalling.peers.messages import room_group
 from signalling.protocol import CloseCode, ErrorCode
-from signalling.testing import Refused, SignallingClient, access_token
-
-from . import hooks
-from .conftest import Logs, MakeSite
-from .servers import PostgreSQL, Redis, Site
+from signalling.testing import Refused, SignallingCommunicator, access_token
+from tests.integration import hooks
+from tests.integration.conftest import Logs, MakeSite
+from tests.integration.servers import PostgreSQL, Redis, Site
 
 OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 
@@ -68,10 +67,10 @@ class Stage:
     logs: Logs
     stack: AsyncExitStack
 
-    async def has(self, client: SignallingClient) -> SignallingClient:
+    async def has(self, client: SignallingCommunicator) -> SignallingCommunicator:
         return await self.stack.enter_async_context(client)
 
-    async def has_pair(self, site: Site) -> tuple[SignallingClient, SignallingClient]:
+    async def has_pair(self, site: Site) -> tuple[SignallingCommunicator, SignallingCommunicator]:
         """Alice and Bob, who share a room and have nothing unread."""
         room = site.room()
         alice, bob = await self.has(site.client("alice")), await self.has(site.client("bob"))
@@ -80,7 +79,9 @@ class Stage:
         await alice.sees("peer:joined")
         return alice, bob
 
-    async def has_alice(self, event: str, data: dict[str, Any] | None = None) -> SignallingClient:
+    async def has_alice(
+        self, event: str, data: dict[str, Any] | None = None
+    ) -> SignallingCommunicator:
         """Alice, who sent this and has not looked at the answer."""
         alice = await self.has(self.site.client("alice"))
         await alice.sends(event, data)
@@ -105,7 +106,7 @@ async def stage(
         yield Stage(site, strict, fragile, postgresql, redis, logs, stack)
 
 
-Provocation = Callable[[Stage], Awaitable[SignallingClient]]
+Provocation = Callable[[Stage], Awaitable[SignallingCommunicator]]
 ERRORS: dict[ErrorCode, Provocation] = {}
 CLOSES: dict[CloseCode, Provocation] = {}
 
@@ -138,49 +139,49 @@ def closes_with(code: CloseCode) -> Callable[[Provocation], Provocation]:
 
 
 @gives(ErrorCode.BAD_JSON)
-async def a_frame_that_is_no_json(stage: Stage) -> SignallingClient:
+async def a_frame_that_is_no_json(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.site.client())
     await alice.sends_raw('{"event":')
     return alice
 
 
 @gives(ErrorCode.BAD_REQUEST)
-async def a_number_for_a_room_code(stage: Stage) -> SignallingClient:
+async def a_number_for_a_room_code(stage: Stage) -> SignallingCommunicator:
     return await stage.has_alice("join:room", {"roomCode": 5})
 
 
 @gives(ErrorCode.UNKNOWN_EVENT)
-async def an_event_that_does_not_exist(stage: Stage) -> SignallingClient:
+async def an_event_that_does_not_exist(stage: Stage) -> SignallingCommunicator:
     return await stage.has_alice("join:everything")
 
 
 @gives(ErrorCode.MESSAGE_TOO_LARGE)
-async def an_sdp_of_more_than_48_kib(stage: Stage) -> SignallingClient:
+async def an_sdp_of_more_than_48_kib(stage: Stage) -> SignallingCommunicator:
     offer = {"type": "offer", "sdp": "x" * (48 * 1024 + 1)}
     return await stage.has_alice("webrtc:offer", {"targetPeerId": "x", "offer": offer})
 
 
 @gives(ErrorCode.AUTHENTICATION_REQUIRED)
-async def a_ping_of_a_stranger(stage: Stage) -> SignallingClient:
+async def a_ping_of_a_stranger(stage: Stage) -> SignallingCommunicator:
     stranger = await stage.has(stage.site.stranger())
     await stranger.sends("ping")
     return stranger
 
 
 @gives(ErrorCode.TOKEN_INVALID)
-async def a_forged_token(stage: Stage) -> SignallingClient:
+async def a_forged_token(stage: Stage) -> SignallingCommunicator:
     return await stage.has(stage.site.client(token=stage.site.token("alice")[:-2] + "xx"))
 
 
 @gives(ErrorCode.TOKEN_EXPIRED)
-async def a_token_of_yesterday(stage: Stage) -> SignallingClient:
+async def a_token_of_yesterday(stage: Stage) -> SignallingCommunicator:
     token = AccessToken.for_user(stage.site.user("alice"))
     token.set_exp(lifetime=-timedelta(days=1))
     return await stage.has(stage.site.client(token=str(token)))
 
 
 @gives(ErrorCode.TOKEN_REVOKED)
-async def a_token_from_before_the_new_password(stage: Stage) -> SignallingClient:
+async def a_token_from_before_the_new_password(stage: Stage) -> SignallingCommunicator:
     user = stage.site.database.user()
     token = access_token(user)
     user.set_password("another")
@@ -189,40 +190,40 @@ async def a_token_from_before_the_new_password(stage: Stage) -> SignallingClient
 
 
 @gives(ErrorCode.USER_INACTIVE)
-async def a_token_of_an_inactive_user(stage: Stage) -> SignallingClient:
+async def a_token_of_an_inactive_user(stage: Stage) -> SignallingCommunicator:
     user = stage.site.database.user(is_active=False)
     return await stage.has(stage.site.client(token=access_token(user)))
 
 
 @gives(ErrorCode.TOKEN_SUBJECT_MISMATCH)
-async def another_users_token(stage: Stage) -> SignallingClient:
+async def another_users_token(stage: Stage) -> SignallingCommunicator:
     return await stage.has_alice("authenticate", {"token": stage.site.token("bob")})
 
 
 @gives(ErrorCode.ROOM_NOT_FOUND)
-async def a_wrong_code(stage: Stage) -> SignallingClient:
+async def a_wrong_code(stage: Stage) -> SignallingCommunicator:
     return await stage.has_alice("join:room", {"roomCode": "NOSUCH"})
 
 
 @gives(ErrorCode.ROOM_FULL)
-async def a_full_room(stage: Stage) -> SignallingClient:
+async def a_full_room(stage: Stage) -> SignallingCommunicator:
     room = stage.site.room(p2p_limit=1)
     await (await stage.has(stage.site.client("bob"))).joins(room)
     return await stage.has_alice("join:room", {"roomCode": room})
 
 
 @gives(ErrorCode.ROOM_LOCKED)
-async def a_locked_room(stage: Stage) -> SignallingClient:
+async def a_locked_room(stage: Stage) -> SignallingCommunicator:
     return await stage.has_alice("join:room", {"roomCode": stage.site.room(is_locked=True)})
 
 
 @gives(ErrorCode.ROOM_CLOSED)
-async def a_closed_room(stage: Stage) -> SignallingClient:
+async def a_closed_room(stage: Stage) -> SignallingCommunicator:
     return await stage.has_alice("join:room", {"roomCode": stage.site.room(is_active=False)})
 
 
 @gives(ErrorCode.ALREADY_JOINED)
-async def a_second_join(stage: Stage) -> SignallingClient:
+async def a_second_join(stage: Stage) -> SignallingCommunicator:
     room = stage.site.room()
     alice = await stage.has(stage.site.client())
     await alice.joins(room)
@@ -231,18 +232,18 @@ async def a_second_join(stage: Stage) -> SignallingClient:
 
 
 @gives(ErrorCode.NOT_IN_ROOM)
-async def a_leave_without_a_join(stage: Stage) -> SignallingClient:
+async def a_leave_without_a_join(stage: Stage) -> SignallingCommunicator:
     return await stage.has_alice("leave:room")
 
 
 @gives(ErrorCode.PEER_NOT_FOUND)
-async def an_offer_to_nobody(stage: Stage) -> SignallingClient:
+async def an_offer_to_nobody(stage: Stage) -> SignallingCommunicator:
     alice, _ = await stage.has_pair(stage.site)
     await alice.sends("webrtc:offer", {"targetPeerId": "peer_nobody", "offer": OFFER})
     return alice
 
 
-async def bob_stops_reading(stage: Stage) -> SignallingClient:
+async def bob_stops_reading(stage: Stage) -> SignallingCommunicator:
     """Bob takes nothing any more, alice sends him all that the buffers hold, and is not disturbed."""
     alice, bob = await stage.has_pair(stage.site)
     await bob.stops_reading()
@@ -255,7 +256,7 @@ async def bob_stops_reading(stage: Stage) -> SignallingClient:
 
 
 @gives(ErrorCode.PEER_BUSY)
-async def a_peer_that_does_not_keep_up(stage: Stage) -> SignallingClient:
+async def a_peer_that_does_not_keep_up(stage: Stage) -> SignallingCommunicator:
     bob = await bob_stops_reading(stage)
     assert await bob.sees_close(within=10) == CloseCode.TOO_SLOW
     while bob.unread[0]["event"] == "webrtc:answer":
@@ -263,35 +264,35 @@ async def a_peer_that_does_not_keep_up(stage: Stage) -> SignallingClient:
     return bob
 
 
-async def alice_is_removed(stage: Stage) -> SignallingClient:
+async def alice_is_removed(stage: Stage) -> SignallingCommunicator:
     """Alice is removed from outside; Bob, who stays, is told."""
     alice, bob = await stage.has_pair(stage.strict)
     stage.strict.runs(
         "from rooms import models, services; "
-        f"services.remove(models.Participant.objects.get(peer_id={alice.peer_id!r}))",
+        f"services.remove_participant(models.Participant.objects.get(peer_id={alice.peer_id!r}))",
     )
     assert await bob.sees("peer:left") == {"peerId": alice.peer_id, "reason": "removed"}
     return alice
 
 
 @gives(ErrorCode.REMOVED)
-async def a_peer_that_is_removed(stage: Stage) -> SignallingClient:
+async def a_peer_that_is_removed(stage: Stage) -> SignallingCommunicator:
     return await alice_is_removed(stage)
 
 
 @closes_with(CloseCode.REMOVED)
-async def a_peer_that_was_removed(stage: Stage) -> SignallingClient:
+async def a_peer_that_was_removed(stage: Stage) -> SignallingCommunicator:
     return await alice_is_removed(stage)
 
 
 @gives(ErrorCode.RESUME_INVALID)
-async def a_resume_with_a_token_of_nobody(stage: Stage) -> SignallingClient:
+async def a_resume_with_a_token_of_nobody(stage: Stage) -> SignallingCommunicator:
     data = {"roomCode": stage.site.room(), "resumable": True, "resumeToken": "x"}
     return await stage.has_alice("join:room", data)
 
 
 @gives(ErrorCode.RESUME_EXPIRED)
-async def a_resume_of_who_has_left(stage: Stage) -> SignallingClient:
+async def a_resume_of_who_has_left(stage: Stage) -> SignallingCommunicator:
     alice, room = await stage.has(stage.site.client("alice")), stage.site.room()
     token = (await alice.joins(room, resumable=True))["resumeToken"]
     await alice.leaves()
@@ -301,12 +302,12 @@ async def a_resume_of_who_has_left(stage: Stage) -> SignallingClient:
 
 
 @gives(ErrorCode.FORBIDDEN)
-async def a_policy_that_says_no(stage: Stage) -> SignallingClient:
+async def a_policy_that_says_no(stage: Stage) -> SignallingCommunicator:
     return await stage.has_alice("join:room", {"roomCode": stage.site.room(name=hooks.FORBIDDEN)})
 
 
 @gives(ErrorCode.RATE_LIMITED)
-async def a_second_offer_within_a_second(stage: Stage) -> SignallingClient:
+async def a_second_offer_within_a_second(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.strict.client())
     for _ in range(2):
         await alice.sends("webrtc:offer", {"targetPeerId": "x", "offer": OFFER})
@@ -315,7 +316,7 @@ async def a_second_offer_within_a_second(stage: Stage) -> SignallingClient:
 
 
 @gives(ErrorCode.SFU_UNAVAILABLE)
-async def an_sfu_that_the_site_does_not_have(stage: Stage) -> SignallingClient:
+async def an_sfu_that_the_site_does_not_have(stage: Stage) -> SignallingCommunicator:
     room = stage.site.room(host=stage.site.user("alice"))
     alice = await stage.has(stage.site.client("alice"))
     await alice.joins(room)
@@ -324,7 +325,7 @@ async def an_sfu_that_the_site_does_not_have(stage: Stage) -> SignallingClient:
 
 
 @gives(ErrorCode.UNAVAILABLE)
-async def a_join_while_the_database_is_away(stage: Stage) -> SignallingClient:
+async def a_join_while_the_database_is_away(stage: Stage) -> SignallingCommunicator:
     room = stage.fragile.room()
     alice = await stage.has(stage.fragile.client())
     stage.stops_postgresql()
@@ -333,7 +334,7 @@ async def a_join_while_the_database_is_away(stage: Stage) -> SignallingClient:
 
 
 @gives(ErrorCode.INTERNAL)
-async def a_policy_that_is_broken(stage: Stage) -> SignallingClient:
+async def a_policy_that_is_broken(stage: Stage) -> SignallingCommunicator:
     stage.logs.will_have("this hook is broken on purpose")
     return await stage.has_alice("join:room", {"roomCode": stage.site.room(name=hooks.BROKEN)})
 
@@ -391,14 +392,14 @@ async def test_internal_errors_have_a_reference_that_is_in_the_log(site: Site, l
 
 
 @closes_with(CloseCode.NORMAL)
-async def a_client_that_closes(stage: Stage) -> SignallingClient:
+async def a_client_that_closes(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.site.client())
     await alice.closes()
     return alice
 
 
 @closes_with(CloseCode.PROTOCOL_VIOLATIONS)
-async def a_client_that_cannot_write_json(stage: Stage) -> SignallingClient:
+async def a_client_that_cannot_write_json(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.strict.client())
     for _ in range(5):
         await alice.sends_raw("{")
@@ -409,14 +410,14 @@ async def a_client_that_cannot_write_json(stage: Stage) -> SignallingClient:
 
 
 @closes_with(CloseCode.AUTHENTICATION)
-async def a_stranger_who_says_nothing(stage: Stage) -> SignallingClient:
+async def a_stranger_who_says_nothing(stage: Stage) -> SignallingCommunicator:
     stranger = await stage.has(stage.strict.stranger())
     await stranger.sees_error("authentication_required")
     return stranger
 
 
 @closes_with(CloseCode.HEARTBEAT)
-async def a_client_that_pings_once_and_never_again(stage: Stage) -> SignallingClient:
+async def a_client_that_pings_once_and_never_again(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.strict.client())
     await alice.request("ping")
     await alice.sees_error("unavailable")
@@ -424,7 +425,7 @@ async def a_client_that_pings_once_and_never_again(stage: Stage) -> SignallingCl
 
 
 @closes_with(CloseCode.RESUMED_ELSEWHERE)
-async def a_socket_whose_peer_has_another_one(stage: Stage) -> SignallingClient:
+async def a_socket_whose_peer_has_another_one(stage: Stage) -> SignallingCommunicator:
     room = stage.strict.room()
     alice, again = await stage.has(stage.strict.client()), await stage.has(stage.strict.client())
     await alice.joins(room, resumable=True)
@@ -434,7 +435,7 @@ async def a_socket_whose_peer_has_another_one(stage: Stage) -> SignallingClient:
 
 
 @closes_with(CloseCode.ROOM_CLOSED)
-async def a_room_that_is_closed(stage: Stage) -> SignallingClient:
+async def a_room_that_is_closed(stage: Stage) -> SignallingCommunicator:
     room = stage.strict.room()
     alice = await stage.has(stage.strict.client())
     await alice.joins(room)
@@ -448,7 +449,7 @@ async def a_room_that_is_closed(stage: Stage) -> SignallingClient:
 
 
 @closes_with(CloseCode.FLOOD)
-async def a_client_that_floods(stage: Stage) -> SignallingClient:
+async def a_client_that_floods(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.strict.client())
     for _ in range(100):
         await alice.sends("ping")
@@ -457,7 +458,7 @@ async def a_client_that_floods(stage: Stage) -> SignallingClient:
 
 
 @closes_with(CloseCode.INTERNAL)
-async def a_message_that_no_version_of_ours_writes(stage: Stage) -> SignallingClient:
+async def a_message_that_no_version_of_ours_writes(stage: Stage) -> SignallingCommunicator:
     room = stage.strict.room()
     alice = await stage.has(stage.strict.client())
     await alice.joins(room)
@@ -470,14 +471,14 @@ async def a_message_that_no_version_of_ours_writes(stage: Stage) -> SignallingCl
 
 
 @closes_with(CloseCode.TOO_SLOW)
-async def a_client_that_has_stopped_reading(stage: Stage) -> SignallingClient:
+async def a_client_that_has_stopped_reading(stage: Stage) -> SignallingCommunicator:
     bob = await bob_stops_reading(stage)
     await bob.awaits("error")
     return bob
 
 
 @closes_with(CloseCode.UNAVAILABLE)
-async def a_handshake_while_the_database_is_away(stage: Stage) -> SignallingClient:
+async def a_handshake_while_the_database_is_away(stage: Stage) -> SignallingCommunicator:
     alice = stage.fragile.client()
     stage.stops_postgresql()
     await stage.has(alice)

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from .conftest import MakeSite
-from .servers import ServerName, Site
+from tests.integration.conftest import MakeSite
+from tests.integration.servers import ServerName, Site
 
 TEXT, CONTINUATION, PING = 0x1, 0x0, 0x9
 

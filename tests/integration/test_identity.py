@@ -14,10 +14,9 @@ from django.conf import settings
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
-from signalling.testing import Refused, SignallingClient, access_token
-
-from .conftest import MakeSite
-from .servers import ORIGIN, Site
+from signalling.testing import Refused, SignallingCommunicator, access_token
+from tests.integration.conftest import MakeSite
+from tests.integration.servers import ORIGIN, Site
 
 PROTOCOL = "signalling.v1"
 KEY = str(settings.SIMPLE_JWT["SIGNING_KEY"])
@@ -34,7 +33,7 @@ def cookie(site: Site) -> str:
     return site.session_cookie("alice")
 
 
-async def is_alice(client: SignallingClient, site: Site) -> None:
+async def is_alice(client: SignallingCommunicator, site: Site) -> None:
     """Make sure that a socket is Alice's: it takes her token for a renewal, and no other."""
     renewed = await client.request("authenticate", {"token": site.token("alice")})
     assert renewed["userInfo"] == {"username": "alice"}
@@ -43,7 +42,7 @@ async def is_alice(client: SignallingClient, site: Site) -> None:
     await client.joins(site.room())
 
 
-async def is_refused(client: SignallingClient, code: str) -> None:
+async def is_refused(client: SignallingCommunicator, code: str) -> None:
     await client.sees_error(code)
     assert await client.sees_close() == 4401
 
@@ -114,7 +113,7 @@ HEADER, SUBPROTOCOL, QUERY, SESSION = range(4)
     [*itertools.combinations((HEADER, SUBPROTOCOL, QUERY, SESSION), 2)],
 )
 async def test_the_first_source_counts(site: Site, cookie: str, first: int, second: int) -> None:
-    def client(tokens: dict[int, str]) -> SignallingClient:
+    def client(tokens: dict[int, str]) -> SignallingCommunicator:
         bearer = [f"bearer.{tokens[SUBPROTOCOL]}"] if SUBPROTOCOL in tokens else []
         return site.client(
             token=tokens.get(HEADER),

@@ -10,12 +10,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from rooms.models import Room
-from signalling.testing import SignallingClient
-
-from .conftest import MakeSite
-from .locks import ROOM_LOCK, Lock
-from .servers import PostgreSQL, Site
-from .traffic import becomes
+from signalling.testing import SignallingCommunicator
+from tests.integration.conftest import MakeSite
+from tests.integration.locks import ROOM_LOCK, Lock
+from tests.integration.servers import PostgreSQL, Site
+from tests.integration.traffic import becomes
 
 ROOMS = 500
 AT_ONCE = 1.0
@@ -42,7 +41,7 @@ def lock(postgresql: PostgreSQL, site: Site) -> Iterator[Lock]:
 
 
 async def statements_of_a_join(
-    site: Site, postgresql: PostgreSQL, client: SignallingClient, room: str
+    site: Site, postgresql: PostgreSQL, client: SignallingCommunicator, room: str
 ) -> list[str]:
     """Return the first words of what a join asks of the database, in its order."""
     start = len(postgresql.text())
@@ -84,7 +83,7 @@ def many_rooms(site: Site) -> list[str]:
     return [room.code for room in Room.objects.using(site.database.alias).bulk_create(rooms)]
 
 
-async def arrives(stack: AsyncExitStack, client: SignallingClient, room: str) -> None:
+async def arrives(stack: AsyncExitStack, client: SignallingCommunicator, room: str) -> None:
     await stack.enter_async_context(client)
     await client.joins(room, within=20)
 

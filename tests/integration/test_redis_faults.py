@@ -9,11 +9,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from signalling.testing import SignallingClient
-
-from .conftest import MakeSite
-from .servers import Redis, Site, running
-from .traffic import Conversation, conversation
+from signalling.testing import SignallingCommunicator
+from tests.integration.conftest import MakeSite
+from tests.integration.servers import Redis, Site, running
+from tests.integration.traffic import Conversation, conversation
 
 BACK = 2.0
 """Seconds after which relays between workers go on, once Redis is back."""
@@ -40,7 +39,7 @@ async def talk(site: Site) -> AsyncIterator[Conversation]:
 
 
 @pytest.fixture
-async def passers_by(talk: Conversation) -> AsyncIterator[list[SignallingClient]]:
+async def passers_by(talk: Conversation) -> AsyncIterator[list[SignallingCommunicator]]:
     """Two at each worker: two who will join, one who will leave and one who will be cut off.
 
     All are connected, since a new socket needs a Redis that answers.
@@ -55,7 +54,7 @@ async def passers_by(talk: Conversation) -> AsyncIterator[list[SignallingClient]
         yield clients
 
 
-async def come_and_go(passers_by: list[SignallingClient], room: str) -> None:
+async def come_and_go(passers_by: list[SignallingCommunicator], room: str) -> None:
     comes, comes_too, leaves, is_cut_off = passers_by
     await asyncio.gather(
         comes.joins(room, within=10),
@@ -66,7 +65,7 @@ async def come_and_go(passers_by: list[SignallingClient], room: str) -> None:
 
 
 async def test_a_redis_that_is_killed_and_starts_again(
-    talk: Conversation, redis: Redis, passers_by: list[SignallingClient]
+    talk: Conversation, redis: Redis, passers_by: list[SignallingCommunicator]
 ) -> None:
     redis.signals(signal.SIGKILL)
     redis.ends()
@@ -81,7 +80,7 @@ async def test_a_redis_that_is_killed_and_starts_again(
 
 
 async def test_a_redis_that_hangs(
-    talk: Conversation, redis: Redis, passers_by: list[SignallingClient]
+    talk: Conversation, redis: Redis, passers_by: list[SignallingCommunicator]
 ) -> None:
     redis.signals(signal.SIGSTOP)
     outage = asyncio.create_task(asyncio.sleep(7))
@@ -97,7 +96,7 @@ async def test_a_redis_that_hangs(
 
 
 async def test_a_redis_that_cuts_off_its_clients_again_and_again(
-    talk: Conversation, redis: Redis, passers_by: list[SignallingClient]
+    talk: Conversation, redis: Redis, passers_by: list[SignallingCommunicator]
 ) -> None:
     for second in range(5):
         for kind in ("normal", "pubsub"):

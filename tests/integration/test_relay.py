@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from signalling.testing import Refused, SignallingClient
-
-from .conftest import MakeSite
-from .servers import Site
+from signalling.testing import Refused, SignallingCommunicator
+from tests.integration.conftest import MakeSite
+from tests.integration.servers import Site
 
 OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 PAYLOADS: dict[str, dict[str, Any]] = {
@@ -38,7 +37,9 @@ def room(site: Site) -> str:
 
 
 @pytest.fixture
-async def pair(site: Site, room: str) -> AsyncIterator[tuple[SignallingClient, SignallingClient]]:
+async def pair(
+    site: Site, room: str
+) -> AsyncIterator[tuple[SignallingCommunicator, SignallingCommunicator]]:
     """Alice and Bob in one room, who know of each other and have nothing unread."""
     async with site.client("alice") as alice, site.client("bob", worker=-1) as bob:
         await alice.joins(room)
@@ -120,7 +121,7 @@ def _numbered(event: str, number: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("event", PAYLOADS)
 async def test_relays_never_cross_rooms(
-    site: Site, pair: tuple[SignallingClient, SignallingClient], event: str
+    site: Site, pair: tuple[SignallingCommunicator, SignallingCommunicator], event: str
 ) -> None:
     alice, bob = pair
     async with (
@@ -156,7 +157,7 @@ async def test_relays_never_cross_rooms(
 
 
 async def test_nothing_reaches_a_peer_that_has_left(
-    pair: tuple[SignallingClient, SignallingClient],
+    pair: tuple[SignallingCommunicator, SignallingCommunicator],
 ) -> None:
     alice, bob = pair
     await bob.leaves()
@@ -168,7 +169,7 @@ async def test_nothing_reaches_a_peer_that_has_left(
 
 
 async def test_presence_never_crosses_rooms(
-    site: Site, pair: tuple[SignallingClient, SignallingClient]
+    site: Site, pair: tuple[SignallingCommunicator, SignallingCommunicator]
 ) -> None:
     alice, bob = pair
     async with site.client("carol") as carol, site.client("dave", worker=-1) as dave:
@@ -187,7 +188,7 @@ async def test_presence_never_crosses_rooms(
 
 
 async def test_a_spoofed_sender_is_overwritten(
-    pair: tuple[SignallingClient, SignallingClient],
+    pair: tuple[SignallingCommunicator, SignallingCommunicator],
 ) -> None:
     alice, bob = pair
     for event, payload in PAYLOADS.items():
@@ -216,7 +217,7 @@ async def test_a_spoofed_sender_is_overwritten(
     ],
 )
 async def test_a_candidate_is_relayed_byte_for_byte(
-    pair: tuple[SignallingClient, SignallingClient], payload: str
+    pair: tuple[SignallingCommunicator, SignallingCommunicator], payload: str
 ) -> None:
     alice, bob = pair
     await alice.sends_raw(
@@ -231,7 +232,7 @@ async def test_a_candidate_is_relayed_byte_for_byte(
 
 
 async def test_a_description_is_relayed_byte_for_byte(
-    pair: tuple[SignallingClient, SignallingClient],
+    pair: tuple[SignallingCommunicator, SignallingCommunicator],
 ) -> None:
     alice, bob = pair
     for kind in ("offer", "answer"):
@@ -245,7 +246,7 @@ async def test_a_description_is_relayed_byte_for_byte(
 
 
 async def test_a_binary_frame_of_json_is_read_the_same_way(
-    pair: tuple[SignallingClient, SignallingClient],
+    pair: tuple[SignallingCommunicator, SignallingCommunicator],
 ) -> None:
     alice, bob = pair
     data = {"targetPeerId": bob.peer_id, "candidate": "ü"}

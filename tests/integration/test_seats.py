@@ -9,10 +9,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from signalling.testing import Refused, SignallingClient
-
-from .conftest import MakeSite
-from .servers import Site
+from signalling.testing import Refused, SignallingCommunicator
+from tests.integration.conftest import MakeSite
+from tests.integration.servers import Site
 
 CLIENTS = 50
 SEATS = 10
@@ -26,7 +25,7 @@ def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
 
 
 @pytest.fixture
-async def crowd(site: Site) -> AsyncIterator[list[SignallingClient]]:
+async def crowd(site: Site) -> AsyncIterator[list[SignallingCommunicator]]:
     """Fifty clients, half of them at each worker."""
     async with AsyncExitStack() as stack:
         clients = [site.client(f"peer{number % 5}", worker=number % 2) for number in range(CLIENTS)]
@@ -35,7 +34,7 @@ async def crowd(site: Site) -> AsyncIterator[list[SignallingClient]]:
         yield clients
 
 
-async def tries(client: SignallingClient, room: str, barrier: asyncio.Barrier) -> str:
+async def tries(client: SignallingCommunicator, room: str, barrier: asyncio.Barrier) -> str:
     """Join as soon as all the others are ready, and return how it went."""
     await barrier.wait()
     try:
@@ -46,7 +45,7 @@ async def tries(client: SignallingClient, room: str, barrier: asyncio.Barrier) -
 
 
 async def test_of_50_who_join_at_once_10_are_in_and_40_are_told_that_it_is_full(
-    site: Site, crowd: list[SignallingClient]
+    site: Site, crowd: list[SignallingCommunicator]
 ) -> None:
     for number in range(ROUNDS):
         room, barrier = site.room(), asyncio.Barrier(CLIENTS)
@@ -61,7 +60,7 @@ async def test_of_50_who_join_at_once_10_are_in_and_40_are_told_that_it_is_full(
             await sees_departures_alone(client)
 
 
-async def everybody_knows_everybody(inside: list[SignallingClient]) -> None:
+async def everybody_knows_everybody(inside: list[SignallingCommunicator]) -> None:
     """An offer from each to each of the others arrives, so all rosters are whole."""
     ids = {client.peer_id for client in inside}
     for client in inside:
@@ -72,25 +71,25 @@ async def everybody_knows_everybody(inside: list[SignallingClient]) -> None:
             await client.awaits("webrtc:ice", fromPeerId=sender)
 
 
-async def reaches(client: SignallingClient, target: str) -> None:
+async def reaches(client: SignallingCommunicator, target: str) -> None:
     """Relay to a peer who may still have to be announced to the sender."""
     if target not in known(client):
         await client.awaits("peer:joined", peerId=target)
     await client.sends("webrtc:ice", {"targetPeerId": target, "candidate": ""})
 
 
-def known(client: SignallingClient) -> set[str]:
+def known(client: SignallingCommunicator) -> set[str]:
     return {peer["id"] for peer in client.room["peers"]}
 
 
-async def sees_departures_alone(client: SignallingClient) -> None:
+async def sees_departures_alone(client: SignallingCommunicator) -> None:
     await client.request("ping")
     while client.unread:
         await client.sees("peer:left")
 
 
 async def test_a_leave_and_a_join_at_a_full_room_swap_the_seat(
-    site: Site, crowd: list[SignallingClient]
+    site: Site, crowd: list[SignallingCommunicator]
 ) -> None:
     room = site.room()
     inside, waiting = crowd[:SEATS], crowd[SEATS:]
@@ -105,11 +104,11 @@ async def test_a_leave_and_a_join_at_a_full_room_swap_the_seat(
 
 
 async def test_seats_of_those_who_leave_while_others_join_are_never_taken_twice(
-    site: Site, crowd: list[SignallingClient]
+    site: Site, crowd: list[SignallingCommunicator]
 ) -> None:
     room = site.room()
 
-    async def comes_and_goes(client: SignallingClient) -> int:
+    async def comes_and_goes(client: SignallingCommunicator) -> int:
         been_in = 0
         for _ in range(8):
             if await tries(client, room, asyncio.Barrier(1)) == "in":

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from signalling.testing import SignallingClient
-
-from .conftest import MakeSite
-from .servers import Site
+from signalling.testing import SignallingCommunicator
+from tests.integration.conftest import MakeSite
+from tests.integration.servers import Site
 
 OFFER = {"type": "offer", "sdp": "v=0\r\n..."}
 ANSWER = {"type": "answer", "sdp": "v=0\r\n..."}
@@ -27,7 +26,9 @@ def room(site: Site) -> str:
     return site.room()
 
 
-async def says(client: SignallingClient, event: str, data: dict[str, Any] | None = None) -> None:
+async def says(
+    client: SignallingCommunicator, event: str, data: dict[str, Any] | None = None
+) -> None:
     """Send a frame exactly as a client of the seed does: no id, no extras."""
     frame: dict[str, Any] = {"event": event}
     if data is not None:
@@ -35,7 +36,7 @@ async def says(client: SignallingClient, event: str, data: dict[str, Any] | None
     await client.sends_raw(json.dumps(frame))
 
 
-async def joins(client: SignallingClient, code: str) -> dict[str, Any]:
+async def joins(client: SignallingCommunicator, code: str) -> dict[str, Any]:
     await says(client, "join:room", {"roomCode": code})
     joined = await client.sees("room:joined")
     client.peer_id = joined["peerId"]

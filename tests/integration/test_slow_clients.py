@@ -11,12 +11,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 
 from signalling.protocol import CloseCode
-from signalling.testing import SignallingClient
-
-from .conftest import MakeSite
-from .locks import ROOM_LOCK, Lock
-from .servers import PostgreSQL, Site
-from .traffic import Laggard, becomes, memory
+from signalling.testing import SignallingCommunicator
+from tests.integration.conftest import MakeSite
+from tests.integration.locks import ROOM_LOCK, Lock
+from tests.integration.servers import PostgreSQL, Site
+from tests.integration.traffic import Laggard, becomes, memory
 
 MB = 1024 * 1024
 DESCRIPTION = {"type": "answer", "sdp": "v" * 40_000}
@@ -52,7 +51,7 @@ class Healthy:
         self.memory = 0
         self.is_done = False
 
-    async def lives(self, client: SignallingClient, other: SignallingClient) -> None:
+    async def lives(self, client: SignallingCommunicator, other: SignallingCommunicator) -> None:
         while not self.is_done:
             began = time.monotonic()
             await client.request("ping")
@@ -159,7 +158,7 @@ async def test_who_does_not_keep_up_is_closed_and_disturbs_nobody(site: Site) ->
     site.is_empty(room)
 
 
-async def flood(carol: SignallingClient, slow: Slow) -> None:
+async def flood(carol: SignallingCommunicator, slow: Slow) -> None:
     """Relay to the slow, in turn, until each is closed and ``carol`` was told."""
     gone: set[str] = set()
     async with asyncio.timeout(30):
@@ -188,7 +187,7 @@ async def sees_why(laggard: Laggard) -> None:
     assert events[-1]["data"]["code"] == "peer_busy"
 
 
-def site_is_left(carol: SignallingClient) -> None:
+def site_is_left(carol: SignallingCommunicator) -> None:
     """Nobody was refused anything but relays to those who were closed already."""
     errors = [frame["data"] for frame in carol.unread if frame["event"] == "error"]
     assert {error["code"] for error in errors} <= {"peer_not_found"}

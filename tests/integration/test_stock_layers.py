@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from signalling.protocol import CloseCode
-from signalling.testing import Refused, SignallingClient
-
-from .conftest import Logs, MakeSite
-from .servers import Redis, Site, running
-from .test_seed import TestEdgeCases, TestJoinRoom, TestLeaveRoom, TestSignalling
-from .traffic import becomes
+from signalling.testing import Refused, SignallingCommunicator
+from tests.integration.conftest import Logs, MakeSite
+from tests.integration.servers import Redis, Site, running
+from tests.integration.test_seed import TestEdgeCases, TestJoinRoom, TestLeaveRoom, TestSignalling
+from tests.integration.traffic import becomes
 
 __all__ = ["TestEdgeCases", "TestJoinRoom", "TestLeaveRoom", "TestSignalling"]
 
@@ -127,7 +126,7 @@ async def test_a_redis_that_is_killed_and_starts_again_closes_no_socket(
     await asyncio.to_thread(site.stop)
 
 
-async def hears_again(one: SignallingClient, other: SignallingClient) -> None:
+async def hears_again(one: SignallingCommunicator, other: SignallingCommunicator) -> None:
     """Relay until something arrives: a stock layer loses what is sent before it has noticed."""
     async with asyncio.timeout(10):
         while not any(frame["event"] == "webrtc:ice" for frame in other.unread):

@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 
 import psutil
 
-from signalling.testing import Refused, SignallingClient
-
-from .servers import Site, Worker
+from signalling.testing import Refused, SignallingCommunicator
+from tests.integration.servers import Site, Worker
 
 T = TypeVar("T")
 
@@ -44,7 +43,7 @@ def memory(worker: Worker) -> int:
 class Talker:
     """A peer that relays candidates to another, one after the other, and keeps account of them."""
 
-    def __init__(self, client: SignallingClient) -> None:
+    def __init__(self, client: SignallingCommunicator) -> None:
         self.client = client
         self.acknowledged: set[str] = set()
         self.refused: dict[str, str] = {}

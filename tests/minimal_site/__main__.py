@@ -16,17 +16,17 @@ OPTIONAL = {
 }  # fmt: skip
 
 NEED_MORE = {
-    "signalling.daphne",
+    "signalling.servers.daphne",
     "signalling.layers.pubsub",
     "signalling.layers.redis",
     "signalling.sfu.janus",
     "signalling.sfu.janus.connection",
-    "signalling.sfu.janus.legs",
-    "signalling.sfu.janus.receiving",
+    "signalling.sfu.janus.transports",
+    "signalling.sfu.janus.subscriber",
     "signalling.sfu.janus.sdp",
     "signalling.sfu.janus.session",
     "signalling.sfu.livekit",
-    "signalling.uvicorn",
+    "signalling.servers.uvicorn",
 }
 """Modules for what a site may choose: a server, a channel layer, an SFU. Nothing else imports them."""
 
@@ -109,8 +109,7 @@ def use() -> None:
 
     from rooms import services
     from rooms.exceptions import UserInactive
-
-    from .models import Member
+    from tests.minimal_site.models import Member
 
     members: Any = Member._default_manager
     member = members.create(email="alice@example.org", is_superuser=True)

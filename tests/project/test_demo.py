@@ -89,7 +89,7 @@ def test_the_demo_becomes_daphne(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.execv", lambda path, arguments: commands.append(arguments))
     call_command("demo", "--port", "8765", stdout=StringIO())
     (command,) = commands
-    assert command[:3] == [sys.executable, "-m", "signalling.daphne"]
+    assert command[:3] == [sys.executable, "-m", "signalling.servers.daphne"]
     assert command[3:7] == ["-b", "127.0.0.1", "-p", "8765"]
     assert command[-1] == "signalling_project.asgi:application"
 

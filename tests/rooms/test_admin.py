@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from rooms import services, signals, workers
+from rooms import leases, services, signals
 from rooms.models import Participant, Room
 from tests.conftest import Enter, statements
 
@@ -361,7 +361,7 @@ def test_who_is_away_is_found(
 def test_workers_are_shown_with_their_people_and_written_by_themselves_alone(
     admin: Client, room: Room, enter: Enter, alice: User
 ) -> None:
-    worker_id = workers.enlist()
+    worker_id = leases.enlist()
     enter(alice, room, worker_id=worker_id)
     (worker,) = shown(admin, reverse("admin:signalling_rooms_worker_changelist"))
     assert worker.live_count == 1

@@ -11,7 +11,8 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from rooms import modes, services, signals
+from rooms import services, signals
+from rooms import switching as rooms_switching
 from rooms.exceptions import Forbidden, NotInRoom, RoomFull, SfuUnavailable
 from rooms.models import Participant, Room
 from rooms.services import SfuNeeded
@@ -48,7 +49,7 @@ def fill(room: Room, user: User, enter: Enter, count: int, **options: Any) -> li
 
 
 def report(peer: Participant, version: int, state: str = "receiving") -> bool:
-    return modes.report(peer.peer_id, epoch=0, version=version, state=state)
+    return rooms_switching.report(peer.peer_id, epoch=0, version=version, state=state)
 
 
 def now(room: Room) -> Room:
@@ -56,7 +57,7 @@ def now(room: Room) -> Room:
 
 
 def tend() -> list[Room]:
-    return modes.tend(frozenset({"default"}))
+    return rooms_switching.tend(frozenset({"default"}))
 
 
 def is_late(room: Room) -> None:
@@ -264,7 +265,7 @@ def test_after_a_switch_that_has_failed_the_room_is_full_for_a_while(
 def test_a_loss_in_the_middle_of_a_switch_takes_it_back(
     small: Room, switching: list[Participant]
 ) -> None:
-    assert modes.lose_sfu("SMALL", 1)
+    assert rooms_switching.lose_sfu("SMALL", 1)
     assert set(now(small).participants.live()) == set(switching[:3])
 
 
@@ -278,29 +279,29 @@ def test_after_it_a_room_that_fits_into_a_mesh_is_one(
 ) -> None:
     settle(switching)
     services.leave(switching[0].peer_id)
-    assert modes.lose_sfu("SMALL", 1)
+    assert rooms_switching.lose_sfu("SMALL", 1)
     assert now(small).mode == "p2p"
     assert set(now(small).participants.live()) == set(switching[1:])
 
 
 def test_a_larger_one_stays(small: Room, switching: list[Participant]) -> None:
     settle(switching)
-    assert not modes.lose_sfu("SMALL", 1)
+    assert not rooms_switching.lose_sfu("SMALL", 1)
     assert (now(small).mode, now(small).mode_version) == ("sfu", 1)
 
 
 def test_of_many_workers_that_notice_one_changes_the_room(
     small: Room, switching: list[Participant]
 ) -> None:
-    assert modes.lose_sfu("SMALL", 1)
-    assert modes.lose_sfu("SMALL", 1)
+    assert rooms_switching.lose_sfu("SMALL", 1)
+    assert rooms_switching.lose_sfu("SMALL", 1)
     assert now(small).mode_version == 2
 
 
 def test_news_of_an_earlier_version_change_nothing(
     small: Room, switching: list[Participant]
 ) -> None:
-    assert not modes.lose_sfu("SMALL", 0)
+    assert not rooms_switching.lose_sfu("SMALL", 0)
     assert now(small).mode == "sfu"
 
 
@@ -356,7 +357,7 @@ def test_a_room_whose_sfu_is_in_the_settings_no_more_is_a_mesh(
     small: Room, switching: list[Participant]
 ) -> None:
     settle(switching)
-    assert modes.tend(frozenset()) == []
+    assert rooms_switching.tend(frozenset()) == []
     assert now(small).mode == "p2p"
     assert set(now(small).participants.live()) == set(switching[:3])
 
@@ -377,38 +378,38 @@ def test_the_host_may_route_a_room_through_the_sfu(
     small: Room, alice: User, bob: User, enter: Enter
 ) -> None:
     enter(bob, small)
-    modes.choose("SMALL", "sfu", user=alice, sfu="default")
+    rooms_switching.choose("SMALL", "sfu", user=alice, sfu="default")
     assert (now(small).mode, now(small).is_switching) == ("sfu", True)
-    modes.choose("SMALL", "sfu", user=alice, sfu="default")
+    rooms_switching.choose("SMALL", "sfu", user=alice, sfu="default")
     assert now(small).mode_version == 1
 
 
 def test_nobody_else_may_but_the_staff(small: Room, bob: User) -> None:
     with pytest.raises(Forbidden):
-        modes.choose("SMALL", "sfu", user=bob, sfu="default")
+        rooms_switching.choose("SMALL", "sfu", user=bob, sfu="default")
     bob.is_staff = True
-    modes.choose("SMALL", "sfu", user=bob, sfu="default")
+    rooms_switching.choose("SMALL", "sfu", user=bob, sfu="default")
     assert now(small).mode == "sfu"
 
 
 def test_without_an_sfu_that_answers_the_host_is_told_so(small: Room, alice: User) -> None:
     with pytest.raises(SfuUnavailable):
-        modes.choose("SMALL", "sfu", user=alice, sfu="")
+        rooms_switching.choose("SMALL", "sfu", user=alice, sfu="")
 
 
 def test_a_room_that_is_always_a_mesh_is_so_for_its_host_too(small: Room, alice: User) -> None:
     Room.objects.filter(pk=small.pk).update(topology=Room.Topology.MESH)
     with pytest.raises(Forbidden):
-        modes.choose("SMALL", "sfu", user=alice, sfu="default")
+        rooms_switching.choose("SMALL", "sfu", user=alice, sfu="default")
 
 
 def test_the_host_may_have_a_mesh_that_holds_all(
     small: Room, alice: User, switching: list[Participant]
 ) -> None:
     with pytest.raises(RoomFull):
-        modes.choose("SMALL", "p2p", user=alice, sfu="")
+        rooms_switching.choose("SMALL", "p2p", user=alice, sfu="")
     services.leave(switching[0].peer_id)
-    modes.choose("SMALL", "p2p", user=alice, sfu="")
+    rooms_switching.choose("SMALL", "p2p", user=alice, sfu="")
     assert now(small).mode == "p2p"
 
 
@@ -419,10 +420,10 @@ def test_who_is_in_the_sfu_and_not_in_the_room_is_a_stranger(
     small: Room, switching: list[Participant]
 ) -> None:
     present, gone, *_ = switching
-    modes.remember_claim(gone.peer_id, epoch=0, claim={"session": 7, "publisher": 8})
+    rooms_switching.remember_claim(gone.peer_id, epoch=0, claim={"session": 7, "publisher": 8})
     services.leave(gone.peer_id)
     asked = {present.peer_id, gone.peer_id, "peer_nobody"}
-    assert modes.claims_of_those_who_left(asked) == {
+    assert rooms_switching.claims_of_those_who_left(asked) == {
         gone.peer_id: {"session": 7, "publisher": 8},
         "peer_nobody": None,
     }

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.utils import timezone
 
-from rooms import resuming, signals, workers
+from rooms import leases, resuming, signals
 from rooms.models import Participant, Room, Worker
 from tests.conftest import Enter
 
@@ -32,10 +32,10 @@ def lost() -> Iterator[list[tuple[str, str]]]:
     signals.participants_lost.disconnect(receive)
 
 
-def died(worker_id: str) -> workers.Lease:
+def died(worker_id: str) -> leases.Lease:
     """A worker whose lease has run out."""
     Worker.objects.filter(pk=worker_id).update(expires_at=timezone.now() - timedelta(seconds=1))
-    (lease,) = workers.leases()
+    (lease,) = leases.read_all()
     assert lease.has_run_out
     return lease
 
@@ -43,13 +43,13 @@ def died(worker_id: str) -> workers.Lease:
 def test_of_a_dead_worker_the_resumable_are_away_and_the_others_leave(
     room: Room, enter: Enter, alice: User, bob: User, lost: list[tuple[str, str]]
 ) -> None:
-    worker_id = workers.enlist()
+    worker_id = leases.enlist()
     plain = enter(alice, room, worker_id=worker_id).participant
     keen = enter(bob, room, worker_id=worker_id, resumable=True).participant
     elsewhere = enter(alice, room).participant
     lease = died(worker_id)
-    assert workers.reap(lease) == 2
-    assert workers.reap(lease) == 0  # another one was quicker
+    assert leases.reap(lease) == 2
+    assert leases.reap(lease) == 0  # another one was quicker
     assert lost == [("left", plain.peer_id), ("away", keen.peer_id)]
     plain.refresh_from_db()
     keen.refresh_from_db()
@@ -63,24 +63,24 @@ def test_of_a_dead_worker_the_resumable_are_away_and_the_others_leave(
 
 
 def test_a_lease_that_was_renewed_is_not_reaped(room: Room, enter: Enter, alice: User) -> None:
-    worker_id = workers.enlist()
+    worker_id = leases.enlist()
     enter(alice, room, worker_id=worker_id)
     lease = died(worker_id)
-    assert workers.renew(worker_id)
-    assert workers.reap(lease) == 0
+    assert leases.renew(worker_id)
+    assert leases.reap(lease) == 0
     assert Participant.objects.live().count() == 1
 
 
 def test_who_retires_leaves_what_it_held_and_no_gap(
     room: Room, enter: Enter, alice: User, bob: User
 ) -> None:
-    worker_id = workers.enlist()
+    worker_id = leases.enlist()
     keen = enter(alice, room, worker_id=worker_id, resumable=True).participant
     enter(bob, room, worker_id=worker_id)
     until = timezone.now() + timedelta(seconds=30)
     assert resuming.put_away(keen.peer_id, epoch=0, until=until)
     resuming.leave_held(keen.peer_id, epoch=0, held={"frames": []})
-    workers.retire(worker_id)
+    leases.retire(worker_id)
     keen.refresh_from_db()
     assert (keen.is_away, keen.has_gap, keen.held) == (True, False, {"frames": []})
     assert Participant.objects.live().count() == 1
@@ -104,7 +104,7 @@ def test_a_former_socket_writes_nothing(room: Room, enter: Enter, alice: User) -
 def test_the_command_ends_what_dead_servers_left(
     room: Room, enter: Enter, alice: User, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    worker_id, alive = workers.enlist(), workers.enlist()
+    worker_id, alive = leases.enlist(), leases.enlist()
     enter(alice, room, worker_id=worker_id)
     enter(alice, room, worker_id=alive)
     Worker.objects.filter(pk=worker_id).update(expires_at=timezone.now() - timedelta(seconds=1))

@@ -10,11 +10,11 @@ from channels.exceptions import ChannelFull
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalling.away import AwayPeer, InOrder
-from signalling.ears import Ear
-from signalling.groups import Relayed, left
 from signalling.layers import ChannelGone, LocalChannelLayer
-from signalling.peers import Membership
+from signalling.peers.detached import DetachedPeer, ReorderBuffer
+from signalling.peers.messages import Relayed, left
+from signalling.peers.port import Membership
+from signalling.transport.subscription import ChannelSubscription
 
 
 def relayed(number: int, frame: str = "frame", target: str = "peer_me") -> dict[str, Any]:
@@ -36,21 +36,21 @@ class Stage:
     def __init__(self) -> None:
         self.layer = LocalChannelLayer()
         self.heard: list[dict[str, Any]] = []
-        self.ended: list[AwayPeer] = []
+        self.ended: list[DetachedPeer] = []
 
-    async def away(self, **options: Any) -> AwayPeer:
-        ear = Ear(self.layer, self.heard.append)
+    async def away(self, **options: Any) -> DetachedPeer:
+        ear = ChannelSubscription(self.layer, self.heard.append)
         await ear.open()
         settings = {"max_frames": 3, "max_bytes": 100, "lifetime": 60.0, **options}
         membership = Membership("ABC123", peer_id="peer_me", epoch=1)
-        return AwayPeer(ear, membership, ended=self.ended.append, **settings)
+        return DetachedPeer(ear, membership, ended=self.ended.append, **settings)
 
-    async def socket(self) -> Ear:
-        ear = Ear(self.layer, self.heard.append)
+    async def socket(self) -> ChannelSubscription:
+        ear = ChannelSubscription(self.layer, self.heard.append)
         await ear.open()
         return ear
 
-    async def takes_over(self, away: AwayPeer, by: Ear) -> None:
+    async def takes_over(self, away: DetachedPeer, by: ChannelSubscription) -> None:
         takeover = {"type": "signalling.takeover", "peer_id": "peer_me", "reply_channel": by.name}
         await self.layer.send(away.ear.name, takeover)
 
@@ -140,7 +140,7 @@ def test_two_ways_come_out_as_one(data: st.DataObject, known: int, count: int) -
     split = data.draw(st.integers(0, count))
     ways = [numbers[:split], numbers[split:]]
     out: list[str] = []
-    in_order = InOrder({"a": known}, out.append)
+    in_order = ReorderBuffer({"a": known}, out.append)
     while any(ways):
         way = data.draw(st.sampled_from([way for way in ways if way]))
         number = way.pop(0)
@@ -151,7 +151,7 @@ def test_two_ways_come_out_as_one(data: st.DataObject, known: int, count: int) -
 
 def test_what_follows_a_loss_comes_out_at_the_end() -> None:
     out: list[str] = []
-    in_order = InOrder({"a": 1}, out.append)
+    in_order = ReorderBuffer({"a": 1}, out.append)
     for number in (4, 3):
         in_order.arrives("a", number, str(number))
     assert out == []

@@ -23,9 +23,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from signalling.client import Closed, Event, Refused, ResumingClient, State, Unanswered
-from signalling.connections import Connection, open_socket
-from signalling.reconnecting import backoff
-from signalling.testing import SignallingClient
+from signalling.client.backoff import backoff
+from signalling.client.connection import Connection, open_socket
+from signalling.testing import SignallingCommunicator
 
 TIMEOUT = 5.0
 HOUR = 3600.0
@@ -849,11 +849,11 @@ async def test_it_says_what_is_missing(make: Make, monkeypatch: pytest.MonkeyPat
         await make("ws://127.0.0.1:9/").connect()
 
 
-# --- signalling.testing.SignallingClient ------------------------------------------------------------
+# --- signalling.testing.SignallingCommunicator ------------------------------------------------------------
 
 
 async def test_the_client_of_tests_joins_as_it_is_told(server: Server) -> None:
-    async with SignallingClient(server.url) as client:
+    async with SignallingCommunicator(server.url) as client:
         accepted = await server.accepts()
         joins: list[tuple[dict[str, Any], dict[str, Any]]] = [
             ({}, {"roomCode": "A"}),
@@ -867,7 +867,7 @@ async def test_the_client_of_tests_joins_as_it_is_told(server: Server) -> None:
 
 
 async def test_the_client_of_tests_resumes_or_says_that_it_did_not(server: Server) -> None:
-    async with SignallingClient(server.url) as client:
+    async with SignallingCommunicator(server.url) as client:
         accepted = await server.accepts()
         resuming = asyncio.create_task(client.resumes("A", "one"))
         said = {"roomCode": "A", "resumable": True, "resumeToken": "one"}

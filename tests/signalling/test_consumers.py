@@ -16,13 +16,14 @@ from pytest_django import Settings
 
 from rooms import services
 from rooms.models import Participant, Room
-from signalling import handlers, presence, protocol
+from signalling import protocol
 from signalling.conf import conf
 from signalling.consumers import SignallingConsumer
-from signalling.groups import room_group
+from signalling.peers import handlers
+from signalling.peers.messages import room_group
+from signalling.worker import process
 from tests.conftest import access_token
-
-from .sockets import Socket, connected, in_room
+from tests.signalling.sockets import Socket, connected, in_room
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -380,7 +381,7 @@ async def test_a_leave_without_a_database_is_told_at_once_and_written_later(
                 await socket.hang_up(1006)
             assert (await first.expect("peer:left"))["reason"] == "disconnected"
             assert await live() == [first.peer_id, socket.peer_id]
-            await presence.here().beat()
+            await process.get_worker().beat()
             assert await live() == [first.peer_id]
         assert subscribers() == 1
 

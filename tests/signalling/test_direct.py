@@ -13,16 +13,16 @@ from channels.layers import InMemoryChannelLayer, channel_layers
 from django.contrib.auth.models import User
 from django.db import connection
 
-from signalling.direct import DirectConsumer
 from signalling.layers import ChannelGone, LocalChannelLayer
-from signalling.outbox import Event, Overflow
+from signalling.transport.consumer import BoundedConsumer
+from signalling.transport.send_queue import Event, Overflow
 
 pytestmark = pytest.mark.django_db  # Channels' disconnect closes old connections
 
 WAIT = 10
 
 
-class Consumer(DirectConsumer):
+class Consumer(BoundedConsumer):
     """Says what happens to it; ``hold`` stops it where a test wants it stopped."""
 
     outbound_frames = 3
@@ -69,7 +69,7 @@ class Consumer(DirectConsumer):
             case "overflow":
                 raise Overflow
             case "frame":
-                self.outbox.put({"type": "websocket.send", "text": message["text"]})
+                self.send_queue.put({"type": "websocket.send", "text": message["text"]})
         self.told.append(f"message {message.get('value', message['type'])}")
 
     def delivery_failed(self, message_type: str) -> None:
@@ -340,9 +340,9 @@ async def test_a_client_that_does_not_keep_up_is_told_of_by_messages(run: Run) -
     for value in range(5):
         await run.layer.send(run.channel, {"type": "frame", "text": str(value)})
     await run.until("overflowed")
-    assert run.consumer.outbox.waiting == 3
+    assert run.consumer.send_queue.waiting == 3
     run.can_send.set()
-    await asyncio.wait_for(run.consumer.outbox.drained(), WAIT)
+    await asyncio.wait_for(run.consumer.send_queue.drained(), WAIT)
     assert [event.get("text") for event in run.sent[1:]] == ["0", "1", "2", "3"]
 
 
@@ -375,6 +375,6 @@ async def test_a_stock_layer_that_fails_closes_no_socket(caplog: pytest.LogCaptu
 
 
 async def test_an_abandoned_application_is_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signalling.direct.CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr("signalling.transport.consumer.CLOSE_SECONDS", 0.01)
     run.consumer.abandon()
     assert await run.ended() is None  # as if it had ended by itself: the server sees no bug

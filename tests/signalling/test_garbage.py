@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from signalling.garbage import CLOSED_SOCKETS, Cycles
+from signalling.worker.gc import CLOSED_SOCKETS, Cycles
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rooms import codes
-from signalling.groups import room_group
+from signalling.peers.messages import room_group
 
 
 def test_a_room_has_a_group_of_its_own() -> None:

@@ -15,11 +15,12 @@ from pytest_django import Settings
 from rooms import exceptions, policies, services
 from rooms.models import Participant, Room
 from rooms.services import Joined
-from signalling import groups, handlers, protocol
-from signalling.groups import RosterChange
-from signalling.peers import Membership, P, T
+from signalling import protocol
+from signalling.auth.tokens import Identity, TokenRefused
+from signalling.peers import handlers, messages
+from signalling.peers.messages import RosterChange
+from signalling.peers.port import Membership, P, T
 from signalling.protocol import ProtocolError, ServerEvent
-from signalling.tokens import Identity, TokenRefused
 from tests.rooms.hooks import shout
 
 BOB = User(pk=2, username="bob")
@@ -284,7 +285,7 @@ async def test_a_leave_is_written_then_told_then_unsubscribed() -> None:
     assert peer.membership is None
     assert peer.did == [
         ("leave", "peer_me", {"reason": "left", "epoch": 0}),
-        ("publish left to ABC123", groups.left("ABC123", "peer_me", "left")),
+        ("publish left to ABC123", messages.left("ABC123", "peer_me", "left")),
         "unsubscribe ABC123",
     ]
 
@@ -349,7 +350,7 @@ async def test_an_update_is_remembered_before_it_is_told() -> None:
     updated = protocol.PeerUpdated(peer_id="peer_me", **changes)
     assert peer.did == [
         ("update_presence", "peer_me", {"epoch": 0, **changes}),
-        ("publish updated to ABC123", groups.updated("ABC123", updated)),
+        ("publish updated to ABC123", messages.updated("ABC123", updated)),
     ]
 
 

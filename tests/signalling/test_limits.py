@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from signalling import throttling
 from signalling.conf import SignallingSettings
-from signalling.limits import SocketLimits
 from signalling.protocol import CloseCode, ProtocolError
+from signalling.throttling import buckets
+from signalling.throttling.sockets import SocketLimits
 
 
 class Clock:
@@ -18,12 +18,12 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that goes when it is told to."""
     clock = Clock()
-    original = throttling.TokenBucket
+    original = buckets.TokenBucket
 
-    def bucket(rate: float, burst: float) -> throttling.TokenBucket:
+    def bucket(rate: float, burst: float) -> buckets.TokenBucket:
         return original(rate, burst, clock=lambda: clock.now)
 
-    monkeypatch.setattr("signalling.limits.TokenBucket", bucket)
+    monkeypatch.setattr("signalling.throttling.sockets.TokenBucket", bucket)
     return clock
 
 

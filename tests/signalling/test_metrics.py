@@ -10,8 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rooms.models import Room
 from signalling import metrics, protocol
-
-from .sockets import Socket, connected, in_room
+from tests.signalling.sockets import Socket, connected, in_room
 
 NAMES = {"sockets", "overflows", "undelivered", "requests", "errors", "closes"}
 

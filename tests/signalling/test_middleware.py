@@ -11,7 +11,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from rooms.models import Room
-from signalling import tokens
+from signalling.auth import tokens
 from signalling.middleware import (
     JWTAuthMiddleware,
     OriginMiddleware,
@@ -19,8 +19,7 @@ from signalling.middleware import (
     client_address,
 )
 from tests.conftest import PASSWORD, access_token
-
-from .sockets import Socket, connected
+from tests.signalling.sockets import Socket, connected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signalling.outbox import Event, Outbox, Overflow
+from signalling.transport.send_queue import Event, Overflow, SendQueue
 
 
 class Server:
@@ -33,43 +33,45 @@ async def server() -> Server:
     return Server()
 
 
-def outbox_of(send: Callable[[Event], Awaitable[None]], frames: int = 4, size: int = 40) -> Outbox:
-    return Outbox(send, frames, size)
+def outbox_of(
+    send: Callable[[Event], Awaitable[None]], frames: int = 4, size: int = 40
+) -> SendQueue:
+    return SendQueue(send, frames, size)
 
 
 def text(value: object) -> Event:
     return {"type": "websocket.send", "text": str(value)}
 
 
-async def drained(outbox: Outbox) -> None:
-    await asyncio.wait_for(outbox.drained(), 10)
+async def drained(send_queue: SendQueue) -> None:
+    await asyncio.wait_for(send_queue.drained(), 10)
 
 
 # --- Both ways ----------------------------------------------------------------------------------
 
 
 async def test_a_server_with_room_is_sent_to_at_once_and_without_a_task(server: Server) -> None:
-    outbox = outbox_of(server.send)
+    send_queue = outbox_of(server.send)
     before = asyncio.all_tasks()
     for value in range(10):
-        outbox.put(text(value))
+        send_queue.put(text(value))
         assert server.sent[-1] == str(value)
     assert asyncio.all_tasks() == before
-    assert outbox.waiting == 0
+    assert send_queue.waiting == 0
 
 
 async def test_what_follows_a_send_that_waits_waits_behind_it(server: Server) -> None:
-    outbox = outbox_of(server.send)
+    send_queue = outbox_of(server.send)
     server.is_open.clear()
     for value in range(3):
-        outbox.put(text(value))
+        send_queue.put(text(value))
     assert server.sent == []
-    assert outbox.waiting == 2  # the first is with the server
+    assert send_queue.waiting == 2  # the first is with the server
     server.is_open.set()
-    outbox.put(text(3))  # although there is room again
-    await drained(outbox)
+    send_queue.put(text(3))  # although there is room again
+    await drained(send_queue)
     assert server.sent == ["0", "1", "2", "3"]
-    outbox.put(text(4))
+    send_queue.put(text(4))
     assert server.sent[-1] == "4"
 
 
@@ -97,13 +99,13 @@ def test_order_holds_over_both_ways(plan: list[tuple[int, str, bool]]) -> None:
         sent.append(value)
 
     async def run() -> None:
-        outbox = Outbox(send, 1000, 1000)
+        send_queue = SendQueue(send, 1000, 1000)
         for value, (_, _, is_pause) in enumerate(plan):
-            outbox.put(text(value))
+            send_queue.put(text(value))
             if is_pause:
                 await asyncio.sleep(0)
-        await drained(outbox)
-        assert outbox.waiting == 0
+        await drained(send_queue)
+        assert send_queue.waiting == 0
 
     asyncio.run(run())
     assert sent == list(range(len(plan)))
@@ -113,64 +115,64 @@ def test_order_holds_over_both_ways(plan: list[tuple[int, str, bool]]) -> None:
 
 
 async def test_frames_are_bounded(server: Server) -> None:
-    outbox = outbox_of(server.send, frames=3)
+    send_queue = outbox_of(server.send, frames=3)
     server.is_open.clear()
     for value in range(4):
-        outbox.put(text(value))
+        send_queue.put(text(value))
     with pytest.raises(Overflow):
-        outbox.put(text("too many"))
+        send_queue.put(text("too many"))
     server.is_open.set()
-    await drained(outbox)
+    await drained(send_queue)
     assert server.sent == ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("kind", ["text", "bytes"])
 async def test_bytes_are_bounded(server: Server, kind: str) -> None:
-    outbox = outbox_of(server.send, frames=100, size=10)
+    send_queue = outbox_of(server.send, frames=100, size=10)
     frame = "12345" if kind == "text" else b"12345"
     server.is_open.clear()
     for _ in range(3):
-        outbox.put({"type": "websocket.send", kind: frame})
+        send_queue.put({"type": "websocket.send", kind: frame})
     with pytest.raises(Overflow):
-        outbox.put({"type": "websocket.send", kind: frame[:1]})
+        send_queue.put({"type": "websocket.send", kind: frame[:1]})
     server.is_open.set()
-    await drained(outbox)
+    await drained(send_queue)
     assert len(server.sent) == 3
 
 
 async def test_room_is_given_back(server: Server) -> None:
-    outbox = outbox_of(server.send, frames=2, size=10)
+    send_queue = outbox_of(server.send, frames=2, size=10)
     for _ in range(20):
         server.is_open.clear()
         for value in ("first", "12345", "12345"):
-            outbox.put(text(value))
+            send_queue.put(text(value))
         with pytest.raises(Overflow):
-            outbox.put(text("x"))
+            send_queue.put(text("x"))
         server.is_open.set()
-        await drained(outbox)
+        await drained(send_queue)
 
 
 async def test_last_words_come_after_what_is_written_and_instead_of_what_waits(
     server: Server,
 ) -> None:
-    outbox = outbox_of(server.send, frames=2, size=10)
+    send_queue = outbox_of(server.send, frames=2, size=10)
     server.is_open.clear()
     for value in range(3):
-        outbox.put(text(value))
-    outbox.put_last(text("too slow, and longer than the bound"), text("close"))
+        send_queue.put(text(value))
+    send_queue.put_last(text("too slow, and longer than the bound"), text("close"))
     server.is_open.set()
-    await drained(outbox)
+    await drained(send_queue)
     assert server.sent == ["0", "too slow, and longer than the bound", "close"]
 
 
 async def test_last_words_where_nothing_waits(server: Server) -> None:
-    outbox = outbox_of(server.send)
-    outbox.put_last(text("why"), text("close"))
+    send_queue = outbox_of(server.send)
+    send_queue.put_last(text("why"), text("close"))
     assert server.sent == ["why", "close"]
     server.is_open.clear()
-    outbox.put_last(text("why"), text("close"))
+    send_queue.put_last(text("why"), text("close"))
     server.is_open.set()
-    await drained(outbox)
+    await drained(send_queue)
     assert server.sent == ["why", "close"] * 2
 
 
@@ -178,47 +180,47 @@ async def test_last_words_where_nothing_waits(server: Server) -> None:
 
 
 async def test_a_client_that_has_gone_raises_nothing(server: Server) -> None:
-    outbox = outbox_of(server.send)
+    send_queue = outbox_of(server.send)
     server.error = OSError("gone")
-    outbox.put(text(1))
-    assert outbox.is_gone
+    send_queue.put(text(1))
+    assert send_queue.is_gone
     assert server.sent == []
 
 
 async def test_a_client_that_goes_while_it_is_written_to_ends_the_writer(server: Server) -> None:
-    outbox = outbox_of(server.send, size=4)
+    send_queue = outbox_of(server.send, size=4)
     server.is_open.clear()
     for value in range(4):
-        outbox.put(text(value))
+        send_queue.put(text(value))
     server.error = RuntimeError("Disconnected")
     server.is_open.set()
-    await drained(outbox)
-    assert outbox.is_gone
-    assert outbox.waiting == 0
+    await drained(send_queue)
+    assert send_queue.is_gone
+    assert send_queue.waiting == 0
     server.error = None
     server.is_open.clear()
     for value in range(4):  # what was dropped takes no room
-        outbox.put(text(value))
+        send_queue.put(text(value))
     server.is_open.set()
-    await drained(outbox)
+    await drained(send_queue)
     assert server.sent == ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("turns", [0, 1, 3])
 async def test_a_cancelled_outbox_leaves_no_task(server: Server, turns: int) -> None:
     before = asyncio.all_tasks()
-    outbox = outbox_of(server.send)
+    send_queue = outbox_of(server.send)
     server.is_open.clear()
-    outbox.put(text(1))
-    outbox.put(text(2))
+    send_queue.put(text(1))
+    send_queue.put(text(2))
     for _ in range(turns):
         await asyncio.sleep(0)
-    outbox.cancel()
-    await drained(outbox)
+    send_queue.cancel()
+    await drained(send_queue)
     assert asyncio.all_tasks() == before
-    assert outbox.waiting == 0
+    assert send_queue.waiting == 0
     assert server.sent == []
-    outbox.cancel()
+    send_queue.cancel()
 
 
 async def test_a_send_may_see_its_cancellation(server: Server) -> None:
@@ -232,11 +234,11 @@ async def test_a_send_may_see_its_cancellation(server: Server) -> None:
             seen.append("cleaned up")
             raise
 
-    outbox = outbox_of(send)
-    outbox.put(text(1))
+    send_queue = outbox_of(send)
+    send_queue.put(text(1))
     await asyncio.sleep(0)
-    outbox.cancel()
-    await drained(outbox)
+    send_queue.cancel()
+    await drained(send_queue)
     assert seen == ["cleaned up"]
 
 
@@ -252,13 +254,13 @@ async def test_a_half_run_send_gets_the_exceptions_of_what_it_waits_for() -> Non
         await asyncio.sleep(0)
         results.append(await asyncio.wait_for(asyncio.sleep(0, "value"), 10))
 
-    outbox = outbox_of(send)
-    outbox.put(text(1))
+    send_queue = outbox_of(send)
+    send_queue.put(text(1))
     error = ConnectionError()
     future.set_exception(error)
-    await drained(outbox)
+    await drained(send_queue)
     assert results == [error, "value"]
-    assert not outbox.is_gone
+    assert not send_queue.is_gone
 
 
 async def test_a_half_run_send_gets_the_results_of_what_it_waits_for() -> None:
@@ -268,8 +270,8 @@ async def test_a_half_run_send_gets_the_results_of_what_it_waits_for() -> None:
     async def send(event: Event) -> None:
         results.append(await future)
 
-    outbox = outbox_of(send)
-    outbox.put(text(1))
+    send_queue = outbox_of(send)
+    send_queue.put(text(1))
     future.set_result(7)  # before its writer has begun
-    await drained(outbox)
+    await drained(send_queue)
     assert results == [7]

@@ -12,17 +12,16 @@ from django.contrib.auth.models import User
 from django.db import OperationalError
 from django.test import AsyncClient
 
-from rooms import workers
+from rooms import leases
 from rooms.models import Room, Worker
-from signalling import health, presence
-
-from .sockets import connected
+from signalling.worker import health, process
+from tests.signalling.sockets import connected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 async def test_many_joins_at_once_enlist_once() -> None:
-    here = presence.here()
+    here = process.get_worker()
     ids = await asyncio.gather(*(here.enlisted() for _ in range(5)))
     assert len(set(ids)) == 1
     assert await Worker.objects.acount() == 1
@@ -35,7 +34,7 @@ async def test_one_beat_is_one_update_however_many_sockets(
         await first.join()
         await second.join()
         before = await Worker.objects.aget()
-        await presence.here().beat()
+        await process.get_worker().beat()
         after = await Worker.objects.aget()
         assert after.expires_at > before.expires_at
 
@@ -45,7 +44,7 @@ async def test_who_was_taken_for_dead_closes_its_sockets_and_begins_anew(
 ) -> None:
     async with connected(bob) as socket:
         await socket.join()
-        here = presence.here()
+        here = process.get_worker()
         former = here.worker_id
         await Worker.objects.all().adelete()
         await here.beat()
@@ -57,14 +56,14 @@ async def test_who_was_taken_for_dead_closes_its_sockets_and_begins_anew(
 async def test_who_stood_still_serves_no_frame_before_it_closes(room: Room, bob: User) -> None:
     async with connected(bob) as socket:
         await socket.join()
-        presence.here().alive_until = 0.0
+        process.get_worker().alive_until = 0.0
         await socket.send("ping")
         assert await socket.refused() == "unavailable"
         assert await socket.closed() == 4503
 
 
 async def test_what_could_not_be_written_waits_for_the_database() -> None:
-    here = presence.here()
+    here = process.get_worker()
     is_away, written = True, []
 
     async def write(what: str) -> None:
@@ -85,23 +84,23 @@ async def test_what_could_not_be_written_waits_for_the_database() -> None:
 
 
 async def test_an_outage_is_nobodys_death(monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = workers.Watch(patience=1.0, leniency=3.0)
+    watch = leases.Watch(patience=1.0, leniency=3.0)
     now = 0.0
-    monkeypatch.setattr(workers, "monotonic", lambda: now)
-    await database_sync_to_async(workers.enlist)()
+    monkeypatch.setattr(leases, "monotonic", lambda: now)
+    await database_sync_to_async(leases.enlist)()
     await Worker.objects.aupdate(expires_at="2020-01-01T00:00Z")
-    leases = database_sync_to_async(workers.leases)
-    assert watch.dead(await leases()) == []
+    read_all = database_sync_to_async(leases.read_all)
+    assert watch.dead(await read_all()) == []
     now = 0.9
-    assert watch.dead(await leases()) == []
+    assert watch.dead(await read_all()) == []
     watch.forget()  # the database was away
     now = 5.0
-    assert watch.dead(await leases()) == []
+    assert watch.dead(await read_all()) == []
     now = 7.9  # another one's pool of connections may still wait for its next attempt
-    assert watch.dead(await leases()) == []
+    assert watch.dead(await read_all()) == []
     now = 8.0
-    (dead,) = watch.dead(await leases())
-    assert await database_sync_to_async(workers.reap)(dead) == 0
+    (dead,) = watch.dead(await read_all())
+    assert await database_sync_to_async(leases.reap)(dead) == 0
     assert await Worker.objects.acount() == 0
 
 
@@ -109,7 +108,7 @@ async def test_health(async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch
     assert (await async_client.get("/health/live/")).status_code == 200
     ready = await async_client.get("/health/ready/")
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
-    monkeypatch.setattr(presence, "is_draining", lambda: True)
+    monkeypatch.setattr(process, "is_draining", lambda: True)
     ready = await async_client.get("/health/ready/")
     assert (ready.status_code, ready.json()["checks"]["serving"]) == (503, False)
     assert (await async_client.get("/health/live/")).status_code == 200

@@ -11,7 +11,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from rooms import services
 from rooms.models import Room
-from signalling.groups import room_group
+from signalling.peers.messages import room_group
 
 pytestmark = pytest.mark.django_db
 

@@ -5,29 +5,29 @@ import json
 import pytest
 
 from rooms.exceptions import CodeTaken, RoomError, RoomFull
-from signalling import refusals
-from signalling.protocol import CloseCode, ErrorCode, ProtocolError, encode, error_event
+from signalling.peers.replies import from_domain
+from signalling.protocol import CloseCode, ErrorCode, ProtocolError, encode, error_event, errors
 
 EACH = [
-    (refusals.authentication_required(), "authentication_required", CloseCode.AUTHENTICATION, {}),
-    (refusals.unavailable(), "unavailable", None, {"retryAfter": 2}),
+    (errors.authentication_required(), "authentication_required", CloseCode.AUTHENTICATION, {}),
+    (errors.unavailable(), "unavailable", None, {"retryAfter": 2}),
     (
-        refusals.unavailable(close=CloseCode.UNAVAILABLE, retry_after=1),
+        errors.unavailable(close=CloseCode.UNAVAILABLE, retry_after=1),
         "unavailable",
         CloseCode.UNAVAILABLE,
         {"retryAfter": 1},
     ),
-    (refusals.peer_not_found(), "peer_not_found", None, {}),
-    (refusals.peer_busy(), "peer_busy", None, {"retryAfter": 1}),
-    (refusals.rate_limited(0.25, "frames"), "rate_limited", None, {"retryAfter": 0.25}),
-    (refusals.internal("abc"), "internal", None, {"reference": "abc"}),
+    (errors.peer_not_found(), "peer_not_found", None, {}),
+    (errors.peer_busy(), "peer_busy", None, {"retryAfter": 1}),
+    (errors.rate_limited(0.25, "frames"), "rate_limited", None, {"retryAfter": 0.25}),
+    (errors.internal("abc"), "internal", None, {"reference": "abc"}),
     (
-        refusals.internal("abc", close=CloseCode.INTERNAL),
+        errors.internal("abc", close=CloseCode.INTERNAL),
         "internal",
         CloseCode.INTERNAL,
         {"reference": "abc"},
     ),
-    (refusals.too_slow(), "peer_busy", CloseCode.TOO_SLOW, {}),
+    (errors.too_slow(), "peer_busy", CloseCode.TOO_SLOW, {}),
 ]
 
 
@@ -44,12 +44,12 @@ def test_a_refusal_says_its_code_its_close_and_its_details(
 
 @pytest.mark.parametrize(("wait", "said"), [(0.00001, 0.001), (0.0101, 0.011), (2.0, 2.0)])
 def test_a_wait_is_rounded_up_so_that_who_waits_it_has_room(wait: float, said: float) -> None:
-    assert refusals.rate_limited(wait, "frames").details["retry_after"] == said
+    assert errors.rate_limited(wait, "frames").details["retry_after"] == said
 
 
 def test_a_refusal_of_the_domain_keeps_its_words() -> None:
     error = RoomFull()
-    refusal = refusals.from_domain(error)
+    refusal = from_domain(error)
     assert (refusal.code, refusal.message) == (error.code, str(error))
     assert refusal.details == error.details
     assert refusal.details is not error.details

@@ -13,10 +13,9 @@ from pytest_django import Settings
 
 from rooms import resuming, services
 from rooms.models import Participant, Room
-from signalling import presence
+from signalling.worker import process
 from tests.conftest import access_token
-
-from .sockets import Socket, connected, in_room
+from tests.signalling.sockets import Socket, connected, in_room
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -145,12 +144,12 @@ async def test_who_stays_away_too_long_has_left(
         await Participant.objects.filter(peer_id=second.peer_id).aupdate(away_until=past)
         again = await reopened(bob)
         assert (await resume(again, token))["data"]["code"] == "resume_expired"
-        await presence.here().beat()
+        await process.get_worker().beat()
         left = {"peerId": second.peer_id, "reason": "disconnected"}
         assert await first.expect("peer:left") == left
-        await presence.here().beat()
+        await process.get_worker().beat()
         await first.hears_nothing()
-        assert not presence.here().away
+        assert not process.get_worker().away
         await again.hang_up()
 
 
@@ -163,7 +162,7 @@ async def test_who_was_removed_while_away_does_not_come_back(
         await second.hang_up(1006)
         await first.expect("peer:away")
         participant = await Participant.objects.aget(peer_id=second.peer_id)
-        await database_sync_to_async(services.remove)(participant)
+        await database_sync_to_async(services.remove_participant)(participant)
         assert (await first.expect("peer:left"))["reason"] == "removed"
         again = await reopened(bob)
         assert (await resume(again, token))["data"]["code"] == "removed"
@@ -227,7 +226,7 @@ async def test_a_process_that_drains_sends_everybody_elsewhere(
         await first.join()
         joined = await second.join(resumable=True)
         await first.expect("peer:joined")
-        await presence.here().drain()
+        await process.get_worker().drain()
         assert await first.refused() == "unavailable"
         assert await first.closed() == 4503
         assert await second.next()

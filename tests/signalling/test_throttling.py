@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalling.throttling import FailureThrottle, TokenBucket, network
+from signalling.throttling.buckets import FailureThrottle, TokenBucket, network
 
 
 class Clock:

@@ -11,9 +11,9 @@ from django.db import OperationalError
 from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-from signalling import tokens
+from signalling.auth import tokens
+from signalling.auth.tokens import Identity, TokenRefused
 from signalling.protocol import CloseCode
-from signalling.tokens import Identity, TokenRefused
 from tests.conftest import access_token
 
 KEY = str(django_settings.SIMPLE_JWT["SIGNING_KEY"])

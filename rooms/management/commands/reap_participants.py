@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from rooms import resuming, workers
+from rooms import leases, resuming
 from rooms.conf import conf
 
 
@@ -28,14 +28,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, wait: float | None, **options: Any) -> None:
         wait = 2 * conf().lease_renewal if wait is None else wait
-        watch = workers.Watch(patience=wait)
-        suspects = [lease for lease in workers.leases() if lease.has_run_out]
+        watch = leases.Watch(patience=wait)
+        suspects = [lease for lease in leases.read_all() if lease.has_run_out]
         ended = 0
         if suspects:
             self.stdout.write(f"{len(suspects)} leases have run out; looking again in {wait:g} s …")
             watch.dead(suspects)
             sleep(wait)
-            for lease in watch.dead(workers.leases()):
-                ended += workers.reap(lease)
+            for lease in watch.dead(leases.read_all()):
+                ended += leases.reap(lease)
         resuming.expire()
         self.stdout.write(self.style.SUCCESS(f"{ended} memberships of dead servers were ended."))

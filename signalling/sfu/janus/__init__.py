@@ -23,11 +23,11 @@ from typing import Any
 from django.core.checks import CheckMessage, Error
 from django.utils.crypto import salted_hmac
 
-from signalling.sfu.base import Claim, Legs, Listener, Sfu, SfuRefused, SfuRoom
+from signalling.sfu.base import Claim, Listener, Sfu, SfuRefused, SfuRoom, Transports
 
 from .connection import Connection, Message
-from .legs import NO_SUCH_ROOM, JanusLegs
 from .session import Handle, JanusSession
+from .transports import NO_SUCH_ROOM, JanusTransports
 
 logger = logging.getLogger("signalling")
 
@@ -50,8 +50,8 @@ class JanusSfu(Sfu):
             options["URL"],
             options.get("API_SECRET", ""),
             probe=self.probe,
-            went_down=self.go_down,
-            came_up=self.come_up,
+            on_down=self.go_down,
+            on_up=self.come_up,
         )
         self._own: Handle | None = None
         self._owning = asyncio.Lock()
@@ -150,8 +150,8 @@ class JanusSfu(Sfu):
             if refusal.code not in {NO_SUCH_ROOM, NO_SUCH_FEED}:
                 raise
 
-    def legs(self, room: SfuRoom, peer_id: str, listener: Listener) -> Legs:
-        return JanusLegs(self, room, peer_id, listener)
+    def legs(self, room: SfuRoom, peer_id: str, listener: Listener) -> Transports:
+        return JanusTransports(self, room, peer_id, listener)
 
     async def close(self) -> None:
         """End what is this process's own. The sessions of peers stay, to be claimed elsewhere."""

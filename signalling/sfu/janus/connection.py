@@ -20,8 +20,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
-from signalling.sfu.base import SfuAway, SfuRefused
-from signalling.tasks import spawn
+from signalling.sfu.base import SfuRefused, SfuUnavailableError
+from signalling.transport.tasks import spawn
 
 logger = logging.getLogger("signalling")
 
@@ -53,7 +53,7 @@ class Session(Protocol):
 
 
 class Connection:
-    """See the module. ``probe`` asks whether Janus works; ``went_down`` and ``came_up`` hear of
+    """See the module. ``probe`` asks whether Janus works; ``on_down`` and ``on_up`` hear of
     it, as often as it is seen."""
 
     def __init__(
@@ -62,15 +62,15 @@ class Connection:
         api_secret: str,
         *,
         probe: Callable[[], Any],
-        went_down: Callable[[str], None],
-        came_up: Callable[[], None],
+        on_down: Callable[[str], None],
+        on_up: Callable[[], None],
     ) -> None:
         self.url = url
         self.sessions: dict[int, Session] = {}
         self._secret = {"apisecret": api_secret} if api_secret else {}
         self._probe = probe
-        self._went_down = went_down
-        self._came_up = came_up
+        self._went_down = on_down
+        self._came_up = on_up
         self._socket: ClientConnection | None = None
         self._pending: dict[str, asyncio.Future[Message]] = {}
         self._writing: set[asyncio.Task[None]] = set()
@@ -82,7 +82,7 @@ class Connection:
     async def request(self, message: Message, *, seconds: float = REQUEST_SECONDS) -> Message:
         """Send a request and return what answers it: the plugin's event, where an ``ack`` comes first.
 
-        Raises ``SfuAway`` and ``SfuRefused``.
+        Raises ``SfuUnavailableError`` and ``SfuRefused``.
         """
         transaction = secrets.token_hex(8)
         answer = self._pending[transaction] = asyncio.get_running_loop().create_future()
@@ -92,7 +92,7 @@ class Connection:
                 await self._write({**message, "transaction": transaction})
                 return _checked(await answer)
         except TimeoutError:
-            raise SfuAway("Janus does not answer") from None
+            raise SfuUnavailableError("Janus does not answer") from None
         finally:
             self._pending.pop(transaction, None)
 
@@ -109,10 +109,10 @@ class Connection:
         try:
             await self.request({"janus": "claim", "session_id": session.id})
         except BaseException:
-            self.let_go(session)
+            self.release(session)
             raise
 
-    def let_go(self, session: Session) -> bool:
+    def release(self, session: Session) -> bool:
         """Hear no more of a session; false where somebody else here has claimed it, or it was lost."""
         is_known = self.sessions.get(session.id) is session
         if is_known:
@@ -121,7 +121,7 @@ class Connection:
 
     def is_lost(self, session: Session) -> None:
         """Janus does not know a session any more."""
-        if self.let_go(session):
+        if self.release(session):
             session.was_lost()
 
     async def close(self) -> None:
@@ -136,16 +136,16 @@ class Connection:
         await self._has_tried.wait()
 
     async def _write_or_not(self, message: Message) -> None:
-        with suppress(SfuAway):
+        with suppress(SfuUnavailableError):
             await self._write(message)
 
     async def _write(self, message: Message) -> None:
         if self._socket is None:
-            raise SfuAway("there is no connection to Janus")
+            raise SfuUnavailableError("there is no connection to Janus")
         try:
             await self._socket.send(msgspec.json.encode({**message, **self._secret}).decode())
         except WebSocketException as error:
-            raise SfuAway("the connection to Janus was lost") from error
+            raise SfuUnavailableError("the connection to Janus was lost") from error
 
     # --- The connection -----------------------------------------------------------------------
 
@@ -226,7 +226,7 @@ class Connection:
         self._has_tried.set()
         for waiting in self._pending.values():
             if not waiting.done():
-                waiting.set_exception(SfuAway("the connection to Janus was lost"))
+                waiting.set_exception(SfuUnavailableError("the connection to Janus was lost"))
 
     async def _reclaim(self) -> None:
         """Go on with the sessions that there were. Those that Janus does not know are lost."""
@@ -239,7 +239,7 @@ class Connection:
                 await self.request({"janus": "claim", "session_id": session.id})
             except SfuRefused:
                 self.is_lost(session)
-            except SfuAway as error:
+            except SfuUnavailableError as error:
                 logger.warning("session %d is not claimed yet: %s", session.id, error)
             else:
                 session.was_claimed()
@@ -260,7 +260,7 @@ class Connection:
                 await self._probe()
                 misses = 0
                 self._came_up()
-            except SfuAway:
+            except SfuUnavailableError:
                 misses += 1
                 if misses >= MISSES:
                     self._went_down(self.url)

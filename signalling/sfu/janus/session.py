@@ -32,7 +32,7 @@ class Handle:
     async def ask(self, request: str, jsep: Any = None, **body: Any) -> Message:
         """Ask the plugin something; return its answer with ``data`` (the plugin's) and ``jsep``.
 
-        Raises ``SfuAway``, ``SfuRefused`` and, of a ``jsep``, ``BadDescription``.
+        Raises ``SfuUnavailableError``, ``SfuRefused`` and, of a ``jsep``, ``BadDescription``.
         """
         try:
             return await self._request(self._message(request, jsep, body))
@@ -123,12 +123,12 @@ class JanusSession:
 
     def destroy(self) -> None:
         """End it with all its handles."""
-        if self.let_go():
+        if self.release():
             self.connection.send({"janus": "destroy", "session_id": self.id})
 
-    def let_go(self) -> bool:
+    def release(self) -> bool:
         """Hear no more of it; false where that was so already."""
-        return self.connection.let_go(self)
+        return self.connection.release(self)
 
 
 def unwrapped(message: Message) -> Message:

@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from rooms import services
 from rooms.exceptions import CodeTaken
 from rooms.models import Participant
-from signalling.sfu import private
+from signalling_project import janus
 from signalling_project.settings import env
 
 ROOM = "ABC123"
@@ -112,7 +112,7 @@ class Command(BaseCommand):
         daphne = [
             sys.executable,
             "-m",
-            "signalling.daphne",
+            "signalling.servers.daphne",
             "-b",
             "127.0.0.1",
             "-p",
@@ -125,19 +125,19 @@ class Command(BaseCommand):
 
 def _janus() -> dict[str, str]:
     """Start a Janus that ends with the server which this process becomes; return how it is reached."""
-    if not private.is_installed():
+    if not janus.is_installed():
         raise CommandError(
             "Janus is not installed: sudo apt-get install --no-install-recommends janus. "
             "Without it `make demo` shows everything but rooms of more than ten."
         )
-    janus = private.PrivateJanus.configure(_folder() / "janus")
-    with (janus.folder / "log").open("wb") as log:
-        process = janus.start(stdout=log, stderr=log)
+    private = janus.PrivateJanus.configure(_folder() / "janus")
+    with (private.folder / "log").open("wb") as log:
+        process = private.start(stdout=log, stderr=log)
     try:
-        janus.wait(process)
+        private.wait(process)
     except OSError as error:
         raise CommandError(str(error)) from error
-    return janus.settings
+    return private.settings
 
 
 def _kept_secret(name: str, size: int) -> str:

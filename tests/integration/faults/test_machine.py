@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from signalling.testing import Refused, SignallingClient
+from signalling.testing import Refused, SignallingCommunicator
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
 from tests.integration.traffic import becomes
@@ -32,7 +32,7 @@ def picked(choices: list[T], pick: int) -> T:
 class Person:
     """What the model knows of one peer, over all its sockets."""
 
-    def __init__(self, client: SignallingClient, room: str, *, resumable: bool) -> None:
+    def __init__(self, client: SignallingCommunicator, room: str, *, resumable: bool) -> None:
         self.client = client
         self.room = room
         self.worker = 0

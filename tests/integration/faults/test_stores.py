@@ -19,7 +19,7 @@ from urllib.request import urlopen
 import pytest
 
 from signalling.client import ResumingClient
-from signalling.testing import Refused, SignallingClient
+from signalling.testing import Refused, SignallingCommunicator
 from tests.integration.conftest import Logs, MakeSite
 from tests.integration.locks import ROOM_LOCK, Lock
 from tests.integration.servers import PostgreSQL, Redis, Site, Worker, migrate, running
@@ -164,7 +164,7 @@ async def test_connections_that_are_cut_by_the_database(site: Site, postgresql: 
         await watcher.awaits("peer:joined", peerId=other.peer_id)
 
 
-async def joins_at_last(client: SignallingClient, code: str) -> None:
+async def joins_at_last(client: SignallingCommunicator, code: str) -> None:
     """Try again as often as the server says that it is unavailable."""
     while True:
         try:

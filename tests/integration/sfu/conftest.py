@@ -6,10 +6,9 @@ import aioice.ice
 import aiortc.rtcrtpreceiver
 import pytest
 
-from signalling.crowd.line import estimate_nothing, stay_on_this_machine
+from fake_peers.connection import estimate_nothing, stay_on_this_machine
 from tests.integration.servers import eventually
-
-from .janus import Janus
+from tests.integration.sfu.janus import Janus
 
 Measure = Callable[[str, float, str], None]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-from signalling.sfu.private import PrivateJanus
+from signalling_project.janus import PrivateJanus
 from tests.integration.servers import Process, require
 
 PLUGIN = "janus.plugin.videoroom"

@@ -14,7 +14,7 @@ from aiortc import (
 )
 from aiortc.mediastreams import MediaStreamError
 
-from signalling.crowd.media import Replay, picture, tone
+from fake_peers.media import Replay, picture, tone
 from signalling.sfu.base import Candidate, Claim, Description, Leg, Sfu, SfuRoom, Stream
 
 PATIENCE = 10.0
@@ -87,10 +87,10 @@ class MediaPeer:
     def trickled(self, leg: Leg, candidate: Candidate) -> None:
         raise AssertionError("Janus sends its candidates with its descriptions")
 
-    def has_moved(self, claim: Claim) -> None:
+    def on_claim_changed(self, claim: Claim) -> None:
         self.claim = claim
 
-    def was_reset(self, claim: Claim) -> None:
+    def on_reset(self, claim: Claim) -> None:
         self.claim = claim
         self.resets += 1
         self._spawn(self._notify())

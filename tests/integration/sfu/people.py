@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
-from signalling.crowd.peer import CrowdPeer
-from signalling.crowd.watching import Path
+from fake_peers.peer import FakePeer
+from fake_peers.stats import Path
 from tests.integration.servers import ROOT, Process, Site
 from tests.integration.traffic import becomes
 
@@ -42,7 +42,7 @@ class Stalls:
 
 
 class Person(Protocol):
-    """Who can be asked what it sees: a ``CrowdPeer`` of this process, or the report of another one's."""
+    """Who can be asked what it sees: a ``FakePeer`` of this process, or the report of another one's."""
 
     @property
     def peer_id(self) -> str: ...
@@ -89,12 +89,12 @@ class Reported:
 
 
 class Herd(Process):
-    """Peers in a process of their own, ``python -m signalling.crowd``: what they do stalls nobody here."""
+    """Peers in a process of their own, ``python -m fake_peers``: what they do stalls nobody here."""
 
     def __init__(self, site: Site, code: str, count: int) -> None:
         super().__init__("crowd", site.folder / f"crowd-{code}.log")
         self._last: dict[str, Reported] = {}
-        command = [sys.executable, "-m", "signalling.crowd", "--json", "--fps", str(FPS)]
+        command = [sys.executable, "-m", "fake_peers", "--json", "--fps", str(FPS)]
         command += ["--url", site.worker.http_url, "--token", site.token("alice")]
         self.spawn([*command, "--room", code, "-n", str(count)], cwd=ROOT)
 
@@ -115,7 +115,7 @@ class Crowd:
     def __init__(self, site: Site, code: str) -> None:
         self.site = site
         self.code = code
-        self.people: list[CrowdPeer] = []
+        self.people: list[FakePeer] = []
         self.herds: list[Herd] = []
 
     async def __aenter__(self) -> Crowd:
@@ -133,17 +133,17 @@ class Crowd:
 
     async def comes(
         self, *, audio: bool = False, workers: Iterable[int] = (0,), **options: Any
-    ) -> CrowdPeer:
+    ) -> FakePeer:
         """Have one more join, who comes back to these workers in turn. Raises ``Refused``."""
         urls = [self.site.workers[worker].url for worker in workers]
         options = {"token": self.site.token("alice"), "proxy": None, **options}
         number = len(self.people) + 1
-        peer = CrowdPeer(urls, self.code, number=number, fps=FPS, audio=audio, **options)
+        peer = FakePeer(urls, self.code, number=number, fps=FPS, audio=audio, **options)
         await peer.join()
         self.people.append(peer)
         return peer
 
-    async def come(self, count: int, *, audio: int = 0) -> list[CrowdPeer]:
+    async def come(self, count: int, *, audio: int = 0) -> list[FakePeer]:
         """Have so many more join, one by one; the first ``audio`` of them can be heard."""
         return [await self.comes(audio=index < audio) for index in range(count)]
 
@@ -153,7 +153,7 @@ class Crowd:
         self.herds.append(herd)
         await becomes(lambda: len(herd.people()) == count, "the herd", within=30)
 
-    async def leaves(self, peer: CrowdPeer) -> None:
+    async def leaves(self, peer: FakePeer) -> None:
         self.people.remove(peer)
         await peer.close()
 
@@ -170,11 +170,11 @@ class Crowd:
         """Wait until everybody gets one more picture of everybody by this path."""
         before = self._counts(path)
 
-        def has_moved() -> bool:
+        def on_claim_changed() -> bool:
             now = self._counts(path)
             return all(now.get(pair, 0) > count for pair, count in before.items())
 
-        await self._becomes(has_moved, f"new pictures by the {path}", within)
+        await self._becomes(on_claim_changed, f"new pictures by the {path}", within)
 
     async def _becomes(self, check: Callable[[], bool], what: str, within: float) -> None:
         try:

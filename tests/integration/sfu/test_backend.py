@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from signalling.sfu.base import BadDescription, SfuAway, SfuRefused, SfuRoom
+from signalling.sfu.base import BadDescription, SfuRefused, SfuRoom, SfuUnavailableError
 from signalling.sfu.janus import JanusSfu
 from signalling.sfu.janus.connection import PATIENCE_SECONDS
-
-from .janus import Janus
-from .media import MediaPeer
+from tests.integration.sfu.janus import Janus
+from tests.integration.sfu.media import MediaPeer
 
 Enter = Callable[..., MediaPeer]
 _versions = itertools.count(1)
@@ -226,7 +225,7 @@ async def test_another_worker_claims_what_a_peer_has_and_media_go_on(
     await bob.receives(alice.id)
     survivor = JanusSfu("default", janus.settings)
     resumed = enter("peer_alice", survivor)
-    alice.legs.let_go()
+    alice.legs.release()
     await resumed.enters(alice.claim)
     assert resumed.claim == alice.claim
     assert resumed.resets == 0, "what alice publishes goes on as it is"
@@ -269,12 +268,12 @@ async def test_a_janus_that_is_started_anew_gets_everything_anew(
         await peer.publishes()
     await bob.receives(alice.id)
     news: list[str] = []
-    sfu.went_down = lambda: news.append("down")
-    sfu.came_up = lambda: news.append("up")
+    sfu.on_down = lambda: news.append("down")
+    sfu.on_up = lambda: news.append("up")
 
     janus.is_killed()
     await until(lambda: sfu.is_down)
-    with pytest.raises(SfuAway):
+    with pytest.raises(SfuUnavailableError):
         await alice.legs.publish({"type": "offer", "sdp": "v=0\r\n"})
     janus.start()
     await until(lambda: not sfu.is_down)
@@ -415,7 +414,7 @@ async def test_an_offer_of_another_connection_while_janus_is_away_is_no_end(
     await bob.receives(alice.id)
     janus.is_killed()
     await until(lambda: sfu.is_down)
-    with pytest.raises(SfuAway):
+    with pytest.raises(SfuUnavailableError):
         await alice.publishes()
     janus.start()
     for peer in (alice, bob):

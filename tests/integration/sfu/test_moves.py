@@ -8,14 +8,13 @@ import time
 
 import pytest
 
-from signalling.crowd.peer import CrowdPeer
+from fake_peers.peer import FakePeer
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
+from tests.integration.sfu.conftest import Measure
+from tests.integration.sfu.janus import Janus
+from tests.integration.sfu.people import Crowd
 from tests.integration.traffic import becomes
-
-from .conftest import Measure
-from .janus import Janus
-from .people import Crowd
 
 pytestmark = pytest.mark.usefixtures("no_room_is_left")
 
@@ -34,7 +33,7 @@ def site(make_site: MakeSite, janus: Janus) -> Site:
     )
 
 
-class Stubborn(CrowdPeer):
+class Stubborn(FakePeer):
     """It does not go when it is put out: whatever it still gets or brings is not ours to end."""
 
     async def _is_put_out(self, why: str) -> None:
@@ -84,7 +83,7 @@ async def test_who_is_removed_is_seen_no_more_and_sees_nobody_whatever_it_does(
         await asyncio.to_thread(
             site.runs,
             "from rooms import services; from rooms.models import Participant; "
-            f"services.remove(Participant.objects.get(peer_id={peer_id!r}))",
+            f"services.remove_participant(Participant.objects.get(peer_id={peer_id!r}))",
         )
         await becomes(lambda: removed.end == "4403", "the removal")
         await becomes(lambda: peer_id not in janus.peers(), "its end in Janus", within=2)

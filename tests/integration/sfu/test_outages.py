@@ -8,14 +8,13 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from signalling.connections import Refused
-from signalling.crowd.peer import CrowdPeer
+from fake_peers.peer import FakePeer
+from signalling.client.connection import Refused
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
+from tests.integration.sfu.janus import Janus
+from tests.integration.sfu.people import Crowd, Stalls
 from tests.integration.traffic import becomes
-
-from .janus import Janus
-from .people import Crowd, Stalls
 
 pytestmark = pytest.mark.usefixtures("no_room_is_left")
 
@@ -48,15 +47,15 @@ async def has_sfu(site: Site) -> bool:
     return True
 
 
-async def leaves_sfu(*peers: CrowdPeer) -> None:
+async def leaves_sfu(*peers: FakePeer) -> None:
     await becomes(lambda: not any(peer.is_routed for peer in peers), "the end of the SFU")
 
 
-async def hears(reason: str, *peers: CrowdPeer) -> None:
+async def hears(reason: str, *peers: FakePeer) -> None:
     await becomes(lambda: {reasons(peer)[-1] for peer in peers} == {reason}, reason)
 
 
-def reasons(peer: CrowdPeer) -> list[str]:
+def reasons(peer: FakePeer) -> list[str]:
     return [f"{mode['mode']} {mode['reason']}" for mode in peer.modes]
 
 

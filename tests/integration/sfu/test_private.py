@@ -15,17 +15,16 @@ import psutil
 import pytest
 from websockets.sync.client import connect
 
-from signalling.sfu.private import PrivateJanus
+from signalling_project.janus import PrivateJanus
 from tests.integration.servers import ROOT, eventually, require
-
-from .janus import Janus
+from tests.integration.sfu.janus import Janus
 
 PARENT = """
 import sys
 from pathlib import Path
 import django
 django.setup()
-from signalling.sfu.private import PrivateJanus
+from signalling_project.janus import PrivateJanus
 janus = PrivateJanus.configure(Path(sys.argv[1]))
 process = janus.start(stdout=sys.stderr)
 janus.wait(process)

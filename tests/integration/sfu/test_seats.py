@@ -10,12 +10,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from rooms.models import Room
-from signalling.testing import Refused, SignallingClient
+from signalling.testing import Refused, SignallingCommunicator
 from tests.integration.conftest import Engine, MakeSite
 from tests.integration.servers import Site
+from tests.integration.sfu.janus import Janus
 from tests.integration.traffic import becomes
-
-from .janus import Janus
 
 pytestmark = pytest.mark.usefixtures("no_room_is_left")
 
@@ -53,7 +52,7 @@ async def test_of_fifty_who_come_at_once_as_many_are_in_as_there_are_seats_and_o
             for number in range(AT_ONCE)
         ]
 
-        async def join(client: SignallingClient) -> str:
+        async def join(client: SignallingCommunicator) -> str:
             await everybody.wait()
             try:
                 await client.joins(code, within=30)
@@ -104,7 +103,7 @@ async def test_who_is_removed_from_outside_is_gone_from_janus_at_once(
         await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
         site.runs(
             "from rooms import services; from rooms.models import Participant; "
-            f"services.remove(Participant.objects.get(peer_id={bob.peer_id!r}))"
+            f"services.remove_participant(Participant.objects.get(peer_id={bob.peer_id!r}))"
         )
         if site.redis is not None:
             await bob.sees_error("removed")

@@ -6,11 +6,10 @@ import pytest
 
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
+from tests.integration.sfu.conftest import Measure
+from tests.integration.sfu.janus import Janus
+from tests.integration.sfu.people import Crowd, Stalls
 from tests.integration.traffic import becomes
-
-from .conftest import Measure
-from .janus import Janus
-from .people import Crowd, Stalls
 
 pytestmark = pytest.mark.usefixtures("no_room_is_left")
 

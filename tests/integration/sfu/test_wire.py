@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from signalling.testing import Refused, SignallingClient
+from signalling.testing import Refused, SignallingCommunicator
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
-
-from .janus import Janus
+from tests.integration.sfu.janus import Janus
 
 pytestmark = pytest.mark.usefixtures("no_room_is_left")
 
@@ -37,18 +36,20 @@ class Company(AsyncExitStack):
         self.site = site
         self.room = room
 
-    async def enters(self, *names: str) -> list[SignallingClient]:
+    async def enters(self, *names: str) -> list[SignallingCommunicator]:
         clients = [await self.enter_async_context(self.site.client(name)) for name in names]
         for client in clients:
             await client.joins(self.room)
         return clients
 
 
-async def state(client: SignallingClient, version: int, state: str = "receiving") -> None:
+async def state(client: SignallingCommunicator, version: int, state: str = "receiving") -> None:
     await client.request("sfu:state", {"version": version, "state": state})
 
 
-async def is_refused(client: SignallingClient, event: str, data: dict[str, Any]) -> dict[str, Any]:
+async def is_refused(
+    client: SignallingCommunicator, event: str, data: dict[str, Any]
+) -> dict[str, Any]:
     with pytest.raises(Refused) as refused:
         await client.request(event, data)
     details: dict[str, Any] = refused.value.details

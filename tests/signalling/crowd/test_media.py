@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from av import CodecContext, Packet
 
-from signalling.crowd import media
+from fake_peers import media
 
 
 def decoded(packet: bytes) -> list[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from signalling.crowd.watching import RECENT, Path, Watching
+from fake_peers.stats import RECENT, Path, Watching
 
 
 class Clock:

@@ -13,9 +13,8 @@ from channels.exceptions import ChannelFull
 
 from signalling.layers import RedisChannelLayer, Undeliverable, pubsub
 from tests.integration.servers import Redis
-
-from .conftest import MakeLayer
-from .test_redis import Ear, calls, ear
+from tests.signalling.layers.conftest import MakeLayer
+from tests.signalling.layers.test_redis import ChannelSubscription, calls, ear
 
 Message = dict[str, Any]
 
@@ -103,7 +102,9 @@ async def test_what_may_wait_for_redis_is_bounded(own_redis: Redis, make_layer: 
 class Talk:
     """One process sends to another without a pause; each message's fate is kept."""
 
-    def __init__(self, here: RedisChannelLayer, speaker: Ear, listener: Ear) -> None:
+    def __init__(
+        self, here: RedisChannelLayer, speaker: ChannelSubscription, listener: ChannelSubscription
+    ) -> None:
         self.here = here
         self.speaker = speaker
         self.listener = listener

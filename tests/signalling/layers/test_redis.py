@@ -11,13 +11,12 @@ from channels.exceptions import ChannelFull
 
 from signalling.layers import ChannelGone, RedisChannelLayer, Undeliverable
 from tests.integration.servers import Redis, eventually, running
-
-from .conftest import MakeLayer
+from tests.signalling.layers.conftest import MakeLayer
 
 Message = dict[str, Any]
 
 
-class Ear:
+class ChannelSubscription:
     """An attached channel, and what it has heard."""
 
     def __init__(self, layer: RedisChannelLayer, channel: str) -> None:
@@ -40,9 +39,9 @@ class Ear:
         return self.heard
 
 
-async def ear(layer: RedisChannelLayer, *groups: str) -> Ear:
+async def ear(layer: RedisChannelLayer, *groups: str) -> ChannelSubscription:
     channel = await layer.new_channel()
-    ear = Ear(layer, channel)
+    ear = ChannelSubscription(layer, channel)
     for group in groups:
         await layer.group_add(group, channel)
     return ear

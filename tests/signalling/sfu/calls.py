@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 from django.contrib.auth.models import User
 from livekit import api
 
+from tests.signalling.sfu.livekit_server import KEY, SECRET, LiveKitServer
 from tests.signalling.sockets import Socket, connected
-
-from .livekit_server import KEY, SECRET, LiveKitServer
 
 NAME = "room_abc123"
 

@@ -9,11 +9,11 @@ from django.contrib.auth.models import User
 from pytest_django import Settings
 
 from rooms.models import Room
-from signalling import presence, sfu
+from signalling import sfu
 from signalling.sfu.livekit import LiveKitSfu
+from signalling.worker import process
 from tests.conftest import PASSWORD
-
-from .livekit_server import KEY, SECRET, LiveKitServer
+from tests.signalling.sfu.livekit_server import KEY, SECRET, LiveKitServer
 
 BACKEND = "signalling.sfu.livekit.LiveKitSfu"
 
@@ -51,11 +51,11 @@ async def site(settings: Settings, options: dict[str, Any]) -> AsyncIterator[Non
     """The example site, with that SFU."""
     settings.SIGNALLING = {**settings.SIGNALLING, "SFU": options}
     yield
-    tasks = presence.here()._tasks
+    tasks = process.get_worker()._tasks
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    await sfu.here().close()
+    await sfu.get_sfus().close()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from django.core import checks
 from pytest_django import Settings
 
-from signalling.sfu.livekit_options import api_url
+from signalling.sfu.livekit.options import api_url
 
 GOOD: dict[str, Any] = {
     "BACKEND": "signalling.sfu.livekit.LiveKitSfu",

@@ -6,18 +6,17 @@ import pytest
 from django.contrib.auth.models import User
 
 from rooms.models import Room
-from signalling.sfu import upkeep, watch
+from signalling.sfu import health, reconciler
+from tests.signalling.sfu.calls import NAME, call, commit, eventually, hears, identity
+from tests.signalling.sfu.livekit_server import LiveKitServer
 from tests.signalling.sockets import connected
-
-from .calls import NAME, call, commit, eventually, hears, identity
-from .livekit_server import LiveKitServer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("site")]
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(health, "WATCH_SECONDS", 0.02)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -59,7 +58,7 @@ async def test_a_key_that_is_refused_is_no_outage(
     async with connected(alice) as socket:
         await socket.join()
         server.broken["ListRooms"] = 401, "invalid API key"
-        await eventually(lambda: caplog.text.count("refuses to be asked") > watch.MISSES)
+        await eventually(lambda: caplog.text.count("refuses to be asked") > health.MISSES)
         assert "does not answer any more" not in caplog.text
         await socket.hears_nothing()
         assert (await Room.objects.aget()).mode == Room.Mode.SFU
@@ -73,6 +72,6 @@ async def test_a_livekit_that_was_started_anew_gets_the_room_again(
         await eventually(lambda: NAME in server.rooms)
         await server.stop()
         await server.start()
-        await upkeep.tend()
+        await reconciler.tend()
         assert identity((await socket.expect("sfu:reset"))["sfu"]) == socket.peer_id
         assert NAME in server.rooms

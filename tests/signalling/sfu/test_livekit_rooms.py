@@ -14,11 +14,10 @@ from pytest_django import Settings
 
 from rooms import services
 from rooms.models import Participant, Room
-from signalling.sfu import upkeep
+from signalling.sfu import reconciler
+from tests.signalling.sfu.calls import NAME, call, commit, eventually, hears, identity
+from tests.signalling.sfu.livekit_server import LiveKitServer
 from tests.signalling.sockets import connected
-
-from .calls import NAME, call, commit, eventually, hears, identity
-from .livekit_server import LiveKitServer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("site")]
 
@@ -146,7 +145,7 @@ async def test_who_leaves_is_cut_off(
 
 async def remove(peer_id: str) -> None:
     participant = await Participant.objects.aget(peer_id=peer_id)
-    await database_sync_to_async(services.remove)(participant)
+    await database_sync_to_async(services.remove_participant)(participant)
 
 
 async def test_who_was_removed_and_comes_again_is_removed_again(
@@ -160,7 +159,7 @@ async def test_who_was_removed_and_comes_again_is_removed_again(
         await eventually(lambda: third.peer_id not in server.present(NAME))
         for _ in range(2):
             assert server.connects(third.token), "LiveKit revokes no token"
-            await upkeep.tend()
+            await reconciler.tend()
             assert server.present(NAME) == {person.peer_id for person in people[:2]}
 
 
@@ -174,10 +173,10 @@ async def test_one_stranger_that_cannot_be_removed_covers_no_other(
             here = server.participants.setdefault(NAME, {})
             here[identity] = api.ParticipantInfo(identity=identity)
         server.broken["RemoveParticipant"] = UNAVAILABLE
-        await upkeep.tend()
+        await reconciler.tend()
         assert server.present(NAME) == {"peer_a", "peer_b"}
         server.broken.clear()
-        await upkeep.tend()
+        await reconciler.tend()
         assert server.present(NAME) == set()
 
 
@@ -190,7 +189,7 @@ async def test_who_is_away_stays_and_is_cut_off_when_its_membership_ends(
         assert server.connects(joined["sfu"]["token"])
         await second.hang_up(1006)
         await hears(first, "peer:away")
-        await upkeep.tend()
+        await reconciler.tend()
         assert server.present(NAME) == {second.peer_id}
         await remove(second.peer_id)
         await eventually(lambda: server.present(NAME) == set())
@@ -202,9 +201,9 @@ async def test_the_room_is_closed_when_all_have_left(
     async with connected(alice) as socket:
         await socket.join()
         await eventually(lambda: NAME in server.rooms)
-        await upkeep.tend()
+        await reconciler.tend()
         assert NAME in server.rooms
-    await upkeep.tend()
+    await reconciler.tend()
     assert server.rooms == {}
 
 
@@ -217,11 +216,11 @@ async def test_who_stays_when_the_room_is_a_mesh_again_is_cut_off(
         assert server.connects(joined["sfu"]["token"])
         await socket.send("room:mode", {"mode": "p2p"})
         await hears(socket, "room:mode", mode="p2p")
-        await upkeep.tend()
+        await reconciler.tend()
         assert server.present(NAME) == {socket.peer_id}, "the mesh has to take its place first"
         assert (await socket.ask("sfu:restart"))["data"]["code"] == "peer_not_found"
         await eventually(lambda: server.present(NAME) == set())
-        await upkeep.tend()
+        await reconciler.tend()
         assert server.rooms == {}
 
 
@@ -236,7 +235,7 @@ async def test_a_room_that_serves_nobody_is_closed_under_those_who_come_again(
     assert server.connects(joined["sfu"]["token"])
     async with asyncio.timeout(10):
         while NAME in server.rooms:
-            await upkeep.tend()
+            await reconciler.tend()
 
 
 class NoTakeover(InMemoryChannelLayer):
@@ -259,7 +258,7 @@ async def test_who_has_resumed_elsewhere_is_not_cut_off_from_here(
         assert await former.refused() == "not_in_room"
         assert await former.closed() == 4409
         await former.hang_up()
-        await upkeep.tend()
+        await reconciler.tend()
         await present.hears_nothing()
         assert server.heard("RemoveParticipant") == []
         assert server.present(NAME) == {present.peer_id}

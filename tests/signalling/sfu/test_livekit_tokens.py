@@ -12,8 +12,7 @@ from pytest_django import Settings
 
 from signalling.sfu.base import SfuRoom
 from signalling.sfu.livekit import LiveKitSfu
-
-from .livekit_server import KEY, SECRET
+from tests.signalling.sfu.livekit_server import KEY, SECRET
 
 ROOM = SfuRoom("room_abc123", 3, 20)
 

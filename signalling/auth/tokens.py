@@ -1,0 +1,119 @@
+"""Who is at the other end of a socket: where the JWT is found, and what it says once it is checked.
+
+Checking is SimpleJWT's (``JWTAuthentication``), so the host site's own rules hold here too: its
+user rule, its token classes, revocation by a new password. ``UntypedToken`` would accept a refresh
+token, and a signed token with odd claims makes the validators raise other things than they say.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import DatabaseError
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.exceptions import ExpiredTokenError, InvalidToken
+from rest_framework_simplejwt.settings import api_settings
+
+from signalling.protocol import BEARER_PREFIX, CloseCode, ErrorCode, ProtocolError
+
+logger = logging.getLogger("signalling")
+
+_MESSAGES = {
+    ErrorCode.TOKEN_INVALID: "The access token is not valid; sign in again.",
+    ErrorCode.TOKEN_EXPIRED: "The access token has expired; refresh it and connect again.",
+    ErrorCode.TOKEN_REVOKED: "The access token has been revoked; sign in again.",
+    ErrorCode.USER_INACTIVE: "This user account is not active.",
+}
+# SimpleJWT's codes for a good token of a user who may not use it
+_USER_CODES = {
+    "user_inactive": ErrorCode.USER_INACTIVE,
+    "password_changed": ErrorCode.TOKEN_REVOKED,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """A user, and when what proved it expires (``None``: with the session)."""
+
+    user: AbstractBaseUser
+    expires_at: datetime | None = None
+
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
+
+
+class TokenRefused(ProtocolError):
+    """The token proves nothing; the socket is told why and closed 4401."""
+
+    def __init__(self, code: ErrorCode) -> None:
+        super().__init__(code, _MESSAGES[code], close=CloseCode.AUTHENTICATION)
+
+
+def authenticate(token: str) -> Identity:
+    """Return the identity that an access token proves. Uses the database.
+
+    Raises ``TokenRefused``; ``DatabaseError`` where nobody can tell.
+    """
+    authentication: Any = JWTAuthentication()
+    try:
+        validated = authentication.get_validated_token(token)
+        user = authentication.get_user(validated)
+        return Identity(user=user, expires_at=datetime.fromtimestamp(validated["exp"], UTC))
+    except InvalidToken:
+        raise TokenRefused(_why_invalid(token)) from None
+    except AuthenticationFailed as error:
+        code = _USER_CODES.get(_code_of(error), ErrorCode.TOKEN_INVALID)
+        raise TokenRefused(code) from None
+    except DatabaseError:
+        raise
+    except Exception as error:  # signed by us, yet no code of ours wrote such claims: RFC 7519, 7.2
+        logger.info("a signed token was refused for its claims: %r", error)
+        raise TokenRefused(ErrorCode.TOKEN_INVALID) from None
+
+
+def find(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
+    """Return the token that a handshake brings: header, subprotocol, query, the first that is there."""
+    scheme, _, credentials = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    for offered in subprotocols(headers):
+        if offered.startswith(BEARER_PREFIX):
+            return offered.removeprefix(BEARER_PREFIX)
+    return dict(parse_qsl(query.decode("latin-1"))).get("token")
+
+
+def subprotocols(headers: Mapping[bytes, bytes]) -> list[str]:
+    """Return what a client offers in ``Sec-WebSocket-Protocol`` (RFC 6455, 11.3.4)."""
+    offered = headers.get(b"sec-websocket-protocol", b"").decode("latin-1")
+    return [name.strip() for name in offered.split(",") if name.strip()]
+
+
+def redact(query: bytes) -> bytes:
+    """Return the query string without its token: servers log the query of a handshake."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return urlencode([(key, value) for key, value in pairs if key != "token"]).encode()
+
+
+def _why_invalid(token: str) -> ErrorCode:
+    # JWTAuthentication folds all reasons into one text; the token classes tell them apart.
+    for token_class in api_settings.AUTH_TOKEN_CLASSES:
+        try:
+            token_class(token)
+        except ExpiredTokenError:
+            return ErrorCode.TOKEN_EXPIRED
+        except Exception:  # noqa: S112  (any other reason is the general one)
+            continue
+    return ErrorCode.TOKEN_INVALID
+
+
+def _code_of(error: AuthenticationFailed) -> str:
+    # SimpleJWT keeps its code among the details: {"detail": ..., "code": "user_inactive"}
+    return str(error.detail.get("code", "")) if isinstance(error.detail, dict) else ""

@@ -1,0 +1,223 @@
+"""Decode frames from clients and encode frames for them. Pure functions on top of msgspec."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from .errors import CloseCode, ErrorCode, ProtocolError
+from .events import (
+    CLIENT_EVENTS,
+    SFU_SUBSCRIBE,
+    ClientEvent,
+    Error,
+    Relay,
+    RelayedAnswer,
+    RelayedIce,
+    RelayedOffer,
+    RequestId,
+    ServerEvent,
+    WebrtcAnswer,
+    WebrtcIce,
+    WebrtcOffer,
+)
+
+# --- In ---------------------------------------------------------------------------------------
+
+
+class FrameLimits(Struct, frozen=True, kw_only=True):
+    """The largest frame, SDP and candidate in bytes, and the deepest nesting of JSON."""
+
+    frame: int = 64 * 1024
+    sdp: int = 48 * 1024
+    candidate: int = 4 * 1024
+    depth: int = 16
+
+
+class Request(Struct, frozen=True):
+    """A decoded frame. ``id`` is the client's correlation id and is returned with the answer."""
+
+    event: ClientEvent
+    id: RequestId | None
+
+
+class _Envelope(Struct):
+    event: str
+    data: Raw = Raw(b"{}")
+    id: RequestId | None = None
+
+
+class _Identified(Struct):
+    """The parts of a refused frame that its answer needs."""
+
+    id: RequestId | None = None
+    event: Any = None
+
+
+_envelope_decoder = msgspec.json.Decoder(_Envelope)
+_identified_decoder = msgspec.json.Decoder(_Identified)
+_event_decoders = {name: msgspec.json.Decoder(struct) for name, struct in CLIENT_EVENTS.items()}
+_payload_decoders = {
+    relay: msgspec.json.Decoder(relay.payload_type)
+    for relay in CLIENT_EVENTS.values()
+    if issubclass(relay, Relay)
+}
+
+
+class FrameRefused(ProtocolError):
+    """Raised for a frame that is not a valid request."""
+
+    request_id: RequestId | None = None
+    request_event: str | None = None
+
+
+def decode(frame: str | bytes, limits: FrameLimits) -> Request:
+    """Return the request in a frame.
+
+    Raises ``FrameRefused`` with the code ``message_too_large``, ``bad_json``, ``bad_request``
+    (``path`` is the JSON path of the fault) or ``unknown_event``. Of duplicate keys the last one
+    wins, as in ``JSON.parse``.
+    """
+    try:
+        return _decode(frame, limits)
+    except FrameRefused as refusal:
+        if refusal.code != ErrorCode.MESSAGE_TOO_LARGE or "path" in refusal.details:
+            refusal.request_id, refusal.request_event = identify(frame)
+        raise
+
+
+def _decode(frame: str | bytes, limits: FrameLimits) -> Request:
+    if _size(frame) > limits.frame:
+        raise FrameRefused(
+            ErrorCode.MESSAGE_TOO_LARGE,
+            f"A frame has at most {limits.frame} bytes.",
+            close=CloseCode.PROTOCOL_VIOLATIONS,
+        )
+    if isinstance(frame, bytes):  # the JSON decoders do not check the UTF-8 of parts they skip
+        try:
+            frame = frame.decode()
+        except UnicodeDecodeError:
+            raise FrameRefused(ErrorCode.BAD_JSON, "The frame is not UTF-8.") from None
+    if depth_exceeds(frame, limits.depth):
+        raise FrameRefused(
+            ErrorCode.BAD_REQUEST, f"JSON may be nested {limits.depth} levels deep.", path="$"
+        )
+    envelope = _read(_envelope_decoder, frame, "$")
+    decoder = _event_decoders.get(envelope.event)
+    if decoder is None:
+        raise FrameRefused(ErrorCode.UNKNOWN_EVENT, "Unknown event.")
+    # Some clients send `"data": null` for an event without data.
+    data = b"{}" if bytes(envelope.data) == b"null" else envelope.data
+    event = _read(decoder, data, "$.data")
+    if isinstance(event, Relay):
+        _check_payload(event, limits)
+    return Request(event, envelope.id)
+
+
+def _check_payload(event: Relay, limits: FrameLimits) -> None:
+    payload = event.payload
+    value = _read(_payload_decoders[type(event)], payload, "$.data.", event.payload_name)
+    is_candidate = isinstance(event, WebrtcIce)
+    limit = limits.candidate if is_candidate else limits.sdp
+    if event.target_peer_id == SFU_SUBSCRIBE and not is_candidate:
+        limit = limits.frame  # one answer describes the streams of every peer in the room
+    size = len(memoryview(payload))
+    if size > limit and not is_candidate:  # JSON text is never shorter than its value
+        size = len(value.sdp.encode())
+    if size > limit:
+        path = f"$.data.{event.payload_name}"
+        raise FrameRefused(ErrorCode.MESSAGE_TOO_LARGE, f"At most {limit} bytes.", path=path)
+
+
+def _read(
+    decoder: msgspec.json.Decoder[Any], text: str | bytes | Raw, path: str, name: str = ""
+) -> Any:
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at `")
+        where = path + name + where.rstrip("`").removeprefix("$")
+        raise FrameRefused(ErrorCode.BAD_REQUEST, reason, path=where) from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise FrameRefused(ErrorCode.BAD_JSON, "The frame is not a JSON object.") from None
+
+
+def identify(frame: str | bytes) -> tuple[RequestId | None, str | None]:
+    """Return the id and the event name of a refused frame, as far as they can be read."""
+    try:
+        found = _identified_decoder.decode(frame)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None, None
+    return found.id, found.event[:64] if isinstance(found.event, str) else None
+
+
+def _size(frame: str | bytes) -> int:
+    # Nearly every frame is ASCII, with one byte for each character.
+    if isinstance(frame, bytes) or frame.isascii():
+        return len(frame)
+    return len(frame.encode("utf-8", "surrogatepass"))
+
+
+def depth_exceeds(frame: str | bytes, limit: int) -> bool:
+    """Return whether arrays and objects are nested deeper than ``limit``.
+
+    Brackets inside strings do not count. Linear in the length of ``frame``, whatever it contains:
+    it is called on text from unauthenticated clients that is not known to be JSON.
+    """
+    text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
+    if text.count("{") + text.count("[") <= limit:
+        return False
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "{[" else -1
+        if depth > limit:
+            return True
+    return False
+
+
+# Matches from every quote, if need be to the end of an unterminated string, and never backtracks
+# into one: a pattern that could fail would be tried again from each following quote.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
+
+# --- Out --------------------------------------------------------------------------------------
+
+
+class _Frame(Struct, omit_defaults=True):
+    event: str
+    data: ServerEvent
+    id: RequestId | None = None
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(event: ServerEvent, request_id: RequestId | None = None) -> str:
+    """Return the frame of an event. With ``request_id`` it answers that request."""
+    return _encoder.encode(_Frame(event.event, event, request_id)).decode()
+
+
+def encode_relay(event: Relay, from_peer_id: str) -> str:
+    """Return the frame for the target: the payload unchanged, and the sender set by the server."""
+    relayed = _RELAYED[type(event)](event.target_peer_id, event.payload, from_peer_id)
+    return encode(relayed)
+
+
+_RELAYED: dict[type[Relay], Any] = {
+    WebrtcOffer: RelayedOffer,
+    WebrtcAnswer: RelayedAnswer,
+    WebrtcIce: RelayedIce,
+}
+
+
+def error_event(error: ProtocolError, request_event: str | None = None) -> Error:
+    """Return the ``error`` event for a ``ProtocolError``."""
+    return Error(
+        code=str(error.code),
+        message=error.message,
+        request_event=request_event or UNSET,
+        **error.details,
+    )

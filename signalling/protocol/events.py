@@ -1,0 +1,342 @@
+"""Every event of the wire protocol as a msgspec type; PROTOCOL.md describes them.
+
+A subclass of ``ClientEvent`` or ``ServerEvent`` with an ``event`` name registers itself in
+``CLIENT_EVENTS`` or ``SERVER_EVENTS``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+SUBPROTOCOL = "signalling.v1"
+BEARER_PREFIX = "bearer."
+
+SFU_PUBLISH = "sfu:publish"
+SFU_SUBSCRIBE = "sfu:subscribe"
+SFU_PEERS = {SFU_PUBLISH, SFU_SUBSCRIBE}
+"""Reserved peer ids of a peer's two connections to the SFU. No real peer id contains a colon."""
+
+RequestId = Annotated[str, Meta(max_length=128)] | int | float
+
+# --- Client to server -------------------------------------------------------------------------
+
+
+CLIENT_EVENTS: dict[str, type[ClientEvent]] = {}
+"""The requests by event name, as they register themselves."""
+
+
+class ClientEvent(Struct, rename="camel"):
+    """Base class of all requests. Unknown keys are ignored and never relayed."""
+
+    event: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "event" in cls.__dict__:
+            CLIENT_EVENTS[cls.event] = cls
+
+
+class Authenticate(ClientEvent):
+    event = "authenticate"
+    token: Annotated[str, Meta(max_length=16_384)]
+
+
+class JoinRoom(ClientEvent):
+    event = "join:room"
+    room_code: Annotated[str, Meta(max_length=64)]
+    resumable: bool = False
+    resume_token: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class LeaveRoom(ClientEvent):
+    event = "leave:room"
+
+
+# The payloads of relays are checked before they reach another browser.
+
+
+class OfferDescription(Struct):
+    """RTCSessionDescriptionInit of an offer (W3C WebRTC, section 4.6.1)."""
+
+    type: Literal["offer"]
+    sdp: str
+
+
+class AnswerDescription(Struct):
+    type: Literal["answer"]
+    sdp: str
+
+
+class IceCandidate(Struct, rename="camel"):
+    """RTCIceCandidateInit (W3C WebRTC, section 4.8.1)."""
+
+    candidate: str = ""
+    sdp_mid: str | None = None
+    sdp_m_line_index: Annotated[int, Meta(ge=0, le=65_535)] | None = None
+
+
+class Relay(ClientEvent):
+    """A request that is relayed to another peer. Its payload is checked, then relayed byte for byte."""
+
+    payload_name: ClassVar[str]
+    payload_type: ClassVar[Any]
+    target_peer_id: Annotated[str, Meta(max_length=64)]
+
+    @property
+    def payload(self) -> Raw:
+        raw: Raw = getattr(self, self.payload_name)
+        return raw
+
+
+class WebrtcOffer(Relay):
+    event = "webrtc:offer"
+    payload_name = "offer"
+    payload_type = OfferDescription
+    offer: Raw
+
+
+class WebrtcAnswer(Relay):
+    """``connection`` names the SFU's offer that is answered; an SFU may send several."""
+
+    event = "webrtc:answer"
+    payload_name = "answer"
+    payload_type = AnswerDescription
+    answer: Raw
+    connection: int | None = None
+
+
+class WebrtcIce(Relay):
+    event = "webrtc:ice"
+    payload_name = "candidate"
+    payload_type = str | IceCandidate | None  # null and "" mean the end of candidates
+    candidate: Raw
+    connection: int | None = None
+
+
+class Media(Struct, omit_defaults=True, frozen=True):
+    """The kinds of media that a peer sends. An omitted kind keeps its state."""
+
+    audio: bool | UnsetType = UNSET
+    video: bool | UnsetType = UNSET
+    screen: bool | UnsetType = UNSET
+
+
+# No control, invisible or bidirectional formatting characters, and at least one visible character.
+DisplayName = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        pattern=r"^(?:\Z|(?=.*\S)[^\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]*\Z)",
+    ),
+]
+
+
+class PeerUpdate(ClientEvent):
+    event = "peer:update"
+    media: Media | UnsetType = UNSET
+    display_name: DisplayName | UnsetType = UNSET
+
+    def changes(self) -> dict[str, Any]:
+        """Return only the fields that the event changes: ``media`` and ``display_name``."""
+        changes: dict[str, Any] = {}
+        if self.media is not UNSET:
+            changes["media"] = msgspec.to_builtins(self.media)
+        if self.display_name is not UNSET:
+            changes["display_name"] = self.display_name
+        return changes
+
+
+class ChooseMode(ClientEvent):
+    event = "room:mode"
+    mode: Literal["p2p", "sfu"]
+
+
+class SfuState(ClientEvent):
+    """The state of the peer's SFU connections, in this version of the room's mode."""
+
+    event = "sfu:state"
+    version: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    state: Literal["receiving", "failed"]
+
+
+class SfuRestart(ClientEvent):
+    event = "sfu:restart"
+    anew: bool = False
+
+
+class Ping(ClientEvent):
+    event = "ping"
+
+
+RATE_LIMITED_EVENTS = (ChooseMode, SfuState, SfuRestart)
+"""Requests that cause work for other peers or the SFU. Each socket has a rate limit for them."""
+
+# --- Server to client -------------------------------------------------------------------------
+
+
+SERVER_EVENTS: dict[str, type[ServerEvent]] = {}
+"""The server's events by name, as they register themselves."""
+
+
+class ServerEvent(Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """Base class of everything that the server sends."""
+
+    event: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "event" in cls.__dict__:
+            SERVER_EVENTS[cls.event] = cls
+
+
+class PeerInfo(Struct, rename="camel", frozen=True, kw_only=True):
+    """An entry of ``peers`` in ``room:joined``."""
+
+    id: str
+    user_info: dict[str, Any]
+    media: dict[str, bool]
+    away: bool = False
+    path: str | UnsetType = UNSET
+
+
+class Limits(Struct, rename="camel", frozen=True):
+    p2p: int
+    total: int
+    mesh_kbps: list[int]
+
+
+class Authenticated(ServerEvent):
+    event = "authenticated"
+    user_info: dict[str, Any]
+    expires_at: str | None
+
+
+class RoomJoined(ServerEvent, kw_only=True):
+    event = "room:joined"
+    room_id: str
+    peer_id: str
+    peers: list[PeerInfo]
+    mode: str
+    mode_version: int = 0
+    switching: bool = False
+    sfu: dict[str, Any] | UnsetType = UNSET
+    ice_servers: list[dict[str, Any]]
+    ice_expires_at: str | None
+    role: str
+    limits: Limits
+    resumed: bool
+    resume_token: str | UnsetType = UNSET
+    resume_window: float | UnsetType = UNSET
+    gap: bool = False
+
+
+class PeerJoined(ServerEvent):
+    event = "peer:joined"
+    peer_id: str
+    user_info: dict[str, Any]
+    media: dict[str, bool]
+
+
+class PeerLeft(ServerEvent):
+    event = "peer:left"
+    peer_id: str
+    reason: str
+
+
+class PeerAway(ServerEvent):
+    event = "peer:away"
+    peer_id: str
+    until: str
+
+
+class PeerBack(ServerEvent):
+    event = "peer:back"
+    peer_id: str
+
+
+class SfuStream(Struct, rename="camel"):
+    """The peer whose media one section of an SFU's offer carries."""
+
+    mid: str
+    peer_id: str
+    kind: str
+
+
+class RelayedOffer(ServerEvent, kw_only=False):
+    """Only offers from ``sfu:subscribe`` have ``streams`` and ``connection``."""
+
+    event = "webrtc:offer"
+    target_peer_id: str
+    offer: Raw
+    from_peer_id: str
+    streams: list[SfuStream] | UnsetType = UNSET
+    connection: int | UnsetType = UNSET
+
+
+class RelayedAnswer(ServerEvent, kw_only=False):
+    event = "webrtc:answer"
+    target_peer_id: str
+    answer: Raw
+    from_peer_id: str
+
+
+class RelayedIce(ServerEvent, kw_only=False):
+    event = "webrtc:ice"
+    target_peer_id: str
+    candidate: Raw
+    from_peer_id: str
+
+
+class PeerUpdated(ServerEvent):
+    event = "peer:updated"
+    peer_id: str
+    media: dict[str, bool] | UnsetType = UNSET
+    display_name: str | UnsetType = UNSET
+    path: str | UnsetType = UNSET
+
+
+class RoomMode(ServerEvent, kw_only=True):
+    event = "room:mode"
+    mode: str
+    version: int
+    switching: bool = False
+    until: str | UnsetType = UNSET
+    reason: str
+    sfu: dict[str, Any] | UnsetType = UNSET
+
+
+class SfuReset(ServerEvent):
+    event = "sfu:reset"
+    sfu: dict[str, Any]
+
+
+class RoomClosed(ServerEvent):
+    event = "room:closed"
+    reason: str
+
+
+class Ack(ServerEvent):
+    event = "ack"
+
+
+class Pong(ServerEvent):
+    event = "pong"
+
+
+class Error(ServerEvent):
+    """An error; ``codec.error_event`` makes it from a ``ProtocolError``."""
+
+    event = "error"
+    code: str
+    message: str
+    # The name of the failed request. The class variable ``event`` is this event's own name.
+    request_event: str | UnsetType = msgspec.field(name="event", default=UNSET)
+    path: str | UnsetType = UNSET
+    limit: int | UnsetType = UNSET
+    mode: str | UnsetType = UNSET
+    retry_after: float | UnsetType = UNSET
+    target_peer_id: str | UnsetType = UNSET
+    reference: str | UnsetType = UNSET
