@@ -51,7 +51,7 @@ def _content_security_policy() -> str:
 
 
 def _static_origin() -> str:
-    parts = urlsplit(static("signalling/call.js"))
+    parts = urlsplit(static("signalling/page/call.js"))
     return f" {parts.scheme}://{parts.netloc}" if parts.scheme and parts.netloc else ""
 
 

@@ -42,7 +42,7 @@ def test_types(node: str) -> None:
 
 def test_every_code_of_the_server_has_a_message(node: str) -> None:
     script = f"""
-        import {{ERRORS, CLOSES}} from "{(MODULES / "messages.js").as_uri()}";
+        import {{ERRORS, CLOSES}} from "{(MODULES / "page/error-texts.js").as_uri()}";
         console.log(JSON.stringify([Object.keys(ERRORS), Object.keys(CLOSES).map(Number)]));
     """
     errors, closes = json.loads(run(node, "--input-type=module", "--eval", script))
@@ -51,5 +51,5 @@ def test_every_code_of_the_server_has_a_message(node: str) -> None:
 
 
 def test_no_file_grows_out_of_hand() -> None:
-    long = {path.name for path in MODULES.glob("*.js") if len(path.read_text().splitlines()) > 250}
+    long = {path.name for path in MODULES.rglob("*.js") if len(path.read_text().splitlines()) > 250}
     assert not long

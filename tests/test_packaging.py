@@ -65,8 +65,8 @@ def test_the_wheel_holds_every_file_of_the_apps(files: set[str]) -> None:
         "rooms/migrations/0001_initial.py",
         "rooms/management/commands/create_room.py",
         "signalling/templates/signalling/call.html",
-        "signalling/static/signalling/client.js",
-        "signalling/static/signalling/call.css",
+        "signalling/static/signalling/index.js",
+        "signalling/static/signalling/page/call.css",
     ],
 )
 def test_the_wheel_holds_what_is_no_module_too(files: set[str], name: str) -> None:

@@ -11,7 +11,7 @@ from tests.browser.person import Person, eventually
 
 # Messages between the two take a task each, as between browsers, and keep their order.
 TWO_PEERS = """async ({starters, delay}) => {
-  const {Peer} = await import("/static/signalling/peer.js");
+  const {Peer} = await import("/static/signalling/mesh/peer.js");
   const stream = await navigator.mediaDevices.getUserMedia({audio: true, video: true});
   const media = {stream, audio: stream.getAudioTracks()[0], video: stream.getVideoTracks()[0]};
   const peers = (window.peers = {});

@@ -86,7 +86,7 @@ def test_the_call_page_fits_a_phone(room: str, enter: Enter) -> None:
 
 # As if so many others had come.
 CROWD = """async (size) => {
-  const {Tile} = await import("/static/signalling/tile.js");
+  const {Tile} = await import("/static/signalling/page/tile.js");
   const {screen, session} = document.querySelector("[data-call]").call;
   for (let number = 0; number < size; number += 1) {
     const name = number % 5 ? `peer ${number}` : "Somebody whose name is longer than any tile of a phone";

@@ -12,7 +12,7 @@ from tests.browser.person import Person, eventually
 
 # Two clients and their SFU. As between a page and a server, a message takes a task, and keeps its order.
 SFU = """async () => {
-  const {Sfu} = await import("/static/signalling/sfu.js");
+  const {Sfu} = await import("/static/signalling/sfu/proxied.js");
   const take = () => navigator.mediaDevices.getUserMedia({audio: true, video: true});
   const clients = (window.clients = {});
   const mediaOf = () => ({audio: true, video: true});

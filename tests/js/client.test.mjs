@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
-import {SignallingClient, SignallingError} from "../../signalling/static/signalling/client.js";
+import {SignallingClient, SignallingError} from "../../signalling/static/signalling/client/client.js";
 import {FakeSocket, settled} from "./fakes.mjs";
 
 let client;

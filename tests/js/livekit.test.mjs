@@ -4,7 +4,7 @@ import {FakeStream, settled} from "./fakes.mjs";
 import {RemoteTrack, Room} from "./livekit_fake.mjs";
 
 globalThis.MediaStream = FakeStream;
-const {LiveKit} = await import("../../signalling/static/signalling/livekit.js");
+const {LiveKit} = await import("../../signalling/static/signalling/sfu/livekit.js");
 
 const MICROPHONE = {kind: "audio", id: "microphone"};
 const CAMERA = {kind: "video", id: "camera"};

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
-import {SignallingClient} from "../../signalling/static/signalling/client.js";
-import {Membership} from "../../signalling/static/signalling/membership.js";
+import {SignallingClient} from "../../signalling/static/signalling/client/client.js";
+import {Membership} from "../../signalling/static/signalling/client/membership.js";
 import {FakeSocket, settled} from "./fakes.mjs";
 
 let client;

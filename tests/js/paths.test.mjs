@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {carries, choose} from "../../signalling/static/signalling/paths.js";
+import {carries, choose} from "../../signalling/static/signalling/room/paths.js";
 
 const MESH = "the mesh's stream";
 const SFU = "the SFU's stream";

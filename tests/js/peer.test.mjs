@@ -4,8 +4,8 @@ import {FakeConnection, FakeStream} from "./fakes.mjs";
 
 globalThis.RTCPeerConnection = FakeConnection;
 globalThis.MediaStream = FakeStream;
-const {Peer} = await import("../../signalling/static/signalling/peer.js");
-const {readCandidate} = await import("../../signalling/static/signalling/candidates.js");
+const {Peer} = await import("../../signalling/static/signalling/mesh/peer.js");
+const {readCandidate} = await import("../../signalling/static/signalling/rtc/candidates.js");
 
 let sent;
 let pc;

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
-import {SignallingClient} from "../../signalling/static/signalling/client.js";
+import {SignallingClient} from "../../signalling/static/signalling/client/client.js";
 import {FakeConnection, FakeSocket, FakeStream, settled} from "./fakes.mjs";
 
 globalThis.RTCPeerConnection = FakeConnection;
 globalThis.MediaStream = FakeStream;
-const {Room} = await import("../../signalling/static/signalling/room.js");
+const {Room} = await import("../../signalling/static/signalling/room/room.js");
 
 const ANSWER = {type: "answer", sdp: "theirs"};
 

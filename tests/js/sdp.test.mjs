@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {compact} from "../../signalling/static/signalling/sdp.js";
+import {compact} from "../../signalling/static/signalling/rtc/sdp.js";
 
 const SESSION = ["v=0", "o=- 1 2 IN IP4 127.0.0.1", "s=-", "t=0 0"];
 const TRANSPORT = [

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
 import {FakeConnection, FakeSender} from "./fakes.mjs";
-import {Senders} from "../../signalling/static/signalling/senders.js";
+import {Senders} from "../../signalling/static/signalling/rtc/senders.js";
 
 let pc;
 let senders;

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
-import {SignallingClient} from "../../signalling/static/signalling/client.js";
+import {SignallingClient} from "../../signalling/static/signalling/client/client.js";
 import {FakeConnection, FakeSocket, FakeStream, sdpOf, settled} from "./fakes.mjs";
 
 globalThis.RTCPeerConnection = FakeConnection;
 globalThis.MediaStream = FakeStream;
-const {Room} = await import("../../signalling/static/signalling/room.js");
-const {meshCap} = await import("../../signalling/static/signalling/mesh.js");
+const {Room} = await import("../../signalling/static/signalling/room/room.js");
+const {meshCap} = await import("../../signalling/static/signalling/mesh/mesh.js");
 
 const SFU = {provider: "janus"};
 const BOTH = {audio: true, video: true};

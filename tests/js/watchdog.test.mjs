@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {Watchdog} from "../../signalling/static/signalling/watchdog.js";
+import {Watchdog} from "../../signalling/static/signalling/room/watchdog.js";
 
 function watched(t) {
   t.mock.timers.enable({apis: ["setTimeout"]});

@@ -32,7 +32,7 @@ def problems(settings: Settings, **options: Any) -> list[str]:
         {"TOKEN_SECONDS": 1},
         {"TOKEN_SECONDS": 600},
         {"CLIENT": ""},
-        {"CLIENT": "signalling/client.js"},
+        {"CLIENT": "signalling/index.js"},
         {"CLIENT": "https://cdn.example.org/livekit-client.esm.mjs"},
         {"CLIENT": "/assets/livekit-client.esm.mjs"},
         {"ROOM_PREFIX": "shop."},

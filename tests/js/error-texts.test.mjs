@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {SignallingError} from "../../signalling/static/signalling/client.js";
-import {CLOSES, DEVICES, ERRORS, explain} from "../../signalling/static/signalling/messages.js";
-import {DeviceError} from "../../signalling/static/signalling/media.js";
+import {SignallingError} from "../../signalling/static/signalling/client/client.js";
+import {CLOSES, DEVICES, ERRORS, explain} from "../../signalling/static/signalling/page/error-texts.js";
+import {DeviceError} from "../../signalling/static/signalling/rtc/devices.js";
 
 test("every message says what happened, what to do, and offers a way on", () => {
   for (const message of [ERRORS, CLOSES, DEVICES].flatMap(Object.values)) {

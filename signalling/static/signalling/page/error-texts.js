@@ -4,8 +4,8 @@
  * @typedef {"home" | "again" | "signin"} Way the way on that is offered
  * @typedef {{what: string, todo: string, way: Way}} Message
  */
-import {SignallingError} from "./client.js";
-import {DeviceError} from "./media.js";
+import {SignallingError} from "../client/client.js";
+import {DeviceError} from "../rtc/devices.js";
 
 /** @param {string} what @param {string} todo @param {Way} way @returns {Message} */
 const say = (what, todo, way = "again") => ({what, todo, way});
@@ -80,7 +80,7 @@ export const RECONNECTING = "Reconnecting…";
 /** Nor is this: the server has lost the SFU and looks for it, and those who are connected without it stay so. */
 export const SFU_LOST = "The media server was lost; trying again…";
 
-/** Why a microphone or a camera cannot be had. @type {Record<import("./media.js").DeviceProblem, Message>} */
+/** Why a microphone or a camera cannot be had. @type {Record<import("../rtc/devices.js").DeviceProblem, Message>} */
 export const DEVICES = {
   insecure_origin: say(
     "Browsers give no page that came over plain http the {device}.",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {Arrivals, flowing, hasArrived} from "../../signalling/static/signalling/arrivals.js";
+import {Arrivals, flowing, hasArrived} from "../../signalling/static/signalling/rtc/first-media.js";
 import {settled} from "./fakes.mjs";
 
 const AUDIO = {kind: "audio", id: "a"};

@@ -7,28 +7,17 @@
  * with a SignallingError, when the server would not relay what a connection cannot do without; "lost" with whether the
  * media server is away.
  */
-import {isReserved} from "./connection.js";
-import {Mesh} from "./mesh.js";
-import {Relay} from "./relay.js";
+import {isReserved} from "../sfu/connection.js";
+import {Mesh} from "../mesh/mesh.js";
+import {Relay} from "../client/outgoing.js";
 import {Switch} from "./switch.js";
 
-/** @typedef {import("./client.js").SignallingClient} SignallingClient */
-/** @typedef {import("./errors.js").SignallingError} SignallingError */
-/** @typedef {import("./protocol.js").MediaState} MediaState */
-/** @typedef {import("./protocol.js").PeerEntry} PeerEntry */
+/** @typedef {import("../client/client.js").SignallingClient} SignallingClient */
+/** @typedef {import("../client/errors.js").SignallingError} SignallingError */
+/** @typedef {import("../client/protocol.js").MediaState} MediaState */
+/** @typedef {import("../client/protocol.js").PeerEntry} PeerEntry */
 
-/**
- * @typedef {object} Participant
- * @property {string} id
- * @property {string} name
- * @property {MediaState} media what they say that they send; a seed-style client says nothing
- * @property {import("./peer.js").PeerState} state
- * @property {boolean} away whether they have lost their signalling and are expected back; their media may go on
- * @property {import("./paths.js").Path} path where `stream` comes from
- * @property {MediaStream} stream
- * @property {boolean} isOlder whether they were here before us: then we are the one that offers, and polite
- * @property {boolean} reported whether they have said that they receive everybody from the SFU
- */
+/** @typedef {import("./types.js").Participant} Participant */
 
 export class Room extends EventTarget {
   /** @type {Map<string, Participant>} */
@@ -36,7 +25,7 @@ export class Room extends EventTarget {
 
   /**
    * @param {SignallingClient} client
-   * @param {import("./media.js").Media} media
+   * @param {import("../rtc/devices.js").Devices} media
    */
   constructor(client, media) {
     super();
@@ -91,7 +80,7 @@ export class Room extends EventTarget {
     this.media.addEventListener("track", (event) => this.#sendTrack(/** @type {CustomEvent} */ (event).detail));
   }
 
-  /** @param {import("./protocol.js").RoomJoined} joined */
+  /** @param {import("../client/protocol.js").RoomJoined} joined */
   #enter(joined) {
     const {peers, iceServers = [], resumed = false, gap = false} = joined;
     if (!resumed) this.switch.close(); // before `open`: what was kept for the place that we had is for nobody
@@ -167,7 +156,7 @@ export class Room extends EventTarget {
   /**
    * @param {"webrtc:offer" | "webrtc:answer" | "webrtc:ice"} event
    * @param {{fromPeerId: string, offer?: RTCSessionDescriptionInit, answer?: RTCSessionDescriptionInit,
-   *   candidate?: import("./protocol.js").WireCandidate}} data
+   *   candidate?: import("../client/protocol.js").WireCandidate}} data
    */
   #receive(event, data) {
     const {fromPeerId: id, offer, answer, candidate = null} = data;
@@ -199,7 +188,7 @@ export class Room extends EventTarget {
     this.switch.setIceServers(iceServers);
   }
 
-  /** @param {import("./media.js").Kind} kind */
+  /** @param {import("../rtc/devices.js").Kind} kind */
   #sendTrack(kind) {
     this.mesh.replaceTrack(kind);
     this.switch.replaceTrack(kind);
@@ -217,7 +206,7 @@ export class Room extends EventTarget {
   }
 }
 
-/** Both, for anybody may call himself by another's name. @param {import("./protocol.js").UserInfo} userInfo */
+/** Both, for anybody may call himself by another's name. @param {import("../client/protocol.js").UserInfo} userInfo */
 function nameOf({username, displayName}) {
   return displayName && displayName !== username ? `${displayName} (${username})` : username;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
-import {SignallingClient} from "../../signalling/static/signalling/client.js";
-import {Relay} from "../../signalling/static/signalling/relay.js";
+import {SignallingClient} from "../../signalling/static/signalling/client/client.js";
+import {Relay} from "../../signalling/static/signalling/client/outgoing.js";
 import {FakeSocket, settled} from "./fakes.mjs";
 
 const OFFER = {offer: "sdp"};

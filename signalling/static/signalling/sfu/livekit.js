@@ -2,10 +2,10 @@
  * The media of a room through LiveKit, which the client speaks to by itself; the same to the outside as sfu.js. Its
  * client library is the site's: we import it from where the server says.
  */
-import {Arrivals, flowing, hasArrived} from "./arrivals.js";
+import {Arrivals, flowing, hasArrived} from "../rtc/first-media.js";
 
-/** @typedef {import("./ice.js").PeerState} PeerState */
-/** @typedef {import("./senders.js").Kind} Kind */
+/** @typedef {import("../rtc/ice.js").PeerState} PeerState */
+/** @typedef {import("../rtc/senders.js").Kind} Kind */
 
 /**
  * What we use of livekit-client 2.
@@ -42,7 +42,7 @@ export class LiveKit extends EventTarget {
   #line = Promise.resolve();
   #arrivals = new Arrivals((ids) => this.#look(ids), (id) => this.#tell("arrived", id));
 
-  /** @param {import("./protocol.js").SfuAccess} access @param {import("./sfu.js").SfuOptions} options */
+  /** @param {import("../client/protocol.js").SfuAccess} access @param {import("./proxied.js").SfuOptions} options */
   constructor(access, {media, mediaOf}) {
     super();
     this.access = access;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
-import {Backoff, delay, mayReconnect} from "../../signalling/static/signalling/reconnect.js";
+import {Backoff, delay, mayReconnect} from "../../signalling/static/signalling/client/backoff.js";
 
 let attempts;
 let backoff;

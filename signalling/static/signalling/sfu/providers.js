@@ -1,12 +1,12 @@
 /** The SFUs that we can be sent to. Each is the class that sfu.js describes. */
 import {LiveKit} from "./livekit.js";
-import {Sfu} from "./sfu.js";
+import {Sfu} from "./proxied.js";
 
 /** @typedef {Sfu | LiveKit} AnySfu */
 
 /**
- * @param {import("./protocol.js").SfuAccess | undefined} access
- * @param {import("./sfu.js").SfuOptions} options
+ * @param {import("../client/protocol.js").SfuAccess | undefined} access
+ * @param {import("./proxied.js").SfuOptions} options
  * @returns {AnySfu | null} null where we do not know how; then the room hears that we cannot
  */
 export function createSfu(access, options) {

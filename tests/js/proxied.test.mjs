@@ -4,7 +4,7 @@ import {FakeConnection, FakeStream, sdpOf, settled} from "./fakes.mjs";
 
 globalThis.RTCPeerConnection = FakeConnection;
 globalThis.MediaStream = FakeStream;
-const {Sfu} = await import("../../signalling/static/signalling/sfu.js");
+const {Sfu} = await import("../../signalling/static/signalling/sfu/proxied.js");
 
 const ANSWER = {type: "answer", sdp: "the SFU's"};
 const line = (n) => ({candidate: `candidate:${n}`, sdpMid: "0"});

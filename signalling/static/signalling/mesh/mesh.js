@@ -3,10 +3,10 @@
  *
  * Events: "changed" (detail: peer id) when a connection's stream or state does, or when its first media has arrived.
  */
-import {Arrivals, flowing, hasArrived} from "./arrivals.js";
+import {Arrivals, flowing, hasArrived} from "../rtc/first-media.js";
 import {Peer} from "./peer.js";
 
-/** @typedef {import("./protocol.js").MediaState} MediaState */
+/** @typedef {import("../client/protocol.js").MediaState} MediaState */
 
 export class Mesh extends EventTarget {
   /** @type {Map<string, Peer>} */
@@ -21,8 +21,8 @@ export class Mesh extends EventTarget {
 
   /**
    * @param {object} options
-   * @param {import("./relay.js").Relay} options.relay
-   * @param {import("./senders.js").LocalMedia} options.media
+   * @param {import("../client/outgoing.js").Relay} options.relay
+   * @param {import("../rtc/senders.js").LocalMedia} options.media
    * @param {(peerId: string) => MediaState | undefined} options.mediaOf what they say that they send
    */
   constructor({relay, media, mediaOf}) {
@@ -85,7 +85,7 @@ export class Mesh extends EventTarget {
     for (const peer of this.peers.values()) peer.setIceServers(iceServers);
   }
 
-  /** @param {import("./senders.js").Kind} kind */
+  /** @param {import("../rtc/senders.js").Kind} kind */
   replaceTrack(kind) {
     for (const peer of this.peers.values()) peer.replaceTrack(kind);
   }

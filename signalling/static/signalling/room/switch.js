@@ -5,16 +5,16 @@
  * Events: "changed" (detail: Participant) when somebody's path, stream or state did, "lost" (detail: boolean) when the
  * SFU is away, and when it is back.
  */
-import {meshCap} from "./mesh.js";
+import {meshCap} from "../mesh/mesh.js";
 import {carries, choose} from "./paths.js";
-import {createSfu} from "./providers.js";
-import {PUBLISH} from "./publisher.js";
-import {Report} from "./report.js";
-import {SUBSCRIBE} from "./subscription.js";
+import {createSfu} from "../sfu/providers.js";
+import {PUBLISH} from "../sfu/publisher.js";
+import {Report} from "./switch-report.js";
+import {SUBSCRIBE} from "../sfu/subscription.js";
 import {Watchdog} from "./watchdog.js";
 
-/** @typedef {import("./room.js").Participant} Participant */
-/** @typedef {import("./protocol.js").SfuAccess} SfuAccess */
+/** @typedef {import("./types.js").Participant} Participant */
+/** @typedef {import("../client/protocol.js").SfuAccess} SfuAccess */
 
 const DRAIN = 15_000; // how long the SFU is kept at most once the room is a mesh again
 // What we ask of the server goes through the relay as well, which repeats it when the socket was lost.
@@ -22,10 +22,10 @@ const RESTART = "sfu:restart";
 const STATE = "sfu:state";
 
 export class Switch extends EventTarget {
-  /** @type {import("./protocol.js").Mode} */
+  /** @type {import("../client/protocol.js").Mode} */
   mode = "p2p";
   isLost = false;
-  /** @type {import("./providers.js").AnySfu | null} */
+  /** @type {import("../sfu/providers.js").AnySfu | null} */
   sfu = null;
   #version = 0;
   #isSwitching = false;
@@ -46,9 +46,9 @@ export class Switch extends EventTarget {
 
   /**
    * @param {object} options
-   * @param {import("./relay.js").Relay} options.relay
-   * @param {import("./senders.js").LocalMedia} options.media
-   * @param {import("./mesh.js").Mesh} options.mesh
+   * @param {import("../client/outgoing.js").Relay} options.relay
+   * @param {import("../rtc/senders.js").LocalMedia} options.media
+   * @param {import("../mesh/mesh.js").Mesh} options.mesh
    * @param {Map<string, Participant>} options.participants
    */
   constructor({relay, media, mesh, participants}) {
@@ -60,14 +60,14 @@ export class Switch extends EventTarget {
     mesh.addEventListener("changed", (event) => this.#follow(/** @type {CustomEvent} */ (event).detail));
   }
 
-  /** We are in the room; if it is not the place that we had, then after `close`. @param {import("./protocol.js").RoomJoined} joined */
+  /** We are in the room; if it is not the place that we had, then after `close`. @param {import("../client/protocol.js").RoomJoined} joined */
   enter({mode = "p2p", modeVersion, switching, sfu, limits, resumed = false, gap = false}) {
     this.#meshKbps = limits?.meshKbps ?? [];
     this.setMode({mode, version: modeVersion, switching, sfu});
     if (resumed) this.sfu?.recover(gap);
   }
 
-  /** @param {import("./protocol.js").RoomMode} news */
+  /** @param {import("../client/protocol.js").RoomMode} news */
   setMode({mode, version = 0, switching = false, reason, sfu}) {
     if (version < this.#version) return;
     const wasMesh = this.mode === "p2p";
@@ -103,7 +103,7 @@ export class Switch extends EventTarget {
     this.settle();
   }
 
-  /** @param {import("./senders.js").Kind} kind */
+  /** @param {import("../rtc/senders.js").Kind} kind */
   replaceTrack(kind) {
     this.sfu?.replaceTrack(kind);
   }

@@ -1,6 +1,6 @@
 /** What we send to the SFU. We offer: once, and again to restart ICE. Tracks come and go without any negotiation. */
 import {SfuConnection} from "./connection.js";
-import {Senders} from "./senders.js";
+import {Senders} from "../rtc/senders.js";
 
 export const PUBLISH = "sfu:publish";
 
@@ -8,7 +8,7 @@ export class Publisher extends SfuConnection {
   /** @type {RTCSessionDescriptionInit | null} while nobody has answered it */
   #openOffer = null;
 
-  /** @param {Omit<import("./connection.js").ConnectionOptions, "target"> & {media: import("./senders.js").LocalMedia}} options */
+  /** @param {Omit<import("./connection.js").ConnectionOptions, "target"> & {media: import("../rtc/senders.js").LocalMedia}} options */
   constructor({media, ...options}) {
     super({target: PUBLISH, ...options});
     this.senders = new Senders(this.pc, media, "sendonly");

@@ -11,17 +11,17 @@ import {SUBSCRIBE, Subscription} from "./subscription.js";
 
 const OLD_PATIENCE = 10_000; // how long a connection that was replaced is kept for who does not arrive on the new one
 
-/** @typedef {import("./ice.js").PeerState} PeerState */
-/** @typedef {import("./protocol.js").SfuStream} SfuStream */
+/** @typedef {import("../rtc/ice.js").PeerState} PeerState */
+/** @typedef {import("../client/protocol.js").SfuStream} SfuStream */
 /** @typedef {{offer: RTCSessionDescriptionInit, streams?: SfuStream[], connection?: number}} Offered */
 
 /**
  * @typedef {object} SfuOptions
  * @property {RTCIceServer[]} iceServers
- * @property {import("./senders.js").LocalMedia} media
+ * @property {import("../rtc/senders.js").LocalMedia} media
  * @property {import("./connection.js").Send} send
  * @property {() => void} restart has the SFU restart the ICE of what it offers
- * @property {(peerId: string) => import("./protocol.js").MediaState | undefined} mediaOf what they say that they send
+ * @property {(peerId: string) => import("../client/protocol.js").MediaState | undefined} mediaOf what they say that they send
  */
 
 export class Sfu extends EventTarget {
@@ -92,7 +92,7 @@ export class Sfu extends EventTarget {
     if (event === "webrtc:ice") return (isOurs ? this.publisher : this.#newest)?.receiveCandidate(data.candidate);
   }
 
-  /** @param {import("./senders.js").Kind} kind */
+  /** @param {import("../rtc/senders.js").Kind} kind */
   replaceTrack(kind) {
     return this.publisher.senders.replaceTrack(kind);
   }

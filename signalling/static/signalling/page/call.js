@@ -4,17 +4,17 @@
  * For debugging and for tests the controller hangs on the root element:
  * `document.querySelector("[data-call]").call.room.peers`.
  */
-import {SignallingClient, SignallingError, sameOriginSocket} from "./client.js";
-import {isReserved} from "./connection.js";
-import {Media} from "./media.js";
-import {Membership} from "./membership.js";
-import {RECONNECTING, SFU_LOST, explain} from "./messages.js";
-import {Room} from "./room.js";
+import {SignallingClient, SignallingError, sameOriginSocket} from "../client/client.js";
+import {isReserved} from "../sfu/connection.js";
+import {Devices} from "../rtc/devices.js";
+import {Membership} from "../client/membership.js";
+import {RECONNECTING, SFU_LOST, explain} from "./error-texts.js";
+import {Room} from "../room/room.js";
 import {Screen} from "./screen.js";
 import {Tile} from "./tile.js";
 
-/** @typedef {import("./room.js").Participant} Participant */
-/** @typedef {{client: SignallingClient, membership: Membership, media: Media, room: Room}} Session */
+/** @typedef {import("../room/room.js").Participant} Participant */
+/** @typedef {{client: SignallingClient, membership: Membership, media: Devices, room: Room}} Session */
 
 const OWN = "own"; // the key of our own tile; never a peer id, those begin with "peer_"
 
@@ -44,7 +44,7 @@ export class Call {
   async join(wish) {
     const attempt = ++this.#attempt;
     this.screen.showJoining();
-    const media = new Media();
+    const media = new Devices();
     const problems = await media.open(wish);
     if (attempt !== this.#attempt) return media.close();
     try {
@@ -62,7 +62,7 @@ export class Call {
     this.screen.showLobby();
   }
 
-  /** @param {Media} media @param {number} attempt */
+  /** @param {Devices} media @param {number} attempt */
   async #enter(media, attempt) {
     const client = new SignallingClient({url: this.url});
     const membership = new Membership(client);
@@ -147,7 +147,7 @@ export class Call {
     this.screen.button("camera").setAttribute("aria-pressed", String(!media.video));
   }
 
-  /** @param {string} action @param {(media: Media) => Promise<void>} change */
+  /** @param {string} action @param {(media: Devices) => Promise<void>} change */
   async #toggle(action, change) {
     const button = this.screen.button(action);
     if (!this.session || button.ariaBusy === "true") return; // the browser may be asking for permission
@@ -171,7 +171,7 @@ export class Call {
     }
   }
 
-  /** An error that answers no request. @param {import("./protocol.js").ErrorFrame} frame */
+  /** An error that answers no request. @param {import("../client/protocol.js").ErrorFrame} frame */
   #complain(frame) {
     // A candidate for somebody who has just left: peer:left tells it better.
     const isOfOneWhoLeft = frame.code === "peer_not_found";

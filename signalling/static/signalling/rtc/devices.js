@@ -8,7 +8,7 @@
 /** @typedef {"audio" | "video"} Kind */
 /** @typedef {"insecure_origin" | "denied" | "missing" | "busy"} DeviceProblem the keys of messages.js */
 
-/** @type {Record<string, DeviceProblem>} getUserMedia's errors: Media Capture and Streams, section 10.2 */
+/** @type {Record<string, DeviceProblem>} getUserMedia's errors: Devices Capture and Streams, section 10.2 */
 const PROBLEMS = {
   NotAllowedError: "denied",
   SecurityError: "denied", // a Permissions-Policy or an iframe without allow="camera; microphone"
@@ -28,7 +28,7 @@ export class DeviceError extends Error {
   }
 }
 
-export class Media extends EventTarget {
+export class Devices extends EventTarget {
   stream = new MediaStream();
   #closed = false;
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
-import {Report} from "../../signalling/static/signalling/report.js";
+import {Report} from "../../signalling/static/signalling/room/switch-report.js";
 
 let isConnected;
 let hasAll;

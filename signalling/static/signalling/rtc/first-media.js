@@ -2,7 +2,7 @@
  * Whose media has arrived on a connection: the first decoded frame of who says that they send video, the first packet
  * of who sends audio alone. A track is there long before. Where we look is the owner's business.
  *
- * @typedef {import("./protocol.js").MediaState} MediaState
+ * @typedef {import("../client/protocol.js").MediaState} MediaState
  */
 
 const FIRST_PAUSE = 200;

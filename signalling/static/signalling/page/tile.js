@@ -3,11 +3,11 @@ import {find} from "./dom.js";
 
 /**
  * What is shown of a participant, or of ourselves, who take no path.
- * @typedef {Pick<import("./room.js").Participant, "id" | "name" | "media" | "state" | "away" | "stream"> &
- *   {path: import("./paths.js").Path | null}} Shown
+ * @typedef {Pick<import("../room/room.js").Participant, "id" | "name" | "media" | "state" | "away" | "stream"> &
+ *   {path: import("../room/paths.js").Path | null}} Shown
  */
 
-/** @type {Record<import("./peer.js").PeerState, string>} */
+/** @type {Record<import("../mesh/peer.js").PeerState, string>} */
 const STATES = {
   connecting: "connecting…",
   connected: "",

@@ -2,8 +2,8 @@
  * From where somebody is shown: one of two paths, and always the better one, so that nobody is shown twice and nobody
  * disappears who has media on either.
  *
- * @typedef {"mesh" | "sfu"} Path
- * @typedef {import("./ice.js").PeerState} PeerState
+ * @typedef {import("./types.js").Path} Path
+ * @typedef {import("../rtc/ice.js").PeerState} PeerState
  * @typedef {{receiving: PeerState, streams: ReadonlyMap<string, MediaStream>, arrived: ReadonlySet<string>}} Source
  */
 
@@ -19,9 +19,9 @@ const STATES = {[NONE]: "connecting", [DEAD]: "failed", [PENDING]: "connecting",
 
 /**
  * @param {object} of
- * @param {import("./protocol.js").Mode} of.mode
+ * @param {import("../client/protocol.js").Mode} of.mode
  * @param {string} of.id
- * @param {import("./peer.js").Peer} [of.peer] the mesh connection with them
+ * @param {import("../mesh/peer.js").Peer} [of.peer] the mesh connection with them
  * @param {boolean} of.hasArrived whether their media was seen there
  * @param {Source | null} of.sfu
  * @returns {{path: Path, state: PeerState, stream: MediaStream | undefined}}

@@ -5,14 +5,14 @@
  * Events: "state"; "streams" (detail: peer ids) when theirs have come, changed or gone; "arrived" (detail: peer id) with
  * somebody's first media.
  */
-import {Arrivals, flowing, hasArrived} from "./arrivals.js";
+import {Arrivals, flowing, hasArrived} from "../rtc/first-media.js";
 import {SfuConnection} from "./connection.js";
-import {compact} from "./sdp.js";
+import {compact} from "../rtc/sdp.js";
 
 export const SUBSCRIBE = "sfu:subscribe";
 
-/** @typedef {import("./protocol.js").MediaState} MediaState */
-/** @typedef {import("./protocol.js").SfuStream} SfuStream */
+/** @typedef {import("../client/protocol.js").MediaState} MediaState */
+/** @typedef {import("../client/protocol.js").SfuStream} SfuStream */
 
 export class Subscription extends SfuConnection {
   /** By peer id. @type {Map<string, MediaStream>} */

@@ -4,8 +4,8 @@
  *
  * Events: "state" when `state` changes.
  */
-import {EarlyCandidates, readCandidate} from "./candidates.js";
-import {IceWatch} from "./ice.js";
+import {EarlyCandidates, readCandidate} from "../rtc/candidates.js";
+import {IceWatch} from "../rtc/ice.js";
 
 /** @typedef {(targetPeerId: string, event: string, data: object) => void} Send */
 /** @typedef {{target: string, iceServers: RTCIceServer[], send: Send}} ConnectionOptions */
@@ -42,7 +42,7 @@ export class SfuConnection extends EventTarget {
     this.pc.setConfiguration({...this.pc.getConfiguration(), iceServers});
   }
 
-  /** @param {import("./protocol.js").WireCandidate} candidate */
+  /** @param {import("../client/protocol.js").WireCandidate} candidate */
   receiveCandidate(candidate) {
     const init = readCandidate(candidate);
     return this.inLine(async () => {

@@ -7,7 +7,7 @@
  * place had been given up and this is another one: with another peer id, everything is built anew.
  */
 import {SignallingError} from "./errors.js";
-import {Backoff, mayReconnect} from "./reconnect.js";
+import {Backoff, mayReconnect} from "./backoff.js";
 
 /** @typedef {import("./client.js").SignallingClient} SignallingClient */
 /** @typedef {import("./protocol.js").RoomJoined} RoomJoined */

@@ -6,13 +6,13 @@
  *
  * Events: "stream" when media arrives or changes, "state" when `state` does.
  */
-import {EarlyCandidates, readCandidate} from "./candidates.js";
-import {IceWatch} from "./ice.js";
-import {Senders} from "./senders.js";
+import {EarlyCandidates, readCandidate} from "../rtc/candidates.js";
+import {IceWatch} from "../rtc/ice.js";
+import {Senders} from "../rtc/senders.js";
 
 export const OFFER_PATIENCE = 4_000; // how long to wait for a newcomer's offer before we make one
 
-/** @typedef {import("./ice.js").PeerState} PeerState */
+/** @typedef {import("../rtc/ice.js").PeerState} PeerState */
 /** @typedef {(event: "webrtc:offer" | "webrtc:answer" | "webrtc:ice", data: object) => void} Send */
 
 export class Peer extends EventTarget {
@@ -36,7 +36,7 @@ export class Peer extends EventTarget {
    * @param {string} options.id
    * @param {boolean} options.polite the newcomer of a pair is the polite side
    * @param {RTCIceServer[]} [options.iceServers]
-   * @param {import("./senders.js").LocalMedia} options.media what we send; null tracks are sent later with `replaceTrack`
+   * @param {import("../rtc/senders.js").LocalMedia} options.media what we send; null tracks are sent later with `replaceTrack`
    * @param {Send} options.send
    */
   constructor({id, polite, iceServers = [], media, send}) {
@@ -104,7 +104,7 @@ export class Peer extends EventTarget {
     else if (!this.#ignoreOffer) this.#early.keep(init);
   }
 
-  /** Send another track of this kind, or none; needs no negotiation. @param {import("./senders.js").Kind} kind */
+  /** Send another track of this kind, or none; needs no negotiation. @param {import("../rtc/senders.js").Kind} kind */
   async replaceTrack(kind) {
     await this.senders.replaceTrack(kind);
   }

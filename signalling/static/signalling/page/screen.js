@@ -48,7 +48,7 @@ export class Screen {
     this.#part("call-title").focus();
   }
 
-  /** @param {import("./messages.js").Message} message why the call is over, and the ways on */
+  /** @param {import("./error-texts.js").Message} message why the call is over, and the ways on */
   showEnd({what, todo, way}) {
     this.dismiss();
     this.#part("ended-title").textContent = what;
