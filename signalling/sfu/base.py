@@ -150,8 +150,8 @@ class Transports(ABC):
 class Sfu(ABC):
     """One SFU, of one event loop. ``options`` is its dict in ``SIGNALLING["SFU"]``."""
 
-    provider: ClassVar[str]
-    """What clients know it by."""
+    provider: ClassVar[str] = "proxied"
+    """The name that clients receive: "proxied" for every SFU that they reach through this server."""
     is_proxied: ClassVar[bool] = False
     """Clients reach it through this server alone, by ``legs``."""
     is_watched: ClassVar[bool] = False

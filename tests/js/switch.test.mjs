@@ -8,7 +8,7 @@ globalThis.MediaStream = FakeStream;
 const {Room} = await import("../../signalling/static/signalling/room/room.js");
 const {meshCap} = await import("../../signalling/static/signalling/mesh/mesh.js");
 
-const SFU = {provider: "janus"};
+const SFU = {provider: "proxied"};
 const BOTH = {audio: true, video: true};
 const LIMITS = {p2p: 3, total: 50, meshKbps: [900, 500, 150]};
 
@@ -211,6 +211,13 @@ test("an SFU of a kind that we do not know is one that we cannot reach", async (
   await pass(t, 10_000);
   assert.deepEqual(reports(), [{version: 2, state: "failed"}]);
   assert.deepEqual(paths(), {bob: "mesh"});
+});
+
+test('the provider name of earlier servers, "janus", is accepted', async (t) => {
+  freeze(t);
+  await enter({mode: "sfu", modeVersion: 1, sfu: {provider: "janus"}, peers: []});
+  await publisher().onnegotiationneeded();
+  assert.deepEqual(sent("webrtc:offer").map(({targetPeerId}) => targetPeerId), ["sfu:publish"]);
 });
 
 test("where nobody switches, nobody waits for our failure", async (t) => {

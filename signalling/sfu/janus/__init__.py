@@ -41,7 +41,6 @@ KNOWN = {"BACKEND", "URL", "ADMIN_KEY", "API_SECRET", "BITRATE", "VIDEO_CODECS"}
 class JanusSfu(Sfu):
     """See the module."""
 
-    provider = "janus"
     is_proxied = True
 
     def __init__(self, alias: str, options: dict[str, Any]) -> None:

@@ -74,7 +74,7 @@ async def test_the_third_peer_flips_the_room_and_all_who_report_commit_it(
             "mode": "sfu",
             "modeVersion": 1,
             "switching": True,
-            "sfu": {"provider": "janus"},
+            "sfu": {"provider": "proxied"},
         }
         for client in (alice, bob):
             mode = await client.awaits("room:mode")
@@ -84,7 +84,7 @@ async def test_the_third_peer_flips_the_room_and_all_who_report_commit_it(
                 "version": 1,
                 "switching": True,
                 "reason": "room_grew",
-                "sfu": {"provider": "janus"},
+                "sfu": {"provider": "proxied"},
             }
         await state(alice, 1)
         await bob.awaits("peer:updated", peerId=alice.peer_id, path="sfu")
@@ -95,7 +95,7 @@ async def test_the_third_peer_flips_the_room_and_all_who_report_commit_it(
                 "mode": "sfu",
                 "version": 1,
                 "reason": "committed",
-                "sfu": {"provider": "janus"},
+                "sfu": {"provider": "proxied"},
             }
         (dave,) = await company.enters("dave")
         assert {peer["path"] for peer in dave.room["peers"]} == {"sfu"}
@@ -207,7 +207,7 @@ async def test_everything_may_be_made_anew(site: Site, routed: str) -> None:
         await alice.request("sfu:restart")
         await alice.sees_nothing()
         await alice.request("sfu:restart", {"anew": True})
-        assert await alice.awaits("sfu:reset") == {"sfu": {"provider": "janus"}}
+        assert await alice.awaits("sfu:reset") == {"sfu": {"provider": "proxied"}}
 
 
 async def test_the_host_moves_the_room_and_nobody_else(site: Site, room: str) -> None:

@@ -10,7 +10,7 @@ import {Sfu} from "./proxied.js";
  * @returns {AnySfu | null} null where we do not know how; then the room hears that we cannot
  */
 export function createSfu(access, options) {
-  if (access?.provider === "janus") return new Sfu(options);
+  if (access?.provider === "proxied" || access?.provider === "janus") return new Sfu(options);
   if (access?.provider === "livekit") return new LiveKit(access, options);
   console.warn("signalling: this page does not know the SFU", access?.provider);
   return null;
