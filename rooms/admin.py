@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_permission_codename, get_user_model
@@ -11,13 +11,6 @@ from django.utils.translation import ngettext
 
 from . import services
 from .models import Participant, Room, Worker
-
-if TYPE_CHECKING:  # generic for the type checker alone
-    RoomModelAdmin = admin.ModelAdmin[Room]
-    ParticipantModelAdmin = admin.ModelAdmin[Participant]
-    WorkerModelAdmin = admin.ModelAdmin[Worker]
-else:
-    RoomModelAdmin = ParticipantModelAdmin = WorkerModelAdmin = admin.ModelAdmin
 
 
 class OccupancyFilter(admin.SimpleListFilter):
@@ -63,7 +56,7 @@ class LiveFilter(admin.SimpleListFilter):
 
 
 @admin.register(Room)
-class RoomAdmin(RoomModelAdmin):
+class RoomAdmin(admin.ModelAdmin):
     list_display = (
         "code",
         "name",
@@ -133,7 +126,7 @@ class RoomAdmin(RoomModelAdmin):
 
 
 @admin.register(Participant)
-class ParticipantAdmin(ParticipantModelAdmin):
+class ParticipantAdmin(admin.ModelAdmin):
     """A record of who was where: written by the server alone, so read only here; but anybody may be
     removed."""
 
@@ -182,7 +175,7 @@ class ParticipantAdmin(ParticipantModelAdmin):
 
 
 @admin.register(Worker)
-class WorkerAdmin(WorkerModelAdmin):
+class WorkerAdmin(admin.ModelAdmin):
     """The serving processes, and until when the others take them for alive; they write it themselves."""
 
     list_display = ("name", "started_at", "expires_at", "people")
@@ -190,7 +183,8 @@ class WorkerAdmin(WorkerModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         live = Q(participants__left_at=None)
-        return super().get_queryset(request).annotate(live_count=Count("participants", filter=live))
+        workers: QuerySet[Worker] = super().get_queryset(request)
+        return workers.annotate(live_count=Count("participants", filter=live))
 
     @admin.display(description=_("people"), ordering="live_count")
     def people(self, worker: Any) -> int:

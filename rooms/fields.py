@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -9,13 +9,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from . import codes
 from .exceptions import CodeInvalid
 
-if TYPE_CHECKING:  # generic for the type checker alone
-    CharField = models.CharField[str, str]
-else:
-    CharField = models.CharField
 
-
-class RoomCodeField(CharField):
+class RoomCodeField(models.CharField):
     """A room code: whatever the case it is asked for in, it is stored and looked up in one form.
 
     That form is ``codes.normalise``'s: saving anything else raises ``CodeInvalid``, on every way to
