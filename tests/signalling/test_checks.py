@@ -5,6 +5,8 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from pytest_django import Settings
 
+pytestmark = pytest.mark.django_db  # from Django 6.1 on, system checks query the database
+
 
 def complaints(*, deploy: bool = False) -> list[CheckMessage]:
     messages = checks.run_checks(include_deployment_checks=deploy)

@@ -55,7 +55,7 @@ class JanusSfu(Sfu):
         self._own: Handle | None = None
         self._owning = asyncio.Lock()
         # Several sites may share a Janus: each knows its rooms by this.
-        self._prefix = salted_hmac(SALT, "rooms").hexdigest()[:8]
+        self._prefix = salted_hmac(SALT, "rooms", algorithm="sha1").hexdigest()[:8]
 
     @classmethod
     def check(cls, alias: str, options: dict[str, Any]) -> list[CheckMessage]:
@@ -85,7 +85,7 @@ class JanusSfu(Sfu):
 
     def secret(self, room: SfuRoom) -> str:
         """What moderates the room, the same for all workers of the site."""
-        return salted_hmac(SALT, self.name(room)).hexdigest()
+        return salted_hmac(SALT, self.name(room), algorithm="sha1").hexdigest()
 
     async def probe(self) -> None:
         """The plugin itself must answer: Janus's core may do so while that hangs."""

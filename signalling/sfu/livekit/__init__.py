@@ -68,7 +68,7 @@ class LiveKitSfu(Sfu):
     def __init__(self, alias: str, options: dict[str, Any]) -> None:
         super().__init__(alias, options)
         self._api: api.LiveKitAPI | None = None
-        self._site = salted_hmac(SALT, alias).hexdigest()[:8]
+        self._site = salted_hmac(SALT, alias, algorithm="sha1").hexdigest()[:8]
 
     @classmethod
     def check(cls, alias: str, options: dict[str, Any]) -> list[CheckMessage]:

@@ -8,6 +8,8 @@ from pytest_django import Settings
 
 from signalling.sfu.livekit.options import api_url
 
+pytestmark = pytest.mark.django_db  # from Django 6.1 on, system checks query the database
+
 GOOD: dict[str, Any] = {
     "BACKEND": "signalling.sfu.livekit.LiveKitSfu",
     "URL": "wss://livekit.example.org",
