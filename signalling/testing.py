@@ -2,12 +2,12 @@
 
     token = access_token(user)
     async with SignallingCommunicator("ws://127.0.0.1:8000/ws/signalling/", token=token) as alice:
-        room = await alice.joins("ABC123")
-        await alice.sends("webrtc:offer", {"targetPeerId": room["peers"][0]["id"], "offer": offer})
-        answer = await alice.sees("webrtc:answer")
+        room = await alice.join("ABC123")
+        await alice.send("webrtc:offer", {"targetPeerId": room["peers"][0]["id"], "offer": offer})
+        answer = await alice.receive("webrtc:answer")
 
 The client needs the ``websockets`` package and a real server. It never waits longer than it is told
-to, and never guesses: ``sees`` looks at the very next frame, ``sees_nothing`` asks the server.
+to, and never guesses: ``receive`` looks at the very next frame, ``receive_nothing`` asks the server.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class SignallingCommunicator:
         self.name = name
         self.peer_id = ""
         self.room: Data = {}
-        """The ``room:joined`` of the last ``joins``."""
+        """The ``room:joined`` of the last ``join``."""
         self.close_code: int | None = None
         self.last_frame = ""
         """The text of the frame that was looked at last, as it came."""
@@ -93,7 +93,7 @@ class SignallingCommunicator:
     # --- Coming and going -----------------------------------------------------------------------
 
     async def __aenter__(self) -> SignallingCommunicator:
-        await self.connects()
+        await self.connect()
         return self
 
     async def __aexit__(
@@ -102,9 +102,9 @@ class SignallingCommunicator:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.closes()
+        await self.close()
 
-    async def connects(self) -> None:
+    async def connect(self) -> None:
         """Open the socket. Raises ``websockets.InvalidStatus`` where the handshake is refused."""
         self._socket = await client_connection.open_socket(
             self.url,
@@ -118,14 +118,14 @@ class SignallingCommunicator:
         )
         self._reader = asyncio.create_task(self._read(self._socket))
 
-    async def closes(self, code: int = 1000) -> None:
+    async def close(self, code: int = 1000) -> None:
         """Close the socket as a page does that is left; harmless where it is closed."""
         if self._socket is not None:
             await self._socket.close(code)
         if self._reader is not None:
             await self._reader
 
-    async def resets(self) -> None:
+    async def reset(self) -> None:
         """End the connection with a TCP reset, as a crash or a firewall does: no close frame."""
         connection = self._connection.transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -140,12 +140,12 @@ class SignallingCommunicator:
 
     # --- Speaking -------------------------------------------------------------------------------
 
-    async def sends(self, event: str, data: Mapping[str, Any] | None = None) -> None:
+    async def send(self, event: str, data: Mapping[str, Any] | None = None) -> None:
         """Send an event without an ``id``, as the seed's clients do; waits for no answer."""
         frame = {"event": event} if data is None else {"event": event, "data": data}
-        await self.sends_raw(json.dumps(frame))
+        await self.send_raw(json.dumps(frame))
 
-    async def sends_raw(self, frame: str | bytes) -> None:
+    async def send_raw(self, frame: str | bytes) -> None:
         """Send a frame as it is, text or binary."""
         await self._connection.send(frame)
 
@@ -154,17 +154,17 @@ class SignallingCommunicator:
     ) -> Data:
         """Send an event with an ``id`` and return the data of the frame that answers it.
 
-        Frames that come before the answer wait for ``sees``. Raises ``Refused``.
+        Frames that come before the answer wait for ``receive``. Raises ``Refused``.
         """
         request_id = next(self._ids)
-        await self.sends_raw(json.dumps({"event": event, "data": data or {}, "id": request_id}))
+        await self.send_raw(json.dumps({"event": event, "data": data or {}, "id": request_id}))
         frame = await self._next({"id": request_id}, within, f"the answer to {event}")
         answer: Data = frame.get("data", {})
         if frame["event"] == "error":
             raise Refused(event, answer)
         return answer
 
-    async def joins(
+    async def join(
         self,
         room_code: str,
         *,
@@ -185,46 +185,46 @@ class SignallingCommunicator:
         self.peer_id = self.room["peerId"]
         return self.room
 
-    async def resumes(self, room_code: str, token: str, *, within: float = TIMEOUT) -> Data:
+    async def resume(self, room_code: str, token: str, *, within: float = TIMEOUT) -> Data:
         """Come back as the peer that got this token and return ``room:joined``. Raises ``Refused``."""
-        room = await self.joins(room_code, within=within, resumable=True, resume_token=token)
+        room = await self.join(room_code, within=within, resumable=True, resume_token=token)
         assert room["resumed"] is True, f"{self.name} is another peer now: {room}"
         return room
 
-    async def leaves(self) -> None:
+    async def leave(self) -> None:
         """Leave the room and wait until the server says so. Raises ``Refused``."""
         await self.request("leave:room")
 
     # --- Seeing ---------------------------------------------------------------------------------
 
-    async def sees(self, event: str, *, within: float = TIMEOUT) -> Data:
+    async def receive(self, event: str, *, within: float = TIMEOUT) -> Data:
         """Return the data of the next frame, which must be this event."""
         frame = await self._next({}, within, event)
         assert frame["event"] == event, f"{self.name} sees {frame} and not {event}"
         data: Data = frame.get("data", {})
         return data
 
-    async def sees_error(self, code: str, *, within: float = TIMEOUT) -> Data:
+    async def receive_error(self, code: str, *, within: float = TIMEOUT) -> Data:
         """Return the data of the next frame, which must be an ``error`` with this code."""
-        error = await self.sees("error", within=within)
+        error = await self.receive("error", within=within)
         assert error["code"] == code, f"{self.name} sees {error} and not {code}"
         return error
 
-    async def awaits(self, event: str, *, within: float = TIMEOUT, **data: Any) -> Data:
+    async def wait_for(self, event: str, *, within: float = TIMEOUT, **data: Any) -> Data:
         """Return the data of the first frame, here or to come, that is this event with this data.
 
-        The frames before it stay where they are. ``await bob.awaits("peer:left", peerId=...)``
+        The frames before it stay where they are. ``await bob.wait_for("peer:left", peerId=...)``
         """
         frame = await self._next({"event": event}, within, f"{event} {data}", data)
         found: Data = frame.get("data", {})
         return found
 
-    async def sees_nothing(self) -> None:
+    async def receive_nothing(self) -> None:
         """Ask the server for a ``pong``, and make sure that nothing came before it."""
         await self.request("ping")
         assert self.unread == [], f"{self.name} sees {self.unread}"
 
-    async def sees_close(self, *, within: float = TIMEOUT) -> int:
+    async def receive_close(self, *, within: float = TIMEOUT) -> int:
         """Wait for the server to close the socket and return its code, 1006 where it gave none."""
         async with self._changed:
             waiting = self._changed.wait_for(lambda: self.close_code is not None)
@@ -232,13 +232,13 @@ class SignallingCommunicator:
         assert self.close_code is not None
         return self.close_code
 
-    async def stops_reading(self) -> None:
+    async def pause_reading(self) -> None:
         """Take nothing more from the socket, as a page does that hangs: the buffers fill up."""
         assert self._reader is not None
         self._reader.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
 
-    def reads_again(self) -> None:
+    def resume_reading(self) -> None:
         """Take what has come meanwhile, and what comes."""
         self._reader = asyncio.create_task(self._read(self._connection))
 
@@ -247,7 +247,7 @@ class SignallingCommunicator:
         """The frames that came and that nobody has looked at yet."""
         return [frame for frame, _ in self._frames]
 
-    def forgets(self) -> None:
+    def clear(self) -> None:
         """Have no frame unread."""
         self._frames.clear()
 

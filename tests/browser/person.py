@@ -79,7 +79,7 @@ class Person:
         received: dict[str, dict[str, int]] = self.page.evaluate(RECEIVED)
         return received
 
-    def sees_and_hears(self, others: int, *, frames: bool = True, packets: bool = True) -> None:
+    def wait_for_media(self, others: int, *, frames: bool = True, packets: bool = True) -> None:
         """Wait until more and more arrives from each of so many peers."""
         wanted = [
             kind for kind, is_wanted in (("frames", frames), ("packets", packets)) if is_wanted

@@ -14,12 +14,12 @@ from tests.browser.person import eventually
 def test_two_then_three_people_see_and_hear_each_other(demo: Demo, enter: Enter) -> None:
     alice, bob = enter("alice").join(demo.room), enter("bob").join(demo.room)
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
 
     carol = enter("bob").join(demo.room)
     carol.call('call.session.client.request("peer:update", {displayName: "carol"})')
     for person in (alice, bob, carol):
-        person.sees_and_hears(2)
+        person.wait_for_media(2)
         expect(person.tiles).to_have_count(3)
     expect(alice.tile("bob")).to_be_visible()
     expect(alice.tile("carol")).to_be_visible()
@@ -33,7 +33,7 @@ def test_two_then_three_people_see_and_hear_each_other(demo: Demo, enter: Enter)
     expect(carol.button("Join")).to_be_focused()
     expect(alice.tile("carol")).to_have_count(0)
     expect(alice.page.get_by_role("status").filter(has_text="carol left")).to_be_visible()
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
 
     bob.page.close()
     expect(alice.tiles).to_have_count(1)
@@ -59,7 +59,7 @@ def test_camera_off_lets_go_of_the_device_and_on_again_gives_frames(
     room: str, enter: Enter
 ) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
     track = 'call.session.media.video?.readyState ?? "none"'
     assert bob.call(track) == "live"
 
@@ -67,24 +67,24 @@ def test_camera_off_lets_go_of_the_device_and_on_again_gives_frames(
     expect(alice.tile("bob")).to_contain_text("camera off")
     expect(alice.tile("bob").locator("video")).to_be_hidden()
     assert bob.call(track) == "none"
-    alice.sees_and_hears(1, frames=False)
+    alice.wait_for_media(1, frames=False)
 
     bob.button("Turn camera off").click()
     expect(alice.tile("bob")).not_to_contain_text("camera off")
     expect(alice.tile("bob").locator("video")).to_be_visible()
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
 
 
 def test_a_listener_sees_and_hears_and_can_turn_devices_on_later(room: str, enter: Enter) -> None:
     alice = enter("alice").join(room)
     bob = enter("bob").join(room, microphone=False, camera=False)
-    bob.sees_and_hears(1)
+    bob.wait_for_media(1)
     expect(alice.tile("bob")).to_contain_text("muted")
     expect(alice.tile("bob")).to_contain_text("camera off")
 
     bob.button("Turn camera off").click()
     bob.button("Mute microphone").click()
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
     expect(alice.tile("bob")).not_to_contain_text("muted")
 
 
@@ -100,7 +100,7 @@ def test_copy_link(room: str, enter: Enter) -> None:
 
 def test_a_connection_whose_ice_fails_is_restarted(room: str, enter: Enter) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
     ufrag = "[...call.room.peers.values()][0].pc.localDescription.sdp.match(/ice-ufrag:(.*)/)[1]"
     before = alice.call(ufrag)
     # Both at once, as when a network fails for both: the offers collide.
@@ -108,4 +108,4 @@ def test_a_connection_whose_ice_fails_is_restarted(room: str, enter: Enter) -> N
         person.call("[...call.room.peers.values()][0].pc.restartIce()")
     eventually(lambda: alice.call(ufrag) != before)
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)

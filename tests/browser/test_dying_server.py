@@ -51,7 +51,7 @@ def test_the_media_goes_on_when_a_server_is_killed(
     with line_to(dying) as line:
         alice, bob = at(living, "alice").join(code), at(line.demo, "bob").join(code)
         for person in (alice, bob):
-            person.sees_and_hears(1)
+            person.wait_for_media(1)
         watch(alice, bob)
         peer_id = bob.call(SELF)
 
@@ -65,7 +65,7 @@ def test_the_media_goes_on_when_a_server_is_killed(
         expect_back(bob)
         assert bob.call(SELF) == peer_id
         for person in (alice, bob):
-            person.sees_and_hears(1)
+            person.wait_for_media(1)
             expect(person.tiles).to_have_count(2)
         expect_unbroken_media(alice, bob)
         assert site.database.live_peers(code) == {peer_id, alice.call(SELF)}

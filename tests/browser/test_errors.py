@@ -124,7 +124,7 @@ def test_devices_that_cannot_be_had_are_told_apart_and_the_call_goes_on(
     alice.join(room)
     expect(alice.alert).to_contain_text(microphone)
     expect(alice.alert).to_contain_text(camera)
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
 
 
 def test_one_missing_device_does_not_cost_the_other(room: str, enter: Enter) -> None:

@@ -43,7 +43,7 @@ def test_a_room_is_opened_listed_with_its_people_and_entered_by_its_code(enter: 
     bob.page.get_by_label("Room code").fill(" board-1 ")
     bob.button("Go to the room").click()
     bob.button("Join").click()
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
 
     second = alice.context.new_page()
     second.goto(alice.demo.url)
@@ -77,7 +77,7 @@ def test_the_call_page_fits_a_phone(room: str, enter: Enter) -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
     alice = enter("alice", **phone).join(room)
     enter("bob").join(room)
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert alice.page.evaluate(overflow) == 0
     for name in ("Mute microphone", "Turn camera off", "Copy link", "Leave"):

@@ -81,7 +81,7 @@ def test_the_media_goes_on_while_the_signalling_of_one_is_away(
 ) -> None:
     alice, bob = enter("alice").join(room), behind(line, enter("bob")).join(room)
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
     watch(alice, bob)
     peer_id = bob.call(SELF)
 
@@ -89,7 +89,7 @@ def test_the_media_goes_on_while_the_signalling_of_one_is_away(
     expect_away(bob)
     expect(alice.tile("bob")).to_contain_text("reconnecting…")
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
         expect(person.tiles).to_have_count(2)
         expect(person.alert).to_be_hidden()
     bob.button("Mute microphone").click()
@@ -100,14 +100,14 @@ def test_the_media_goes_on_while_the_signalling_of_one_is_away(
     expect(alice.tile("bob")).to_contain_text("muted")
     assert bob.call(SELF) == peer_id
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
     expect_unbroken_media(alice, bob)
 
 
 def test_one_loss_after_the_other(room: str, line: Line, enter: Enter) -> None:
     alice, bob = enter("alice").join(room), behind(line, enter("bob")).join(room)
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
     watch(alice, bob)
     peer_id = bob.call(SELF)
     for _ in range(3):
@@ -123,21 +123,21 @@ def test_one_loss_after_the_other(room: str, line: Line, enter: Enter) -> None:
 def test_who_went_and_who_came_meanwhile(room: str, line: Line, enter: Enter) -> None:
     alice, bob = enter("alice").join(room), behind(line, enter("bob")).join(room)
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
 
     line.cut()
     expect_away(bob)
     expect(alice.tile("bob")).to_contain_text("reconnecting…")
     carol = enter("alice").join(room)
     expect(carol.tile("bob")).to_contain_text("reconnecting…")
-    carol.sees_and_hears(2, frames=False, packets=False)
+    carol.wait_for_media(2, frames=False, packets=False)
     alice.button("Leave").click()
     expect(carol.tiles).to_have_count(2)
 
     line.mend()
     expect_back(bob)
     for person in (bob, carol):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
         expect(person.tiles).to_have_count(2)
     expect(carol.tile("bob")).not_to_contain_text("reconnecting…")
 
@@ -147,7 +147,7 @@ def test_an_ice_restart_of_the_time_away_is_made_after_it(
 ) -> None:
     alice, bob = enter("alice").join(room), behind(line, enter("bob")).join(room)
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
     before = alice.call(UFRAG)
 
     line.cut()
@@ -160,7 +160,7 @@ def test_an_ice_restart_of_the_time_away_is_made_after_it(
     expect_back(bob)
     eventually(lambda: alice.call(UFRAG) != before)
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
 
 
 @pytest.mark.parametrize("code", [4503, 4508])
@@ -171,7 +171,7 @@ def test_after_a_close_that_invites_back_the_page_comes_back_as_the_same_peer(
     sockets = intercepted(bob)
     bob.join(room)
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
     watch(alice, bob)
     peer_id = bob.call(SELF)
     sockets[0].close(code=code)
@@ -180,5 +180,5 @@ def test_after_a_close_that_invites_back_the_page_comes_back_as_the_same_peer(
     expect_back(bob)
     expect(bob.tiles).to_have_count(2)
     assert bob.call(SELF) == peer_id
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
     expect_unbroken_media(alice, bob)

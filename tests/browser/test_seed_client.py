@@ -80,7 +80,7 @@ def has_media_from_all(person: Person, others: int) -> bool:
 def test_it_joins_our_page_and_offers(room: str, enter: Enter) -> None:
     alice = enter("alice").join(room)
     bob = seed_client(enter("bob"), room, offers=True)
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
     eventually(lambda: has_media_from_all(bob, 1))
     expect(alice.tile("bob").locator("video")).to_be_visible()
     bob.page.close()
@@ -91,14 +91,14 @@ def test_it_joins_our_page_and_offers(room: str, enter: Enter) -> None:
 def test_our_page_joins_it(room: str, enter: Enter, offers: bool) -> None:
     bob = seed_client(enter("bob"), room, offers=offers)
     alice = enter("alice").join(room)
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
     eventually(lambda: has_media_from_all(bob, 1))
 
 
 def test_it_joins_our_page_and_waits_for_an_offer(room: str, enter: Enter) -> None:
     alice = enter("alice").join(room)
     bob = seed_client(enter("bob"), room, offers=False)
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
     eventually(lambda: has_media_from_all(bob, 1))
 
 
@@ -107,7 +107,7 @@ def test_two_of_its_kind_and_our_page(room: str, enter: Enter) -> None:
     second = seed_client(enter("bob"), room, offers=True)
     eventually(lambda: has_media_from_all(first, 1))
     alice = enter("alice").join(room)
-    alice.sees_and_hears(2)
+    alice.wait_for_media(2)
     eventually(lambda: has_media_from_all(first, 2))
     eventually(lambda: has_media_from_all(second, 2))
 
@@ -127,5 +127,5 @@ def test_the_client_of_the_readme_calls_our_page(room: str, enter: Enter) -> Non
     client = client.replace('password: "…"', f'password: "{bob.demo.passwords["bob"]}"')
     bob.page.goto(bob.demo.url)
     bob.page.evaluate(f"async () => {{ {client} }}")
-    alice.sees_and_hears(1)
+    alice.wait_for_media(1)
     bob.page.wait_for_function("document.querySelector('video')?.videoWidth > 0")

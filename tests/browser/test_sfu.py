@@ -105,21 +105,21 @@ def three_in_the_sfu(enter: Enter, room: str) -> list[Person]:
     called(people[2], "carol")
     for person in people:
         expect_paths(person, "sfu", 2)
-        person.sees_and_hears(2)
+        person.wait_for_media(2)
     return people
 
 
 def test_people_come_one_by_one_and_the_third_moves_all_to_the_sfu(room: str, enter: Enter) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
         expect_paths(person, "mesh", 1)
     watch(alice, bob)
 
     carol = called(enter("bob").join(room), "carol")
     for person in (alice, bob, carol):
         expect_paths(person, "sfu", 2)
-        person.sees_and_hears(2)
+        person.wait_for_media(2)
         expect_value(person, "call.room.peers.size", 0)
         expect(person.alert).to_be_hidden()
     watch(carol)
@@ -127,7 +127,7 @@ def test_people_come_one_by_one_and_the_third_moves_all_to_the_sfu(room: str, en
     dave = called(enter("alice").join(room), "dave")
     for person in (alice, bob, carol, dave):
         expect_paths(person, "sfu", 3)
-        person.sees_and_hears(3)
+        person.wait_for_media(3)
     expect_nothing_to_complain_of(alice, bob, carol)
 
 
@@ -138,7 +138,7 @@ def test_who_leaves_is_gone_and_the_others_go_on(room: str, enter: Enter) -> Non
     for person in (alice, bob):
         expect(person.tile("carol")).to_have_count(0)
         expect(person.tiles).to_have_count(2)
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
     expect_nothing_to_complain_of(alice)
 
 
@@ -151,7 +151,7 @@ def test_a_camera_goes_off_and_on_through_the_sfu(room: str, enter: Enter) -> No
     carol.button("Turn camera off").click()
     for person in (alice, bob):
         expect(person.tile("carol").locator("video")).to_be_visible()
-        person.sees_and_hears(2)
+        person.wait_for_media(2)
 
 
 def test_a_listener_can_turn_devices_on_later(room: str, enter: Enter) -> None:
@@ -159,11 +159,11 @@ def test_a_listener_can_turn_devices_on_later(room: str, enter: Enter) -> None:
     carol = called(enter("bob").join(room, microphone=False, camera=False), "carol")
     for person in (alice, bob, carol):
         expect_paths(person, "sfu", 2)
-    carol.sees_and_hears(2)
+    carol.wait_for_media(2)
     carol.button("Turn camera off").click()
     carol.button("Mute microphone").click()
     for person in (alice, bob):
-        person.sees_and_hears(2)
+        person.wait_for_media(2)
 
 
 def test_the_loss_of_a_socket_changes_nothing_of_the_media(
@@ -174,7 +174,7 @@ def test_the_loss_of_a_socket_changes_nothing_of_the_media(
         carol = called(behind(line, enter("bob")).join(room), "carol")
         for person in (alice, bob, carol):
             expect_paths(person, "sfu", 2)
-            person.sees_and_hears(2)
+            person.wait_for_media(2)
         watch(alice, carol)
         peer_id = carol.call(SELF)
         # What it receives may come on another connection: the server does not know what was not heard.
@@ -183,11 +183,11 @@ def test_the_loss_of_a_socket_changes_nothing_of_the_media(
 
         line.cut()
         expect_away(carol)
-        carol.sees_and_hears(2)
+        carol.wait_for_media(2)
         line.mend()
         expect_back(carol)
         for person in (alice, bob, carol):
-            person.sees_and_hears(2)
+            person.wait_for_media(2)
         assert carol.call(SELF) == peer_id
         assert carol.call(ufrag) == before
         expect_nothing_to_complain_of(alice, carol)
@@ -204,20 +204,20 @@ def test_who_comes_and_goes_while_one_is_away_is_known_when_they_are_back(
         line.cut()
         expect_away(carol)
         dave = called(enter("alice").join(room), "dave")
-        dave.sees_and_hears(3)
+        dave.wait_for_media(3)
         bob.button("Leave").click()
         line.mend()
         expect_back(carol)
         for person in (alice, carol, dave):
             expect(person.tiles).to_have_count(3)
-            person.sees_and_hears(2)
+            person.wait_for_media(2)
 
 
 def test_a_client_of_the_seed_is_in_a_mesh_with_each(room: str, enter: Enter) -> None:
     alice, bob, carol = three_in_the_sfu(enter, room)
     seed = seed_client(enter("bob"), room, offers=True)
     for person in (alice, bob, carol):
-        person.sees_and_hears(3)
+        person.wait_for_media(3)
         expect(person.page.locator('figure[data-path="sfu"]')).to_have_count(2)
         expect(person.page.locator('figure[data-path="mesh"]')).to_have_count(1)
     # From each once: what the SFU offers would be the same people again.
@@ -233,11 +233,11 @@ def test_what_a_mesh_sends_is_capped_by_its_size(sfu_demo: Demo, enter: Enter) -
     )
     alice, bob = enter("alice").join(room), enter("bob").join(room)
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
     of_two = alice.call(cap)
     assert bob.call(cap) == of_two > 0
     carol = enter("bob").join(room)
-    carol.sees_and_hears(2)
+    carol.wait_for_media(2)
     eventually(lambda: 0 < alice.call(cap) < of_two)
     carol.button("Leave").click()
     eventually(lambda: alice.call(cap) == of_two)
@@ -259,7 +259,7 @@ def test_a_switch_that_fails_is_taken_back_and_who_was_one_too_many_is_told(
 ) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
     for person in (alice, bob):
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
     watch(alice, bob)
     connection = (
         "[...call.room.peers.values()][0].pc.localDescription.sdp.match(/ice-ufrag:(.*)/)[1]"
@@ -273,7 +273,7 @@ def test_a_switch_that_fails_is_taken_back_and_who_was_one_too_many_is_told(
     expect(carol.button("Join again")).to_be_visible()
     for person in (alice, bob):
         expect_paths(person, "mesh", 1)
-        person.sees_and_hears(1)
+        person.wait_for_media(1)
         expect_value(person, "call.room.sfu", None)
     assert alice.call(connection) == before
     expect_nothing_to_complain_of(alice, bob)
@@ -296,7 +296,7 @@ def test_when_the_sfu_dies_under_a_larger_room_all_are_told_and_it_goes_on_when_
     for person in people:
         expect(person.page.get_by_text(LOST, exact=True)).to_have_count(0, timeout=60_000)
         expect_paths(person, "sfu", 2)
-        person.sees_and_hears(2)
+        person.wait_for_media(2)
 
 
 def test_when_the_sfu_dies_a_room_that_fits_goes_back_to_a_mesh(
@@ -310,7 +310,7 @@ def test_when_the_sfu_dies_a_room_that_fits_goes_back_to_a_mesh(
     try:
         for person in (alice, bob):
             expect_paths(person, "mesh", 1)
-            person.sees_and_hears(1)
+            person.wait_for_media(1)
             expect_value(person, "call.room.sfu", None)
     finally:
         sfu_demo.start_janus()

@@ -52,14 +52,14 @@ class Caller:
         await self.tells("webrtc:ice", {"candidate": None})
 
     async def tells(self, event: str, data: dict[str, Any]) -> None:
-        await self.client.sends(event, {"targetPeerId": self.peer_id, **data})
+        await self.client.send(event, {"targetPeerId": self.peer_id, **data})
 
-    async def hears(self, kind: str) -> None:
+    async def receive(self, kind: str) -> None:
         """Take the other's description and all of its candidates."""
-        data = await self.client.sees(f"webrtc:{kind}")
+        data = await self.client.receive(f"webrtc:{kind}")
         assert data["fromPeerId"] == self.peer_id
         await self.connection.setRemoteDescription(RTCSessionDescription(**data[kind]))
-        while init := (await self.client.sees("webrtc:ice"))["candidate"]:
+        while init := (await self.client.receive("webrtc:ice"))["candidate"]:
             candidate = candidate_from_sdp(init["candidate"].removeprefix("candidate:"))
             candidate.sdpMid, candidate.sdpMLineIndex = init["sdpMid"], init["sdpMLineIndex"]
             await self.connection.addIceCandidate(candidate)
@@ -69,9 +69,9 @@ class Caller:
 async def test_two_programs_complete_a_call_with_a_data_channel(site: Site) -> None:
     room = site.room()
     async with site.client("alice") as alice, site.client("bob") as bob:
-        await alice.joins(room)
-        (host,) = (await bob.joins(room))["peers"]
-        newcomer = (await alice.sees("peer:joined"))["peerId"]
+        await alice.join(room)
+        (host,) = (await bob.join(room))["peers"]
+        newcomer = (await alice.receive("peer:joined"))["peerId"]
         caller, called = Caller(bob, host["id"]), Caller(alice, newcomer)
         heard: asyncio.Queue[str] = asyncio.Queue()
         channel = caller.connection.createDataChannel("chat")
@@ -84,13 +84,13 @@ async def test_two_programs_complete_a_call_with_a_data_channel(site: Site) -> N
 
         try:
             await caller.describes("offer")
-            await called.hears("offer")
+            await called.receive("offer")
             await called.describes("answer")
-            await caller.hears("answer")
+            await caller.receive("answer")
             assert await asyncio.wait_for(heard.get(), 20) == "hello yourself"
             for one in (caller, called):
                 assert one.connection.connectionState == "connected"
         finally:
             await asyncio.gather(caller.connection.close(), called.connection.close())
-        await alice.sees_nothing()
-        await bob.sees_nothing()
+        await alice.receive_nothing()
+        await bob.receive_nothing()

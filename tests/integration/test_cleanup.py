@@ -67,11 +67,11 @@ class Leaver:
 
     async def comes(self) -> None:
         if isinstance(self.client, SignallingCommunicator):
-            await self.client.connects()
+            await self.client.connect()
 
     async def says(self, event: str, **data: str) -> None:
         if isinstance(self.client, SignallingCommunicator):
-            await self.client.sends(event, data)
+            await self.client.send(event, data)
         else:
             self.client.says(event, **data)
 
@@ -91,23 +91,23 @@ class Leaver:
 @pytest.mark.parametrize("way", WAYS)
 async def test_in_a_room(site: Site, room: str, way: str) -> None:
     async with site.client("bob") as bob:
-        await bob.joins(room)
+        await bob.join(room)
         alice = Leaver(site, way)
         await alice.comes()
         await alice.says("join:room", roomCode=room)
-        joined = await bob.sees("peer:joined", within=10)
+        joined = await bob.receive("peer:joined", within=10)
         await alice.goes()
-        left = await bob.sees("peer:left")
+        left = await bob.receive("peer:left")
         assert left["peerId"] == joined["peerId"]
         assert left["reason"] == ("left" if way == "closes" else "disconnected")
-        await bob.sees_nothing()
+        await bob.receive_nothing()
     site.is_empty(room)
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_in_the_middle_of_a_join(site: Site, room: str, lock: Lock, way: str) -> None:
     async with site.client("bob") as bob:
-        await bob.joins(room)
+        await bob.join(room)
         alice = Leaver(site, way)
         await alice.comes()
         with lock.holds(ROOM_LOCK, room):
@@ -116,10 +116,10 @@ async def test_in_the_middle_of_a_join(site: Site, room: str, lock: Lock, way: s
             await alice.goes()
             assert site.database.live_rows(room) == 1
         # Her join went on without her, so the others are told of both.
-        joined, left = await bob.sees("peer:joined"), await bob.sees("peer:left")
+        joined, left = await bob.receive("peer:joined"), await bob.receive("peer:left")
         assert joined["peerId"] == left["peerId"]
         assert site.database.left_rows(room) == 1
-        await bob.sees_nothing()
+        await bob.receive_nothing()
     site.is_empty(room)
 
 
@@ -162,8 +162,8 @@ def cut_off(site: Site, sent: bytes, after: object = None) -> None:
 async def still_works(site: Site) -> None:
     room = site.room()
     async with site.client("bob") as bob:
-        await bob.joins(room)
-        await bob.sees_nothing()
+        await bob.join(room)
+        await bob.receive_nothing()
     site.is_empty(room)
 
 
@@ -181,17 +181,17 @@ async def test_a_reset_at_any_byte_of_the_handshake_and_of_the_first_frame(site:
 
 async def test_many_joins_and_leaves_without_waiting(site: Site, room: str) -> None:
     async with site.client("bob") as bob, site.client("alice") as alice:
-        await bob.joins(room)
+        await bob.join(room)
         for _ in range(30):
-            await alice.sends("join:room", {"roomCode": room})
-            await alice.sends("leave:room")
+            await alice.send("join:room", {"roomCode": room})
+            await alice.send("leave:room")
         await alice.request("ping", within=20)
         for _ in range(30):
-            await alice.sees("room:joined")
-            joined, left = await bob.sees("peer:joined"), await bob.sees("peer:left")
+            await alice.receive("room:joined")
+            joined, left = await bob.receive("peer:joined"), await bob.receive("peer:left")
             assert joined["peerId"] == left["peerId"]
-        await bob.sees_nothing()
-        await alice.sees_nothing()
+        await bob.receive_nothing()
+        await alice.receive_nothing()
         assert site.database.live_rows(room) == 1
     site.is_empty(room)
 
@@ -204,9 +204,9 @@ async def test_a_join_that_fails_with_a_bug(site: Site, logs: Logs) -> None:
     room = site.room(name=hooks.BROKEN)
     async with site.client("alice") as alice:
         with pytest.raises(Refused, match="internal"):
-            await alice.joins(room)
+            await alice.join(room)
         site.is_empty(room)
-        await alice.joins(site.room())  # the socket is as good as before
+        await alice.join(site.room())  # the socket is as good as before
 
 
 async def test_a_bug_outside_of_any_request(
@@ -214,11 +214,11 @@ async def test_a_bug_outside_of_any_request(
 ) -> None:
     logs.will_have("internal error")
     async with site.client("alice") as alice:
-        await alice.joins(room)
+        await alice.join(room)
         layer = RedisChannelLayer(hosts=[redis.url])
         await layer.group_send(room_group(room), {"type": "no.such.handler"})
-        await alice.sees_error("internal")
-        assert await alice.sees_close() == CloseCode.INTERNAL
+        await alice.receive_error("internal")
+        assert await alice.receive_close() == CloseCode.INTERNAL
         await layer.close()
     site.is_empty(room)
 
@@ -231,10 +231,10 @@ async def test_while_redis_is_away(
         site = make_site(redis=redis)
         room, other = site.room(), site.room()
         async with site.client("alice") as alice, site.client("bob") as bob:
-            await alice.joins(room)
+            await alice.join(room)
             redis.stop()
-            await bob.joins(other)
-            await alice.leaves()
+            await bob.join(other)
+            await alice.leave()
             assert site.database.live_rows() == 1
             await alice.request("ping")
             redis.start()
@@ -262,13 +262,13 @@ async def test_sigterm_to_a_worker_with_people_in_rooms(
     rooms = [site.room(), site.room()]
     clients = [site.client(f"peer{number}") for number in range(6)]
     for number, client in enumerate(clients):
-        await client.connects()
-        await client.joins(rooms[number % 2])
+        await client.connect()
+        await client.join(rooms[number % 2])
     if server == "daphne":
         await daphne_has_swept()
     site.worker.signals(signal.SIGTERM)
     for client in clients:
-        await client.sees_close(within=15)
+        await client.receive_close(within=15)
     site.worker.ends()
     assert site.database.live_rows() == 0
     assert sum(site.database.left_rows(room) for room in rooms) == 6
@@ -280,10 +280,10 @@ async def test_sigterm_to_a_worker_in_the_middle_of_a_join(
     site = make_site(engine="postgresql")
     room, lock = site.room(), Lock(postgresql, site)
     alice = site.client("alice")
-    await alice.connects()
+    await alice.connect()
     await daphne_has_swept()
     with lock.holds(ROOM_LOCK, room):
-        await alice.sends("join:room", {"roomCode": room})
+        await alice.send("join:room", {"roomCode": room})
         lock.keeps_somebody_waiting()
         site.worker.signals(signal.SIGTERM)
         await asyncio.sleep(0.2)  # the signal may also come first: right either way

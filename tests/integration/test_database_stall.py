@@ -49,8 +49,8 @@ async def talkers(site: Site) -> AsyncIterator[list[Talker]]:
     async with AsyncExitStack() as stack:
         talkers = [Talker(await stack.enter_async_context(site.client(f"t{n}"))) for n in range(2)]
         for talker in talkers:
-            await talker.client.joins(room)
-        await talkers[0].client.sees("peer:joined")
+            await talker.client.join(room)
+        await talkers[0].client.receive("peer:joined")
         listeners = [asyncio.create_task(talker.listens()) for talker in talkers]
         first, second = talkers
         tasks = [
@@ -63,7 +63,7 @@ async def talkers(site: Site) -> AsyncIterator[list[Talker]]:
         for one, other in ((first, second), (second, first)):
             assert not one.refused
             await becomes(lambda a=one, b=other: not a.lost_to(b), "the last relay")  # type: ignore[misc]
-            await one.client.closes()
+            await one.client.close()
         await asyncio.gather(*listeners, return_exceptions=True)
 
 
@@ -82,7 +82,7 @@ async def test_relays_and_pings_do_not_wait_for_a_join_that_waits(
             talker.round_trips.clear()
 
         with held(lock, ROOM_LOCK, room):
-            joining = asyncio.create_task(joins(alice, room))
+            joining = asyncio.create_task(join(alice, room))
             end = time.monotonic() + STALL
             while time.monotonic() < end:
                 await bob.request("ping", within=1)
@@ -98,9 +98,9 @@ async def test_relays_and_pings_do_not_wait_for_a_join_that_waits(
         assert max(during) < STALL / 2
 
 
-async def joins(client: SignallingCommunicator, room: str) -> str:
+async def join(client: SignallingCommunicator, room: str) -> str:
     try:
-        await client.joins(room, within=30)
+        await client.join(room, within=30)
     except Refused as refusal:
         return refusal.code
     return "joined"

@@ -74,9 +74,9 @@ class Stage:
         """Alice and Bob, who share a room and have nothing unread."""
         room = site.room()
         alice, bob = await self.has(site.client("alice")), await self.has(site.client("bob"))
-        await alice.joins(room)
-        await bob.joins(room)
-        await alice.sees("peer:joined")
+        await alice.join(room)
+        await bob.join(room)
+        await alice.receive("peer:joined")
         return alice, bob
 
     async def has_alice(
@@ -84,7 +84,7 @@ class Stage:
     ) -> SignallingCommunicator:
         """Alice, who sent this and has not looked at the answer."""
         alice = await self.has(self.site.client("alice"))
-        await alice.sends(event, data)
+        await alice.send(event, data)
         return alice
 
     def stops_postgresql(self) -> None:
@@ -141,7 +141,7 @@ def closes_with(code: CloseCode) -> Callable[[Provocation], Provocation]:
 @gives(ErrorCode.BAD_JSON)
 async def a_frame_that_is_no_json(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.site.client())
-    await alice.sends_raw('{"event":')
+    await alice.send_raw('{"event":')
     return alice
 
 
@@ -164,7 +164,7 @@ async def an_sdp_of_more_than_48_kib(stage: Stage) -> SignallingCommunicator:
 @gives(ErrorCode.AUTHENTICATION_REQUIRED)
 async def a_ping_of_a_stranger(stage: Stage) -> SignallingCommunicator:
     stranger = await stage.has(stage.site.stranger())
-    await stranger.sends("ping")
+    await stranger.send("ping")
     return stranger
 
 
@@ -208,7 +208,7 @@ async def a_wrong_code(stage: Stage) -> SignallingCommunicator:
 @gives(ErrorCode.ROOM_FULL)
 async def a_full_room(stage: Stage) -> SignallingCommunicator:
     room = stage.site.room(p2p_limit=1)
-    await (await stage.has(stage.site.client("bob"))).joins(room)
+    await (await stage.has(stage.site.client("bob"))).join(room)
     return await stage.has_alice("join:room", {"roomCode": room})
 
 
@@ -226,8 +226,8 @@ async def a_closed_room(stage: Stage) -> SignallingCommunicator:
 async def a_second_join(stage: Stage) -> SignallingCommunicator:
     room = stage.site.room()
     alice = await stage.has(stage.site.client())
-    await alice.joins(room)
-    await alice.sends("join:room", {"roomCode": room})
+    await alice.join(room)
+    await alice.send("join:room", {"roomCode": room})
     return alice
 
 
@@ -239,28 +239,28 @@ async def a_leave_without_a_join(stage: Stage) -> SignallingCommunicator:
 @gives(ErrorCode.PEER_NOT_FOUND)
 async def an_offer_to_nobody(stage: Stage) -> SignallingCommunicator:
     alice, _ = await stage.has_pair(stage.site)
-    await alice.sends("webrtc:offer", {"targetPeerId": "peer_nobody", "offer": OFFER})
+    await alice.send("webrtc:offer", {"targetPeerId": "peer_nobody", "offer": OFFER})
     return alice
 
 
 async def bob_stops_reading(stage: Stage) -> SignallingCommunicator:
     """Bob takes nothing any more, alice sends him all that the buffers hold, and is not disturbed."""
     alice, bob = await stage.has_pair(stage.site)
-    await bob.stops_reading()
+    await bob.pause_reading()
     answer = {"targetPeerId": bob.peer_id, "answer": {"type": "answer", "sdp": "v" * 40_000}}
     while not any(frame["event"] == "peer:left" for frame in alice.unread):
-        await alice.sends("webrtc:answer", answer)
+        await alice.send("webrtc:answer", answer)
     await alice.request("ping")
-    bob.reads_again()
+    bob.resume_reading()
     return bob
 
 
 @gives(ErrorCode.PEER_BUSY)
 async def a_peer_that_does_not_keep_up(stage: Stage) -> SignallingCommunicator:
     bob = await bob_stops_reading(stage)
-    assert await bob.sees_close(within=10) == CloseCode.TOO_SLOW
+    assert await bob.receive_close(within=10) == CloseCode.TOO_SLOW
     while bob.unread[0]["event"] == "webrtc:answer":
-        await bob.sees("webrtc:answer")
+        await bob.receive("webrtc:answer")
     return bob
 
 
@@ -271,7 +271,7 @@ async def alice_is_removed(stage: Stage) -> SignallingCommunicator:
         "from rooms import models, services; "
         f"services.remove_participant(models.Participant.objects.get(peer_id={alice.peer_id!r}))",
     )
-    assert await bob.sees("peer:left") == {"peerId": alice.peer_id, "reason": "removed"}
+    assert await bob.receive("peer:left") == {"peerId": alice.peer_id, "reason": "removed"}
     return alice
 
 
@@ -294,8 +294,8 @@ async def a_resume_with_a_token_of_nobody(stage: Stage) -> SignallingCommunicato
 @gives(ErrorCode.RESUME_EXPIRED)
 async def a_resume_of_who_has_left(stage: Stage) -> SignallingCommunicator:
     alice, room = await stage.has(stage.site.client("alice")), stage.site.room()
-    token = (await alice.joins(room, resumable=True))["resumeToken"]
-    await alice.leaves()
+    token = (await alice.join(room, resumable=True))["resumeToken"]
+    await alice.leave()
     return await stage.has_alice(
         "join:room", {"roomCode": room, "resumable": True, "resumeToken": token}
     )
@@ -310,8 +310,8 @@ async def a_policy_that_says_no(stage: Stage) -> SignallingCommunicator:
 async def a_second_offer_within_a_second(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.strict.client())
     for _ in range(2):
-        await alice.sends("webrtc:offer", {"targetPeerId": "x", "offer": OFFER})
-    await alice.sees_error("not_in_room")
+        await alice.send("webrtc:offer", {"targetPeerId": "x", "offer": OFFER})
+    await alice.receive_error("not_in_room")
     return alice
 
 
@@ -319,8 +319,8 @@ async def a_second_offer_within_a_second(stage: Stage) -> SignallingCommunicator
 async def an_sfu_that_the_site_does_not_have(stage: Stage) -> SignallingCommunicator:
     room = stage.site.room(host=stage.site.user("alice"))
     alice = await stage.has(stage.site.client("alice"))
-    await alice.joins(room)
-    await alice.sends("room:mode", {"mode": "sfu"})
+    await alice.join(room)
+    await alice.send("room:mode", {"mode": "sfu"})
     return alice
 
 
@@ -329,7 +329,7 @@ async def a_join_while_the_database_is_away(stage: Stage) -> SignallingCommunica
     room = stage.fragile.room()
     alice = await stage.has(stage.fragile.client())
     stage.stops_postgresql()
-    await alice.sends("join:room", {"roomCode": room})
+    await alice.send("join:room", {"roomCode": room})
     return alice
 
 
@@ -342,14 +342,14 @@ async def a_policy_that_is_broken(stage: Stage) -> SignallingCommunicator:
 @pytest.mark.parametrize("code", ERRORS)
 async def test_error_code(code: ErrorCode, stage: Stage) -> None:
     client = await ERRORS[code](stage)
-    error = await client.sees_error(code, within=10)
+    error = await client.receive_error(code, within=10)
     assert error["message"]
     if code in COST_THE_SOCKET:
-        assert await client.sees_close() == CloseCode.AUTHENTICATION
+        assert await client.receive_close() == CloseCode.AUTHENTICATION
     elif code not in (ErrorCode.PEER_BUSY, ErrorCode.REMOVED):  # these have been closed
         while client.unread:
-            await client.sees_error(code)
-        await client.sees_nothing()
+            await client.receive_error(code)
+        await client.receive_nothing()
 
 
 def test_every_error_code_is_provoked() -> None:
@@ -363,8 +363,8 @@ async def test_an_error_names_its_request_by_id_and_event(site: Site) -> None:
     async with site.client() as alice:
         for request_id in (1, "one", 1.5):
             frame = {"event": "join:room", "data": {"roomCode": "NOSUCH"}, "id": request_id}
-            await alice.sends_raw(json.dumps(frame))
-            error = await alice.sees_error("room_not_found")
+            await alice.send_raw(json.dumps(frame))
+            error = await alice.receive_error("room_not_found")
             assert error["event"] == "join:room"
             assert json.loads(alice.last_frame)["id"] == request_id
 
@@ -382,7 +382,7 @@ async def test_a_refused_frame_is_answered_with_its_id_and_the_failing_path(site
 async def test_internal_errors_have_a_reference_that_is_in_the_log(site: Site, logs: Logs) -> None:
     async with site.client() as alice:
         with pytest.raises(Refused) as refused:
-            await alice.joins(site.room(name=hooks.BROKEN))
+            await alice.join(site.room(name=hooks.BROKEN))
     assert refused.value.code == "internal"
     assert "broken on purpose" not in json.dumps(refused.value.details)
     logs.will_have(refused.value.details["reference"])
@@ -394,7 +394,7 @@ async def test_internal_errors_have_a_reference_that_is_in_the_log(site: Site, l
 @closes_with(CloseCode.NORMAL)
 async def a_client_that_closes(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.site.client())
-    await alice.closes()
+    await alice.close()
     return alice
 
 
@@ -402,17 +402,17 @@ async def a_client_that_closes(stage: Stage) -> SignallingCommunicator:
 async def a_client_that_cannot_write_json(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.strict.client())
     for _ in range(5):
-        await alice.sends_raw("{")
-        await alice.sees_error("bad_json")
-    await alice.sends_raw("{")
-    await alice.sees_error("bad_json")
+        await alice.send_raw("{")
+        await alice.receive_error("bad_json")
+    await alice.send_raw("{")
+    await alice.receive_error("bad_json")
     return alice
 
 
 @closes_with(CloseCode.AUTHENTICATION)
 async def a_stranger_who_says_nothing(stage: Stage) -> SignallingCommunicator:
     stranger = await stage.has(stage.strict.stranger())
-    await stranger.sees_error("authentication_required")
+    await stranger.receive_error("authentication_required")
     return stranger
 
 
@@ -420,7 +420,7 @@ async def a_stranger_who_says_nothing(stage: Stage) -> SignallingCommunicator:
 async def a_client_that_pings_once_and_never_again(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.strict.client())
     await alice.request("ping")
-    await alice.sees_error("unavailable")
+    await alice.receive_error("unavailable")
     return alice
 
 
@@ -428,9 +428,9 @@ async def a_client_that_pings_once_and_never_again(stage: Stage) -> SignallingCo
 async def a_socket_whose_peer_has_another_one(stage: Stage) -> SignallingCommunicator:
     room = stage.strict.room()
     alice, again = await stage.has(stage.strict.client()), await stage.has(stage.strict.client())
-    await alice.joins(room, resumable=True)
-    await again.resumes(room, alice.room["resumeToken"])
-    await alice.sees_error("not_in_room")
+    await alice.join(room, resumable=True)
+    await again.resume(room, alice.room["resumeToken"])
+    await alice.receive_error("not_in_room")
     return alice
 
 
@@ -438,12 +438,12 @@ async def a_socket_whose_peer_has_another_one(stage: Stage) -> SignallingCommuni
 async def a_room_that_is_closed(stage: Stage) -> SignallingCommunicator:
     room = stage.strict.room()
     alice = await stage.has(stage.strict.client())
-    await alice.joins(room)
+    await alice.join(room)
     stage.strict.runs(
         "from rooms.services import close_room; from rooms.models import Room; "
         f"close_room(Room.objects.get(code={room!r}))"
     )
-    await alice.sees("room:closed")
+    await alice.receive("room:closed")
     assert stage.strict.database.reasons(room) == ["room_closed"]
     return alice
 
@@ -452,8 +452,8 @@ async def a_room_that_is_closed(stage: Stage) -> SignallingCommunicator:
 async def a_client_that_floods(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.strict.client())
     for _ in range(100):
-        await alice.sends("ping")
-    await alice.awaits("error", code="rate_limited")
+        await alice.send("ping")
+    await alice.wait_for("error", code="rate_limited")
     return alice
 
 
@@ -461,19 +461,19 @@ async def a_client_that_floods(stage: Stage) -> SignallingCommunicator:
 async def a_message_that_no_version_of_ours_writes(stage: Stage) -> SignallingCommunicator:
     room = stage.strict.room()
     alice = await stage.has(stage.strict.client())
-    await alice.joins(room)
+    await alice.join(room)
     layer = RedisChannelLayer(hosts=[stage.redis.url])
     stage.stack.push_async_callback(layer.close)
     stage.logs.will_have("internal error")
     await layer.group_send(room_group(room), {"type": "signalling.roster"})
-    assert (await alice.sees_error("internal"))["reference"]
+    assert (await alice.receive_error("internal"))["reference"]
     return alice
 
 
 @closes_with(CloseCode.TOO_SLOW)
 async def a_client_that_has_stopped_reading(stage: Stage) -> SignallingCommunicator:
     bob = await bob_stops_reading(stage)
-    await bob.awaits("error")
+    await bob.wait_for("error")
     return bob
 
 
@@ -482,14 +482,14 @@ async def a_handshake_while_the_database_is_away(stage: Stage) -> SignallingComm
     alice = stage.fragile.client()
     stage.stops_postgresql()
     await stage.has(alice)
-    assert (await alice.sees_error("unavailable", within=10))["retryAfter"] > 0
+    assert (await alice.receive_error("unavailable", within=10))["retryAfter"] > 0
     return alice
 
 
 @pytest.mark.parametrize("code", CLOSES)
 async def test_close_code(code: CloseCode, stage: Stage) -> None:
     client = await CLOSES[code](stage)
-    assert await client.sees_close() == code
+    assert await client.receive_close() == code
 
 
 def test_every_close_code_is_provoked() -> None:
@@ -500,12 +500,14 @@ async def test_a_frame_of_more_than_64_kib_costs_the_socket(
     site: Site, make_site: MakeSite
 ) -> None:
     async with site.client() as alice:
-        await alice.sends_raw(json.dumps({"event": "ping", "data": {"x": "x" * 65_536}}))
-        assert await alice.sees_close() == 1009  # the server's own limit, before the frame is read
+        await alice.send_raw(json.dumps({"event": "ping", "data": {"x": "x" * 65_536}}))
+        assert (
+            await alice.receive_close() == 1009
+        )  # the server's own limit, before the frame is read
     async with make_site(server="stock-uvicorn").client() as bob:
-        await bob.sends_raw(json.dumps({"event": "ping", "data": {"x": "x" * 65_536}}))
-        await bob.sees_error("message_too_large")
-        assert await bob.sees_close() == CloseCode.PROTOCOL_VIOLATIONS
+        await bob.send_raw(json.dumps({"event": "ping", "data": {"x": "x" * 65_536}}))
+        await bob.receive_error("message_too_large")
+        assert await bob.receive_close() == CloseCode.PROTOCOL_VIOLATIONS
 
 
 async def test_who_guesses_codes_is_slowed_down(strict: Site) -> None:
@@ -513,23 +515,23 @@ async def test_who_guesses_codes_is_slowed_down(strict: Site) -> None:
     async with strict.client("guesser", address="127.0.0.2") as guesser:
         for number in range(3):
             with pytest.raises(Refused, match="room_not_found"):
-                await guesser.joins(f"GUESS{number}")
+                await guesser.join(f"GUESS{number}")
         with pytest.raises(Refused) as refused:
-            await guesser.joins(room)
+            await guesser.join(room)
         assert refused.value.code == "rate_limited"
         assert refused.value.details["retryAfter"] >= 1
-        await guesser.sees_nothing()
+        await guesser.receive_nothing()
     async with strict.client("alice") as alice:  # from another address
-        await alice.joins(room)
+        await alice.join(room)
 
 
 async def test_who_guesses_tokens_is_slowed_down(strict: Site) -> None:
     for _ in range(3):
         async with strict.client(token="guess", address="127.0.0.3") as guesser:
-            await guesser.sees_error("token_invalid")
+            await guesser.receive_error("token_invalid")
     async with strict.client(token="guess", address="127.0.0.3") as guesser:
-        assert (await guesser.sees_error("rate_limited"))["retryAfter"] >= 1
-        assert await guesser.sees_close() == CloseCode.FLOOD
+        assert (await guesser.receive_error("rate_limited"))["retryAfter"] >= 1
+        assert await guesser.receive_close() == CloseCode.FLOOD
     async with strict.client("alice", address="127.0.0.3") as alice:
         await alice.request("ping")  # a good token is no guess, wherever it comes from
 
@@ -663,20 +665,20 @@ async def test_a_bad_frame_costs_an_error_and_not_the_socket(
 ) -> None:
     frame, code = BAD_FRAMES[name]
     async with site.client("alice") as alice:
-        await alice.sends_raw(frame)
-        await alice.sees_error(code)
-        await alice.sees_nothing()
+        await alice.send_raw(frame)
+        await alice.receive_error(code)
+        await alice.receive_nothing()
 
 
 async def test_all_bad_frames_on_one_socket_in_a_room_disturb_nobody(site: Site, room: str) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
-        await bob.joins(room)
-        await alice.joins(room)
-        await bob.sees("peer:joined")
+        await bob.join(room)
+        await alice.join(room)
+        await bob.receive("peer:joined")
         for frame, _ in BAD_FRAMES.values():
-            await alice.sends_raw(frame)
-            await alice.sees("error")
-        await alice.sees_nothing()
-        await bob.sees_nothing()
-        await alice.sends("webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
-        assert (await bob.sees("webrtc:offer"))["offer"] == OFFER
+            await alice.send_raw(frame)
+            await alice.receive("error")
+        await alice.receive_nothing()
+        await bob.receive_nothing()
+        await alice.send("webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
+        assert (await bob.receive("webrtc:offer"))["offer"] == OFFER

@@ -39,12 +39,12 @@ async def is_alice(client: SignallingCommunicator, site: Site) -> None:
     assert renewed["userInfo"] == {"username": "alice"}
     with pytest.raises(Refused, match="token_subject_mismatch"):
         await client.request("authenticate", {"token": site.token("bob")})
-    await client.joins(site.room())
+    await client.join(site.room())
 
 
 async def is_refused(client: SignallingCommunicator, code: str) -> None:
-    await client.sees_error(code)
-    assert await client.sees_close() == 4401
+    await client.receive_error(code)
+    assert await client.receive_close() == 4401
 
 
 # --- Five sources ----------------------------------------------------------------------------------
@@ -75,8 +75,8 @@ async def test_session_of_an_own_page(site: Site, cookie: str) -> None:
 
 async def test_first_frame(site: Site) -> None:
     async with site.stranger() as alice:
-        await alice.sends("authenticate", {"token": site.token("alice")})
-        proved = await alice.sees("authenticated")
+        await alice.send("authenticate", {"token": site.token("alice")})
+        proved = await alice.receive("authenticated")
         assert proved["userInfo"] == {"username": "alice"}
         assert proved["expiresAt"]
         await is_alice(alice, site)
@@ -87,7 +87,7 @@ async def test_session_counts_for_no_other_page(
     site: Site, cookie: str, origin: str | None
 ) -> None:
     async with site.stranger(headers=[("Cookie", cookie)], origin=origin) as stranger:
-        await stranger.sends("join:room", {"roomCode": site.room()})
+        await stranger.send("join:room", {"roomCode": site.room()})
         await is_refused(stranger, "authentication_required")
 
 
@@ -100,7 +100,7 @@ async def test_a_socket_that_authenticates_in_time_is_not_ended(site: Site) -> N
     async with site.stranger() as silent, site.stranger() as alice:
         await alice.request("authenticate", {"token": site.token("alice")})
         await is_refused(silent, "authentication_required")  # so its time is over, and alice's was
-        await alice.sees_nothing()
+        await alice.receive_nothing()
 
 
 # --- Precedence: the first that is there counts -----------------------------------------------------
@@ -213,7 +213,7 @@ async def test_a_bad_token_is_refused_with_its_code(site: Site, name: str) -> No
     async with site.client(token=token) as client:
         await is_refused(client, code)
     async with site.stranger() as client:
-        await client.sends("authenticate", {"token": token})
+        await client.send("authenticate", {"token": token})
         await is_refused(client, code)
 
 
@@ -224,7 +224,7 @@ async def test_an_inactive_users_session_is_refused(site: Site) -> None:
     site.database.save(user)
     own = site.worker.http_url
     async with site.stranger(headers=[("Cookie", cookie)], origin=own) as leaver:
-        await leaver.sends("ping")
+        await leaver.send("ping")
         # Django's own backend forgets an inactive user's session
         await is_refused(leaver, "authentication_required")
 
@@ -241,7 +241,7 @@ async def test_a_token_in_the_query_is_in_no_log(site: Site, origin: str | None)
             await client.request("ping")
     else:
         with pytest.raises(InvalidStatus):
-            await client.connects()
+            await client.connect()
     async with site.client("alice") as alice:
         await alice.request("ping")  # what comes before it has been logged
     log = site.worker.text()
@@ -257,7 +257,7 @@ async def test_allowed_origin(site: Site, origin: str | None) -> None:
     if origin == "own":
         origin = site.worker.http_url
     async with site.client("alice", origin=origin) as alice:
-        await alice.joins(site.room())
+        await alice.join(site.room())
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ async def test_allowed_origin(site: Site, origin: str | None) -> None:
 )
 async def test_foreign_origin_is_refused_at_the_handshake(site: Site, origin: str) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        await site.client("alice", origin=origin).connects()
+        await site.client("alice", origin=origin).connect()
     # What is no origin at all Daphne refuses by itself, with 400.
     assert refused.value.response.status_code in (400, 403)
 
@@ -295,7 +295,7 @@ async def test_foreign_origin_is_refused_at_the_handshake(site: Site, origin: st
 async def test_two_origins_are_refused(site: Site, second: str) -> None:
     client = site.client("alice", origin=ORIGIN, headers=[("Origin", second)])
     with pytest.raises(InvalidHandshake) as refused:
-        await client.connects()
+        await client.connect()
     assert isinstance(refused.value, InvalidStatus)
     assert refused.value.response.status_code in (400, 403)
 
@@ -305,4 +305,4 @@ async def test_a_foreign_page_with_the_cookies_of_a_victim_gets_no_socket(
 ) -> None:
     for origin in ("http://evil.example", "null"):
         with pytest.raises(InvalidStatus):
-            await site.stranger(headers=[("Cookie", cookie)], origin=origin).connects()
+            await site.stranger(headers=[("Cookie", cookie)], origin=origin).connect()

@@ -45,10 +45,10 @@ async def statements_of_a_join(
 ) -> list[str]:
     """Return the first words of what a join asks of the database, in its order."""
     start = len(postgresql.text())
-    await client.joins(room)
+    await client.join(room)
     await becomes(lambda: "COMMIT" in postgresql.text()[start:], "the commit in the log")
     said = re.findall(r"LOG:  (?:statement|execute [^:]*): (\w+ \S*)", postgresql.text()[start:])
-    await client.leaves()
+    await client.leave()
     return said
 
 
@@ -85,22 +85,22 @@ def many_rooms(site: Site) -> list[str]:
 
 async def arrives(stack: AsyncExitStack, client: SignallingCommunicator, room: str) -> None:
     await stack.enter_async_context(client)
-    await client.joins(room, within=20)
+    await client.join(room, within=20)
 
 
 async def test_a_join_does_not_wait_for_the_lock_of_another_room(site: Site, lock: Lock) -> None:
     locked, free = site.room(), site.room()
     async with site.client("alice") as alice, site.client("bob") as bob:
         with lock.holds(ROOM_LOCK, locked):
-            joining = asyncio.create_task(alice.joins(locked, within=20))
+            joining = asyncio.create_task(alice.join(locked, within=20))
             await asyncio.to_thread(lock.keeps_somebody_waiting)
-            await bob.joins(free, within=AT_ONCE)
-            await bob.leaves()
+            await bob.join(free, within=AT_ONCE)
+            await bob.leave()
             async with site.client("carol") as carol:  # a handshake does not wait either
                 await carol.request("ping", within=AT_ONCE)
             assert not joining.done()
         await joining
-        await alice.sees_nothing()
+        await alice.receive_nothing()
 
 
 async def test_joins_of_one_room_wait_for_each_other_and_all_succeed(
@@ -113,7 +113,7 @@ async def test_joins_of_one_room_wait_for_each_other_and_all_succeed(
         for client in clients:
             await stack.enter_async_context(client)
         with lock.holds(ROOM_LOCK, room):
-            joins = [asyncio.create_task(client.joins(room, within=20)) for client in clients]
+            joins = [asyncio.create_task(client.join(room, within=20)) for client in clients]
             await asyncio.to_thread(lock.keeps_somebody_waiting)
         rooms = await asyncio.gather(*joins)
         assert sorted(len(each["peers"]) for each in rooms) == list(range(10))

@@ -49,7 +49,7 @@ async def passers_by(talk: Conversation) -> AsyncIterator[list[SignallingCommuni
         for client in clients:
             await stack.enter_async_context(client)
         for client in clients[2:]:
-            await client.joins(talk.room)
+            await client.join(talk.room)
         await talk.everybody_is_known()
         yield clients
 
@@ -57,10 +57,10 @@ async def passers_by(talk: Conversation) -> AsyncIterator[list[SignallingCommuni
 async def come_and_go(passers_by: list[SignallingCommunicator], room: str) -> None:
     comes, comes_too, leaves, is_cut_off = passers_by
     await asyncio.gather(
-        comes.joins(room, within=10),
-        comes_too.joins(room, within=10),
+        comes.join(room, within=10),
+        comes_too.join(room, within=10),
         leaves.request("leave:room", within=10),
-        is_cut_off.resets(),
+        is_cut_off.reset(),
     )
 
 
@@ -121,13 +121,13 @@ async def test_nobody_is_closed_on_a_redis_that_has_nothing_to_say(site: Site) -
     """15 seconds: redis-py 8 gives up idle reads long before, stock layers close their sockets then."""
     room = site.room()
     async with site.client("alice", worker=0) as alice, site.client("bob", worker=1) as bob:
-        await alice.joins(room)
-        await bob.joins(room)
-        await alice.sees("peer:joined")
+        await alice.join(room)
+        await bob.join(room)
+        await alice.receive("peer:joined")
         await asyncio.sleep(15)
         for one, other in ((alice, bob), (bob, alice)):
             await one.request(
                 "webrtc:ice", {"targetPeerId": other.peer_id, "candidate": "still here"}
             )
-            await other.sees("webrtc:ice")
-            await other.sees_nothing()
+            await other.receive("webrtc:ice")
+            await other.receive_nothing()

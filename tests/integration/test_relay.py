@@ -42,9 +42,9 @@ async def pair(
 ) -> AsyncIterator[tuple[SignallingCommunicator, SignallingCommunicator]]:
     """Alice and Bob in one room, who know of each other and have nothing unread."""
     async with site.client("alice") as alice, site.client("bob", worker=-1) as bob:
-        await alice.joins(room)
-        await bob.joins(room)
-        await alice.sees("peer:joined")
+        await alice.join(room)
+        await bob.join(room)
+        await alice.receive("peer:joined")
         yield alice, bob
 
 
@@ -55,30 +55,30 @@ async def test_the_first_offer_of_a_newcomer_never_overtakes_its_peer_joined(
     site: Site, room: str
 ) -> None:
     async with site.client("alice") as alice, site.client("bob", worker=-1) as bob:
-        await alice.joins(room)
+        await alice.join(room)
         for _ in range(50):
-            await bob.sends("join:room", {"roomCode": room})
-            joined = await bob.sees("room:joined")
-            await bob.sends("webrtc:offer", {"targetPeerId": alice.peer_id, "offer": OFFER})
-            await bob.sends("leave:room")
-            assert (await alice.sees("peer:joined"))["peerId"] == joined["peerId"]
-            assert (await alice.sees("webrtc:offer"))["fromPeerId"] == joined["peerId"]
-            assert (await alice.sees("peer:left"))["peerId"] == joined["peerId"]
-        await bob.sees_nothing()
+            await bob.send("join:room", {"roomCode": room})
+            joined = await bob.receive("room:joined")
+            await bob.send("webrtc:offer", {"targetPeerId": alice.peer_id, "offer": OFFER})
+            await bob.send("leave:room")
+            assert (await alice.receive("peer:joined"))["peerId"] == joined["peerId"]
+            assert (await alice.receive("webrtc:offer"))["fromPeerId"] == joined["peerId"]
+            assert (await alice.receive("peer:left"))["peerId"] == joined["peerId"]
+        await bob.receive_nothing()
 
 
 async def test_two_who_join_at_once_learn_of_each_other_exactly_once(site: Site) -> None:
     async with site.client("alice") as alice, site.client("bob", worker=-1) as bob:
         for _ in range(30):
             room = site.room()
-            joined = await asyncio.gather(alice.joins(room), bob.joins(room))
+            joined = await asyncio.gather(alice.join(room), bob.join(room))
             was_there = [bool(answer["peers"]) for answer in joined]
             assert sorted(was_there) == [False, True]
             first, second = (alice, bob) if was_there[1] else (bob, alice)
-            assert (await first.sees("peer:joined"))["peerId"] == second.peer_id
-            await second.leaves()
-            assert (await first.sees("peer:left"))["peerId"] == second.peer_id
-            await first.leaves()
+            assert (await first.receive("peer:joined"))["peerId"] == second.peer_id
+            await second.leave()
+            assert (await first.receive("peer:left"))["peerId"] == second.peer_id
+            await first.leave()
 
 
 async def test_order_is_kept_for_each_pair_over_1000_frames_of_all_kinds(
@@ -92,21 +92,21 @@ async def test_order_is_kept_for_each_pair_over_1000_frames_of_all_kinds(
         ]
         alice, bob, carol = clients
         for number, client in enumerate(clients):
-            await client.joins(room)
+            await client.join(room)
             for earlier in clients[:number]:
-                await earlier.sees("peer:joined")
+                await earlier.receive("peer:joined")
         sent: dict[str, list[tuple[str, Any]]] = {bob.peer_id: [], carol.peer_id: []}
         for number in range(1000):
             event = chance.choice(list(PAYLOADS))
             target = chance.choice([bob, carol]).peer_id
             payload = _numbered(event, number)
             sent[target].append((event, payload))
-            await alice.sends(event, {"targetPeerId": target, **payload})
+            await alice.send(event, {"targetPeerId": target, **payload})
         for receiver in (bob, carol):
             for event, payload in sent[receiver.peer_id]:
-                seen = await receiver.sees(event, within=20)
+                seen = await receiver.receive(event, within=20)
                 assert payload.items() <= seen.items()
-        await alice.sees_nothing()
+        await alice.receive_nothing()
 
 
 def _numbered(event: str, number: int) -> dict[str, Any]:
@@ -131,13 +131,13 @@ async def test_relays_never_cross_rooms(
     ):
         other_room = site.room()
         for client in (carol, dave):
-            await client.joins(other_room)
-        await carol.sees("peer:joined")
+            await client.join(other_room)
+        await carol.receive("peer:joined")
         gone = dave.peer_id
-        await dave.leaves()
-        await carol.sees("peer:left")
-        await dave.joins(other_room)
-        await carol.sees("peer:joined")
+        await dave.leave()
+        await carol.receive("peer:left")
+        await dave.join(other_room)
+        await carol.receive("peer:joined")
 
         channel = "specific.inmemory!abcdefghijkl"
         targets = [carol.peer_id, dave.peer_id, gone, alice.peer_id, "", channel, "peer_nobody"]
@@ -153,19 +153,19 @@ async def test_relays_never_cross_rooms(
             await lonely.request(event, {"targetPeerId": bob.peer_id, **PAYLOADS[event]})
         assert refused.value.code == "not_in_room"
         for client in (alice, bob, carol, dave, lonely):
-            await client.sees_nothing()
+            await client.receive_nothing()
 
 
 async def test_nothing_reaches_a_peer_that_has_left(
     pair: tuple[SignallingCommunicator, SignallingCommunicator],
 ) -> None:
     alice, bob = pair
-    await bob.leaves()
-    await alice.sends("webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
-    assert (await alice.sees("peer:left"))["peerId"] == bob.peer_id
+    await bob.leave()
+    await alice.send("webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
+    assert (await alice.receive("peer:left"))["peerId"] == bob.peer_id
     with pytest.raises(Refused, match="peer_not_found"):
         await alice.request("webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
-    await bob.sees_nothing()
+    await bob.receive_nothing()
 
 
 async def test_presence_never_crosses_rooms(
@@ -174,14 +174,14 @@ async def test_presence_never_crosses_rooms(
     alice, bob = pair
     async with site.client("carol") as carol, site.client("dave", worker=-1) as dave:
         other_room = site.room()
-        await carol.joins(other_room)
-        await dave.joins(other_room)
+        await carol.join(other_room)
+        await dave.join(other_room)
         await dave.request("peer:update", {"media": {"audio": False}, "displayName": "Dave"})
-        await dave.closes()
-        await alice.sees_nothing()
-        await bob.sees_nothing()
+        await dave.close()
+        await alice.receive_nothing()
+        await bob.receive_nothing()
         for event in ("peer:joined", "peer:updated", "peer:left"):
-            assert (await carol.sees(event))["peerId"] == dave.peer_id
+            assert (await carol.receive(event))["peerId"] == dave.peer_id
 
 
 # --- Payloads --------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ async def test_a_spoofed_sender_is_overwritten(
     for event, payload in PAYLOADS.items():
         spoofed = {"fromPeerId": bob.peer_id, "peerId": "peer_evil", "userInfo": {"username": "x"}}
         await alice.request(event, {"targetPeerId": bob.peer_id, **payload, **spoofed})
-        assert await bob.sees(event) == {
+        assert await bob.receive(event) == {
             "targetPeerId": bob.peer_id,
             "fromPeerId": alice.peer_id,
             **payload,
@@ -220,11 +220,11 @@ async def test_a_candidate_is_relayed_byte_for_byte(
     pair: tuple[SignallingCommunicator, SignallingCommunicator], payload: str
 ) -> None:
     alice, bob = pair
-    await alice.sends_raw(
+    await alice.send_raw(
         f'{{"event":"webrtc:ice","data":{{"dropped":1,"targetPeerId":"{bob.peer_id}",'
         f'"candidate":{payload},"sdpMid":"dropped"}}}}'
     )
-    await bob.sees("webrtc:ice")
+    await bob.receive("webrtc:ice")
     assert bob.last_frame == (
         f'{{"event":"webrtc:ice","data":{{"targetPeerId":"{bob.peer_id}",'
         f'"candidate":{payload},"fromPeerId":"{alice.peer_id}"}}}}'
@@ -237,11 +237,11 @@ async def test_a_description_is_relayed_byte_for_byte(
     alice, bob = pair
     for kind in ("offer", "answer"):
         description = f'{{ "sdp":"v=0\\r\\n\\u00e4","type":"{kind}","later":[null] }}'
-        await alice.sends_raw(
+        await alice.send_raw(
             f'{{"event":"webrtc:{kind}","data":{{"{kind}":{description},'
             f'"targetPeerId":"{bob.peer_id}"}}}}'
         )
-        await bob.sees(f"webrtc:{kind}")
+        await bob.receive(f"webrtc:{kind}")
         assert description in bob.last_frame
 
 
@@ -251,5 +251,5 @@ async def test_a_binary_frame_of_json_is_read_the_same_way(
     alice, bob = pair
     data = {"targetPeerId": bob.peer_id, "candidate": "ü"}
     frame = json.dumps({"event": "webrtc:ice", "data": data}, ensure_ascii=False)
-    await alice.sends_raw(frame.encode())
-    assert (await bob.sees("webrtc:ice"))["candidate"] == "ü"
+    await alice.send_raw(frame.encode())
+    assert (await bob.receive("webrtc:ice"))["candidate"] == "ü"

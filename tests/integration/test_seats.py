@@ -38,7 +38,7 @@ async def tries(client: SignallingCommunicator, room: str, barrier: asyncio.Barr
     """Join as soon as all the others are ready, and return how it went."""
     await barrier.wait()
     try:
-        await client.joins(room, within=IN_TIME)
+        await client.join(room, within=IN_TIME)
     except Refused as refusal:
         return refusal.code
     return "in"
@@ -54,7 +54,7 @@ async def test_of_50_who_join_at_once_10_are_in_and_40_are_told_that_it_is_full(
         assert site.database.live_rows(room) == SEATS
         inside = [client for client, how in zip(crowd, outcomes, strict=True) if how == "in"]
         await everybody_knows_everybody(inside)
-        await asyncio.gather(*(client.leaves() for client in inside))
+        await asyncio.gather(*(client.leave() for client in inside))
         site.is_empty(room)
         for client in inside:
             await sees_departures_alone(client)
@@ -68,14 +68,14 @@ async def everybody_knows_everybody(inside: list[SignallingCommunicator]) -> Non
             await reaches(client, target)
     for client in inside:
         for sender in ids - {client.peer_id}:
-            await client.awaits("webrtc:ice", fromPeerId=sender)
+            await client.wait_for("webrtc:ice", fromPeerId=sender)
 
 
 async def reaches(client: SignallingCommunicator, target: str) -> None:
     """Relay to a peer who may still have to be announced to the sender."""
     if target not in known(client):
-        await client.awaits("peer:joined", peerId=target)
-    await client.sends("webrtc:ice", {"targetPeerId": target, "candidate": ""})
+        await client.wait_for("peer:joined", peerId=target)
+    await client.send("webrtc:ice", {"targetPeerId": target, "candidate": ""})
 
 
 def known(client: SignallingCommunicator) -> set[str]:
@@ -85,7 +85,7 @@ def known(client: SignallingCommunicator) -> set[str]:
 async def sees_departures_alone(client: SignallingCommunicator) -> None:
     await client.request("ping")
     while client.unread:
-        await client.sees("peer:left")
+        await client.receive("peer:left")
 
 
 async def test_a_leave_and_a_join_at_a_full_room_swap_the_seat(
@@ -94,12 +94,12 @@ async def test_a_leave_and_a_join_at_a_full_room_swap_the_seat(
     room = site.room()
     inside, waiting = crowd[:SEATS], crowd[SEATS:]
     for client in inside:
-        await client.joins(room)
+        await client.join(room)
     for leaver, comer in zip(inside, waiting, strict=False):
         with pytest.raises(Refused, match="room_full"):
-            await comer.joins(room)
-        await leaver.leaves()
-        await comer.joins(room)
+            await comer.join(room)
+        await leaver.leave()
+        await comer.join(room)
         assert site.database.live_rows(room) == SEATS
 
 
@@ -114,7 +114,7 @@ async def test_seats_of_those_who_leave_while_others_join_are_never_taken_twice(
             if await tries(client, room, asyncio.Barrier(1)) == "in":
                 been_in += 1
                 assert site.database.live_rows(room) <= SEATS
-                await client.leaves()
+                await client.leave()
         return been_in
 
     been_in = await asyncio.gather(*(comes_and_goes(client) for client in crowd[: 2 * SEATS]))

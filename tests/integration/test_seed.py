@@ -33,12 +33,12 @@ async def says(
     frame: dict[str, Any] = {"event": event}
     if data is not None:
         frame["data"] = data
-    await client.sends_raw(json.dumps(frame))
+    await client.send_raw(json.dumps(frame))
 
 
-async def joins(client: SignallingCommunicator, code: str) -> dict[str, Any]:
+async def join(client: SignallingCommunicator, code: str) -> dict[str, Any]:
     await says(client, "join:room", {"roomCode": code})
-    joined = await client.sees("room:joined")
+    joined = await client.receive("room:joined")
     client.peer_id = joined["peerId"]
     return joined
 
@@ -48,8 +48,8 @@ class TestJoinRoom:
         self, site: Site, room: str
     ) -> None:
         async with site.client("alice") as alice, site.client("bob") as bob:
-            first = await joins(alice, room)
-            second = await joins(bob, room)
+            first = await join(alice, room)
+            second = await join(bob, room)
         assert first["roomId"] == second["roomId"] == f"room_{room.lower()}"
         assert first["peers"] == []
         (peer,) = second["peers"]
@@ -59,11 +59,11 @@ class TestJoinRoom:
     async def test_server_validates_room_exists(self, site: Site) -> None:
         async with site.client("alice") as alice:
             await says(alice, "join:room", {"roomCode": "NOSUCH"})
-            await alice.sees_error("room_not_found")
+            await alice.receive_error("room_not_found")
 
     async def test_server_adds_socket_to_room(self, site: Site, room: str) -> None:
         async with site.client("alice") as alice:
-            await joins(alice, room)
+            await join(alice, room)
             assert site.database.live_rows(room) == 1
 
     async def test_server_broadcasts_peer_joined_to_existing_peers(
@@ -74,15 +74,15 @@ class TestJoinRoom:
             site.client("bob") as bob,
             site.client("carol") as carol,
         ):
-            await joins(alice, room)
-            await joins(bob, room)
-            await alice.sees("peer:joined")
-            await joins(carol, room)
+            await join(alice, room)
+            await join(bob, room)
+            await alice.receive("peer:joined")
+            await join(carol, room)
             for existing in (alice, bob):
-                joined = await existing.sees("peer:joined")
+                joined = await existing.receive("peer:joined")
                 assert joined["peerId"] == carol.peer_id
                 assert joined["userInfo"] == {"username": "carol"}
-            await carol.sees_nothing()
+            await carol.receive_nothing()
 
 
 class TestLeaveRoom:
@@ -90,34 +90,34 @@ class TestLeaveRoom:
         self, site: Site, room: str
     ) -> None:
         async with site.client("alice") as alice, site.client("bob") as bob:
-            await joins(alice, room)
-            await joins(bob, room)
-            await alice.sees("peer:joined")
+            await join(alice, room)
+            await join(bob, room)
+            await alice.receive("peer:joined")
             await says(bob, "leave:room")
-            assert (await alice.sees("peer:left"))["peerId"] == bob.peer_id
-            await bob.sees_nothing()
-            await alice.sees_nothing()
+            assert (await alice.receive("peer:left"))["peerId"] == bob.peer_id
+            await bob.receive_nothing()
+            await alice.receive_nothing()
 
     @pytest.mark.parametrize("way", ["closes", "resets"])
     async def test_client_disconnects_and_server_broadcasts_peer_left_to_remaining_peers(
         self, site: Site, room: str, way: str
     ) -> None:
         async with site.client("alice") as alice, site.client("bob") as bob:
-            await joins(alice, room)
-            await joins(bob, room)
-            await alice.sees("peer:joined")
+            await join(alice, room)
+            await join(bob, room)
+            await alice.receive("peer:joined")
             await getattr(bob, way)()
-            assert (await alice.sees("peer:left"))["peerId"] == bob.peer_id
-            await alice.sees_nothing()
+            assert (await alice.receive("peer:left"))["peerId"] == bob.peer_id
+            await alice.receive_nothing()
 
     async def test_server_removes_socket_from_room(self, site: Site, room: str) -> None:
         async with site.client("alice") as alice, site.client("bob") as bob:
-            await joins(alice, room)
+            await join(alice, room)
             await says(alice, "leave:room")
-            await alice.sees_nothing()
+            await alice.receive_nothing()
             assert site.database.live_rows(room) == 0
-            assert (await joins(bob, room))["peers"] == []
-            await alice.sees_nothing()
+            assert (await join(bob, room))["peers"] == []
+            await alice.receive_nothing()
 
 
 class TestSignalling:
@@ -140,30 +140,30 @@ class TestSignalling:
             site.client("carol") as carol,
         ):
             for client in (alice, bob, carol):
-                await joins(client, room)
+                await join(client, room)
             await says(carol, event, {"targetPeerId": alice.peer_id, **payload})
-            await alice.sees("peer:joined")
-            await alice.sees("peer:joined")
-            assert await alice.sees(event) == {
+            await alice.receive("peer:joined")
+            await alice.receive("peer:joined")
+            assert await alice.receive(event) == {
                 "targetPeerId": alice.peer_id,
                 "fromPeerId": carol.peer_id,
                 **payload,
             }
-            await bob.sees("peer:joined")
+            await bob.receive("peer:joined")
             for client in (alice, bob, carol):
-                await client.sees_nothing()
+                await client.receive_nothing()
 
     async def test_a_whole_negotiation(self, site: Site, room: str) -> None:
         async with site.client("alice") as alice, site.client("bob") as bob:
-            await joins(alice, room)
-            (peer,) = (await joins(bob, room))["peers"]
+            await join(alice, room)
+            (peer,) = (await join(bob, room))["peers"]
             await says(bob, "webrtc:offer", {"targetPeerId": peer["id"], "offer": OFFER})
-            assert (await alice.sees("peer:joined"))["peerId"] == bob.peer_id
-            caller = (await alice.sees("webrtc:offer"))["fromPeerId"]
+            assert (await alice.receive("peer:joined"))["peerId"] == bob.peer_id
+            caller = (await alice.receive("webrtc:offer"))["fromPeerId"]
             await says(alice, "webrtc:answer", {"targetPeerId": caller, "answer": ANSWER})
-            assert (await bob.sees("webrtc:answer"))["answer"] == ANSWER
+            assert (await bob.receive("webrtc:answer"))["answer"] == ANSWER
             await says(alice, "webrtc:ice", {"targetPeerId": caller, "candidate": CANDIDATE})
-            assert (await bob.sees("webrtc:ice"))["candidate"] == CANDIDATE
+            assert (await bob.receive("webrtc:ice"))["candidate"] == CANDIDATE
 
 
 class TestEdgeCases:
@@ -172,56 +172,56 @@ class TestEdgeCases:
     ) -> None:
         async with site.client("alice") as alice:
             await says(alice, "join:room", {"roomCode": "NOSUCH"})
-            error = await alice.sees_error("room_not_found")
+            error = await alice.receive_error("room_not_found")
             assert error["event"] == "join:room"
             assert "check the code or create the room" in error["message"]
-            await joins(alice, room)  # the client checked its code
+            await join(alice, room)  # the client checked its code
 
     async def test_target_peer_not_found_sends_error_response_to_client(
         self, site: Site, room: str
     ) -> None:
         async with site.client("alice") as alice, site.client("bob") as bob:
-            await joins(alice, room)
-            await joins(bob, room)
-            await alice.sees("peer:joined")
-            await bob.closes()
-            await alice.sees("peer:left")
+            await join(alice, room)
+            await join(bob, room)
+            await alice.receive("peer:joined")
+            await bob.close()
+            await alice.receive("peer:left")
             await says(alice, "webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
-            assert (await alice.sees_error("peer_not_found"))["event"] == "webrtc:offer"
-            await alice.sees_nothing()
+            assert (await alice.receive_error("peer_not_found"))["event"] == "webrtc:offer"
+            await alice.receive_nothing()
 
     async def test_authentication_required_allows_only_authenticated_users_to_join(
         self, site: Site, room: str
     ) -> None:
         async with site.stranger() as stranger:
             await says(stranger, "join:room", {"roomCode": room})
-            await stranger.sees_error("authentication_required")
-            assert await stranger.sees_close() == 4401
+            await stranger.receive_error("authentication_required")
+            assert await stranger.receive_close() == 4401
         assert site.database.live_rows(room) == 0
 
     async def test_authentication_required_verifies_jwt_and_associates_socket_with_user(
         self, site: Site, room: str
     ) -> None:
         async with site.client("alice") as alice, site.client("bob") as bob:
-            await joins(alice, room)
-            assert (await joins(bob, room))["peers"][0]["userInfo"]["username"] == "alice"
+            await join(alice, room)
+            assert (await join(bob, room))["peers"][0]["userInfo"]["username"] == "alice"
         async with site.client("mallory", token=site.token("mallory") + "x") as mallory:
-            await mallory.sees_error("token_invalid")
-            assert await mallory.sees_close() == 4401
+            await mallory.receive_error("token_invalid")
+            assert await mallory.receive_close() == 4401
 
     async def test_max_room_size_limits_rooms_to_10_participants_for_p2p(
         self, site: Site, room: str
     ) -> None:
         clients = [site.client(f"peer{number}") for number in range(11)]
         for client in clients:
-            await client.connects()
+            await client.connect()
         for client in clients[:10]:
-            assert (await joins(client, room))["mode"] == "p2p"
+            assert (await join(client, room))["mode"] == "p2p"
         await says(clients[10], "join:room", {"roomCode": room})
-        error = await clients[10].sees_error("room_full")
+        error = await clients[10].receive_error("room_full")
         assert (error["limit"], error["mode"]) == (10, "p2p")
-        await clients[0].closes()
-        await clients[1].awaits("peer:left")
-        await joins(clients[10], room)
+        await clients[0].close()
+        await clients[1].wait_for("peer:left")
+        await join(clients[10], room)
         for client in clients:
-            await client.closes()
+            await client.close()

@@ -57,7 +57,7 @@ class Healthy:
             await client.request("ping")
             data = {"targetPeerId": other.peer_id, "candidate": "healthy"}
             await client.request("webrtc:ice", data)
-            await other.awaits("webrtc:ice")
+            await other.wait_for("webrtc:ice")
             self.waits.append(time.monotonic() - began)
             self.memory = max(self.memory, memory(self.site.worker))
 
@@ -72,7 +72,7 @@ async def healthy_peers(site: Site, room: str) -> AsyncIterator[Healthy]:
         healthy = Healthy(site, room)
         for client in healthy.clients:
             await stack.enter_async_context(client)
-            await client.joins(room)
+            await client.join(room)
         alice, bob = healthy.clients
         lives = [
             asyncio.create_task(healthy.lives(alice, bob)),
@@ -100,7 +100,7 @@ class Slow:
 
     async def __aexit__(self, *error: object) -> None:
         for laggard in self.all:
-            laggard.closes()
+            laggard.close()
 
     async def reads_slowly(self, size: int, every: float) -> None:
         laggard = self.reader if size > 1 else self.trickling
@@ -126,11 +126,11 @@ async def test_who_does_not_keep_up_is_closed_and_disturbs_nobody(site: Site) ->
         site.client("carol") as carol,
         healthy_peers(site, room) as healthy,
     ):
-        await carol.joins(room)
+        await carol.join(room)
         await healthy.has_lived(50)
         before, memory_before = list(healthy.waits), memory(site.worker)
         for laggard in slow.all:
-            await laggard.joins(room)
+            await laggard.join(room)
         habits = [
             asyncio.create_task(slow.reads_slowly(4096, 0.05)),
             asyncio.create_task(slow.reads_slowly(1, 1.0)),
@@ -166,7 +166,7 @@ async def flood(carol: SignallingCommunicator, slow: Slow) -> None:
             for laggard in slow.all:
                 if laggard.peer_id not in gone:
                     data = {"targetPeerId": laggard.peer_id, "answer": DESCRIPTION}
-                    await carol.sends("webrtc:answer", data)
+                    await carol.send("webrtc:answer", data)
             await carol.request("ping")  # whatever happens to the others, she is answered
             gone = {f["data"]["peerId"] for f in carol.unread if f["event"] == "peer:left"}
     assert gone == {laggard.peer_id for laggard in slow.all}
@@ -205,12 +205,12 @@ async def test_who_floods_while_his_join_waits_is_not_read_any_more(site: Site, 
             padding = "x" * 60_000
             for number in range(count):
                 ping = {"event": "ping", "id": f"ping {number}", "data": {"padding": padding}}
-                await flooder.sends_raw(json.dumps(ping))
+                await flooder.send_raw(json.dumps(ping))
                 sent += 1
 
         before = memory(site.worker)
         with lock.holds(ROOM_LOCK, room):
-            await flooder.sends("join:room", {"roomCode": room})
+            await flooder.send("join:room", {"roomCode": room})
             lock.keeps_somebody_waiting()
             flood = asyncio.create_task(floods())
             await becomes(lambda: sent > 0, "the first ping")
@@ -221,9 +221,9 @@ async def test_who_floods_while_his_join_waits_is_not_read_any_more(site: Site, 
                     last, unchanged_since = sent, time.monotonic()
             assert not flood.done(), "all of it was read"
             assert memory(site.worker) - before < BOUND
-        await flooder.sees("room:joined")
+        await flooder.receive("room:joined")
         for number in range(count):
-            await flooder.sees("pong")
+            await flooder.receive("pong")
             assert json.loads(flooder.last_frame)["id"] == f"ping {number}"
         await flood
         assert memory(site.worker) - before < BOUND

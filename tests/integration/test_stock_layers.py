@@ -62,9 +62,9 @@ def room(site: Site) -> str:
 
 async def test_who_comes_talks_and_goes(site: Site, room: str) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
-        await alice.joins(room)
-        await bob.joins(room)
-        assert (await alice.sees("peer:joined"))["peerId"] == bob.peer_id
+        await alice.join(room)
+        await bob.join(room)
+        assert (await alice.receive("peer:joined"))["peerId"] == bob.peer_id
         for number in range(50):
             for one, other in ((alice, bob), (bob, alice)):
                 await one.request(
@@ -72,27 +72,27 @@ async def test_who_comes_talks_and_goes(site: Site, room: str) -> None:
                 )
         for client in (alice, bob):
             for number in range(50):
-                assert (await client.sees("webrtc:ice"))["candidate"] == f"{number}"
-        await bob.leaves()
-        assert (await alice.sees("peer:left"))["peerId"] == bob.peer_id
-        await bob.sees_nothing()
-        await alice.sees_nothing()
+                assert (await client.receive("webrtc:ice"))["candidate"] == f"{number}"
+        await bob.leave()
+        assert (await alice.receive("peer:left"))["peerId"] == bob.peer_id
+        await bob.receive_nothing()
+        await alice.receive_nothing()
 
 
 @pytest.mark.parametrize("site", ON_REDIS, indirect=True, scope="module")
 async def test_a_room_that_is_closed_from_outside(site: Site, room: str) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
-        await alice.joins(room)
-        await bob.joins(room)
-        await alice.sees("peer:joined")
+        await alice.join(room)
+        await bob.join(room)
+        await alice.receive("peer:joined")
         await asyncio.to_thread(
             site.runs,
             "from rooms.models import Room; from rooms.services import close_room; "
             f"close_room(Room.objects.get(code={room!r}))",
         )
         for client in (alice, bob):
-            assert (await client.sees("room:closed"))["reason"] == "closed"
-            assert await client.sees_close() == CloseCode.ROOM_CLOSED
+            assert (await client.receive("room:closed"))["reason"] == "closed"
+            assert await client.receive_close() == CloseCode.ROOM_CLOSED
 
 
 @pytest.mark.parametrize("layer", ON_REDIS)
@@ -104,9 +104,9 @@ async def test_a_redis_that_is_killed_and_starts_again_closes_no_socket(
     site = make_stock_site(make_site, layer, redis)
     room = site.room()
     async with site.client("alice") as alice, site.client("bob") as bob:
-        await alice.joins(room)
-        await bob.joins(room)
-        await alice.sees("peer:joined")
+        await alice.join(room)
+        await bob.join(room)
+        await alice.receive("peer:joined")
         redis.signals(signal.SIGKILL)
         redis.ends()
         await alice.request("ping")
@@ -116,11 +116,11 @@ async def test_a_redis_that_is_killed_and_starts_again_closes_no_socket(
         again = site.room()
         for client in (alice, bob):
             await client.request("leave:room", within=10)
-        await alice.joins(again)
-        await bob.joins(again)
+        await alice.join(again)
+        await bob.join(again)
         await becomes(lambda: any(f["event"] == "peer:joined" for f in alice.unread), "bob")
         await bob.request("webrtc:offer", {"targetPeerId": alice.peer_id, "offer": OFFER})
-        await alice.awaits("webrtc:offer")
+        await alice.wait_for("webrtc:offer")
         assert alice.close_code is None
         assert bob.close_code is None
     await asyncio.to_thread(site.stop)

@@ -71,7 +71,7 @@ class Talker:
 
     async def listens(self) -> None:
         while True:
-            note = (await self.client.awaits("webrtc:ice", within=SILENCE))["candidate"]
+            note = (await self.client.wait_for("webrtc:ice", within=SILENCE))["candidate"]
             self.heard[note] += 1
             self.latest = int(note.rpartition(" ")[2])
 
@@ -116,8 +116,8 @@ class Conversation:
 
     async def begins(self) -> None:
         for talker in self.talkers:
-            await talker.client.connects()
-            await talker.client.joins(self.room)
+            await talker.client.connect()
+            await talker.client.join(self.room)
         for talker in self.talkers:
             await becomes(lambda t=talker: len(t.roster) == 6, "the roster")  # type: ignore[misc]
             self._spawn(talker.listens())
@@ -168,9 +168,9 @@ class Conversation:
             for first, second in self.directions
         )
 
-    async def closes(self) -> None:
+    async def close(self) -> None:
         for talker in self.talkers:
-            await talker.client.closes()
+            await talker.client.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
@@ -183,7 +183,7 @@ async def conversation(site: Site) -> AsyncIterator[Conversation]:
         yield talk
         await talk.ends()
     finally:
-        await talk.closes()
+        await talk.close()
 
 
 # --- Peers that do not keep up ------------------------------------------------------------------------
@@ -203,7 +203,7 @@ class Laggard:
         self._socket.setblocking(False)
         self._buffer = bytearray()
 
-    async def joins(self, room: str) -> None:
+    async def join(self, room: str) -> None:
         """Connect and join; afterwards nothing is read any more."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(10):
@@ -259,7 +259,7 @@ class Laggard:
         connections = psutil.Process(self.site.worker.pid).net_connections("tcp")
         return any(each.raddr and each.raddr.port == self.port for each in connections)
 
-    def closes(self) -> None:
+    def close(self) -> None:
         self._socket.close()
 
 

@@ -71,7 +71,7 @@ class Socket:
         assert "id" not in frame, frame
         return frame["data"]
 
-    async def refused(self) -> str:
+    async def receive_error(self) -> str:
         """Return the code of the next frame, which must be an error."""
         frame = await self.next()
         assert frame["event"] == "error", frame
@@ -85,7 +85,7 @@ class Socket:
         assert answer.pop("id", None) == self._ids, answer
         return answer
 
-    async def hears_nothing(self) -> None:
+    async def receive_nothing(self) -> None:
         """Wait until all it asked for is done. Nothing else may have come, nor be on its way here.
 
         The server looks into both its queues, the client's and the channel layer's, at each turn.
@@ -105,12 +105,12 @@ class Socket:
         self.peer_id = answer["data"]["peerId"]
         return answer["data"]
 
-    async def hang_up(self, code: int = 1000) -> None:
+    async def disconnect(self, code: int = 1000) -> None:
         """Go, and wait until the server has cleaned up."""
         await self._wire.send_input({"type": "websocket.disconnect", "code": code})
         await self._wire.wait(WAIT)
 
-    async def is_over(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait until the server has cleaned up after a socket that ends by itself."""
         await self._wire.wait(WAIT)
 
@@ -129,7 +129,7 @@ async def connected(user: User, **options: Any) -> AsyncIterator[Socket]:
     try:
         yield socket
     finally:
-        await socket.hang_up()
+        await socket.disconnect()
 
 
 @asynccontextmanager
@@ -149,4 +149,4 @@ async def in_room(
         yield sockets
     finally:
         for socket in sockets:
-            await socket.hang_up()
+            await socket.disconnect()

@@ -49,7 +49,7 @@ class Accepted:
         assert connection.request is not None
         self.token = connection.request.headers.get("Authorization", "").removeprefix("Bearer ")
 
-    async def hears(self, event: str) -> dict[str, Any]:
+    async def receive(self, event: str) -> dict[str, Any]:
         """Return the next frame, which must be this event."""
         async with asyncio.timeout(TIMEOUT):
             frame: dict[str, Any] = json.loads(await self.connection.recv())
@@ -65,20 +65,20 @@ class Accepted:
 
     async def seats(self, **room: Any) -> dict[str, Any]:
         """Let the client join and return what it said."""
-        join = await self.hears("join:room")
+        join = await self.receive("join:room")
         await self.says("room:joined", {**ROOM, **room}, id=join["id"])
         data: dict[str, Any] = join["data"]
         return data
 
-    async def resumes(self, **room: Any) -> dict[str, Any]:
+    async def resume(self, **room: Any) -> dict[str, Any]:
         return await self.seats(resumed=True, **room)
 
     async def answers_pings(self) -> None:
         while True:
-            ping = await self.hears("ping")
+            ping = await self.receive("ping")
             await self.says("pong", {}, **({"id": ping["id"]} if "id" in ping else {}))
 
-    async def closes(self, code: int) -> None:
+    async def close(self, code: int) -> None:
         if code == 1006:
             self.connection.transport.abort()
             await self.connection.wait_closed()
@@ -224,15 +224,15 @@ async def test_waits_grow_until_the_server_serves_again(server: Server, make: Ma
     client = make(server.url, delays=delays)
     accepted = await joined(server, client)
     server.statuses += [HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE]
-    await accepted.closes(1012)
+    await accepted.close(1012)
     draining = await server.accepts()
     await draining.says("error", {"code": "unavailable", "message": "", "retryAfter": HOUR})
-    await draining.closes(4503)
+    await draining.close(4503)
     accepted = await server.accepts()
     assert asked == [0, 1, 2, 3]
-    await accepted.resumes()
+    await accepted.resume()
     await becomes(client, State.CONNECTED)
-    await accepted.closes(1012)
+    await accepted.close(1012)
     await server.accepts()
     assert asked == [0, 1, 2, 3, 0]
 
@@ -241,12 +241,12 @@ async def test_who_is_woken_waits_no_longer(server: Server, make: Make) -> None:
     client = make(server.url, delays=never)
     accepted = await joined(server, client)
     client.wake()  # of no use to whom is connected, nor later
-    await accepted.closes(1006)
+    await accepted.close(1006)
     await becomes(client, State.RECONNECTING)
     await asyncio.sleep(0.1)
     assert server.is_alone
     client.wake()
-    await (await server.accepts()).resumes()
+    await (await server.accepts()).resume()
     await becomes(client, State.CONNECTED)
 
 
@@ -262,7 +262,7 @@ async def test_who_is_woken_once_waits_again_when_that_was_in_vain(
     client = make(server.url, delays=delays)
     accepted = await joined(server, client)
     server.statuses.append(HTTPStatus.BAD_GATEWAY)
-    await accepted.closes(1006)
+    await accepted.close(1006)
     assert await soon(asked.get()) == 0
     client.wake()
     assert await soon(asked.get()) == 1
@@ -278,8 +278,8 @@ async def test_who_is_woken_in_the_moment_of_the_loss_does_not_wait(
             client.wake()
 
     client = make(server.url, delays=never, on_state=wake)
-    await (await joined(server, client)).closes(1006)
-    await (await server.accepts()).resumes()
+    await (await joined(server, client)).close(1006)
+    await (await server.accepts()).resume()
 
 
 # --- After which ends it comes back -------------------------------------------------------------------
@@ -291,10 +291,10 @@ async def test_it_comes_back_as_the_same_peer(server: Server, make: Make, code: 
     client = make(server.url, on_state=states.append)
     accepted = await joined(server, client)
     assert (client.peer_id, client.reconnects) == ("peer_1", 0)
-    await accepted.closes(code)
+    await accepted.close(code)
     accepted = await server.accepts()
     assert client.state == State.RECONNECTING
-    assert await accepted.resumes(resumeToken="two", gap=True) == {
+    assert await accepted.resume(resumeToken="two", gap=True) == {
         "roomCode": "abc123",
         "resumable": True,
         "resumeToken": "one",
@@ -307,8 +307,8 @@ async def test_it_comes_back_as_the_same_peer(server: Server, make: Make, code: 
     assert client.close_code == code
     assert (client.attempts, client.reconnects, client.resumes) == (2, 1, 1)
     assert states == [State.CONNECTED, State.RECONNECTING, State.CONNECTED]
-    await accepted.closes(code)
-    assert (await (await server.accepts()).resumes())["resumeToken"] == "two"
+    await accepted.close(code)
+    assert (await (await server.accepts()).resume())["resumeToken"] == "two"
 
 
 async def test_who_asks_again_at_once_lets_the_loss_be_noticed(server: Server) -> None:
@@ -329,9 +329,9 @@ async def test_it_does_not_come_back(server: Server, make: Make, code: int) -> N
     client = make(server.url, on_state=states.append)
     accepted = await joined(server, client)
     asking = asyncio.create_task(client.request("peer:update"))
-    await accepted.hears("peer:update")
+    await accepted.receive("peer:update")
     await accepted.says("room:closed", {"reason": "over"})
-    await accepted.closes(code)
+    await accepted.close(code)
     with pytest.raises(Unanswered):
         await soon(asking)
     assert await soon(anext(client)) == ("room:closed", {"reason": "over"})
@@ -351,9 +351,9 @@ async def test_a_late_end_of_an_old_connection_means_nothing(server: Server, mak
     client = make(server.url, ping_every=0.2, silence=1.0)
     old = await joined(server, client)
     new = await server.accepts()
-    await new.resumes()
+    await new.resume()
     answering = asyncio.create_task(new.answers_pings())
-    await old.closes(4409)
+    await old.close(4409)
     await soon(client.request("ping"))
     assert (client.state, client.attempts) == (State.CONNECTED, 2)
     answering.cancel()
@@ -367,7 +367,7 @@ async def test_pings_keep_a_silent_connection_up(server: Server, make: Make) -> 
     accepted = await joined(server, client)
     began = time.monotonic()
     while time.monotonic() < began + 2.5:
-        assert await accepted.hears("ping") == {"event": "ping", "data": {}}
+        assert await accepted.receive("ping") == {"event": "ping", "data": {}}
         await accepted.says("pong", {})
     assert client.attempts == 1
     await accepted.says("peer:left", {"peerId": "peer_2"})
@@ -378,7 +378,7 @@ async def test_silence_is_a_loss_though_the_connection_stands(server: Server, ma
     client = make(server.url, ping_every=0.05, silence=0.3)
     began = time.monotonic()
     silent = await joined(server, client)
-    await (await server.accepts()).resumes()
+    await (await server.accepts()).resume()
     assert time.monotonic() - began >= 0.3
     await becomes(client, State.CONNECTED)
     assert await silent.is_closed() == 1006
@@ -426,11 +426,11 @@ async def test_a_server_in_need_is_tried_again(server: Server, make: Make, statu
 async def test_a_server_that_dies_during_the_handshake_is_tried_again(
     server: Server, make: Make
 ) -> None:
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def disconnect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
 
-    dying = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    dying = await asyncio.start_server(disconnect, "127.0.0.1", 0)
     async with dying:
         port = dying.sockets[0].getsockname()[1]
         client = make(f"ws://127.0.0.1:{port}/", server.url)
@@ -455,7 +455,7 @@ async def test_a_handshake_that_is_refused_ends_a_client_that_was_connected(
     client = make(server.url)
     accepted = await joined(server, client)
     server.statuses.append(HTTPStatus.FORBIDDEN)
-    await accepted.closes(1006)
+    await accepted.close(1006)
     with pytest.raises(websockets.InvalidStatus):
         await soon(anext(client))
     with pytest.raises(websockets.InvalidStatus):
@@ -467,9 +467,9 @@ async def test_addresses_are_taken_in_turn(make: Make) -> None:
         client = make(first.url, second.url)
         accepted = await joined(first, client)
         for server in (second, first, second):
-            await accepted.closes(1012)
+            await accepted.close(1012)
             accepted = await server.accepts()
-            await accepted.resumes()
+            await accepted.resume()
         await becomes(client, State.CONNECTED)
         assert client.resumes == 3
         await client.close()
@@ -488,7 +488,7 @@ async def test_each_attempt_asks_for_a_token(server: Server, make: Make) -> None
     accepted = await joined(server, client)
     assert accepted.token == "a"
     server.statuses.append(HTTPStatus.BAD_GATEWAY)
-    await accepted.closes(1006)
+    await accepted.close(1006)
     assert (await server.accepts()).token == "c"
 
 
@@ -501,11 +501,11 @@ async def test_after_4401_it_comes_back_with_another_token_alone(
         return next(tokens)
 
     client = make(server.url, token=token)
-    await (await joined(server, client)).closes(4401)
+    await (await joined(server, client)).close(4401)
     accepted = await server.accepts()
     assert accepted.token == "new"
-    await accepted.resumes()
-    await accepted.closes(4401)
+    await accepted.resume()
+    await accepted.close(4401)
     assert (await soon(anext(client))).name == "room:joined"
     with pytest.raises(Closed) as closed:
         await soon(anext(client))
@@ -558,7 +558,7 @@ async def test_a_refused_join_leaves_the_client_as_it_was(server: Server, make: 
     client = make(server.url)
     accepted = await connected(server, client)
     joining = asyncio.create_task(client.join("NONE"))
-    await accepted.refuses(await accepted.hears("join:room"), "room_full", limit=10)
+    await accepted.refuses(await accepted.receive("join:room"), "room_full", limit=10)
     with pytest.raises(Refused) as refused:
         await soon(joining)
     assert (refused.value.code, refused.value.details["limit"]) == ("room_full", 10)
@@ -572,8 +572,8 @@ async def test_a_join_that_is_cut_off_is_begun_anew(server: Server, make: Make) 
     client = make(server.url)
     accepted = await connected(server, client)
     joining = asyncio.create_task(client.join("ABC123"))
-    await accepted.hears("join:room")
-    await accepted.closes(1006)
+    await accepted.receive("join:room")
+    await accepted.close(1006)
     await (await server.accepts()).seats()
     assert await soon(joining) == ROOM
 
@@ -583,7 +583,7 @@ async def test_a_join_waits_as_long_as_it_is_told_to(server: Server, make: Make,
     client = make(server.url)
     accepted = await connected(server, client)
     joining = asyncio.create_task(client.join("ABC123"))
-    join = await accepted.hears("join:room")
+    join = await accepted.receive("join:room")
     began = time.monotonic()
     await accepted.refuses(join, code, retryAfter=0.3)
     client.wake()
@@ -591,12 +591,12 @@ async def test_a_join_waits_as_long_as_it_is_told_to(server: Server, make: Make,
     assert time.monotonic() - began >= 0.3
     await soon(joining)
 
-    await accepted.closes(4503)
+    await accepted.close(4503)
     accepted = await server.accepts()
-    join = await accepted.hears("join:room")
+    join = await accepted.receive("join:room")
     began = time.monotonic()
     await accepted.refuses(join, code, retryAfter=0.3)
-    assert (await accepted.resumes())["resumeToken"] == "one"
+    assert (await accepted.resume())["resumeToken"] == "one"
     assert time.monotonic() - began >= 0.3
     assert client.attempts == 2
 
@@ -607,8 +607,8 @@ async def test_a_join_that_was_told_to_wait_goes_on_where_it_can(
     client = make(server.url)
     accepted = await connected(server, client)
     joining = asyncio.create_task(client.join("ABC123"))
-    await accepted.refuses(await accepted.hears("join:room"), "unavailable", retryAfter=0.1)
-    await accepted.closes(4503)
+    await accepted.refuses(await accepted.receive("join:room"), "unavailable", retryAfter=0.1)
+    await accepted.close(4503)
     await (await server.accepts()).seats()
     assert await soon(joining) == ROOM
 
@@ -616,9 +616,9 @@ async def test_a_join_that_was_told_to_wait_goes_on_where_it_can(
 @pytest.mark.parametrize("code", ["resume_expired", "resume_invalid"])
 async def test_who_cannot_resume_joins_anew(server: Server, make: Make, code: str) -> None:
     client = make(server.url)
-    await (await joined(server, client)).closes(1006)
+    await (await joined(server, client)).close(1006)
     accepted = await server.accepts()
-    await accepted.refuses(await accepted.hears("join:room"), code)
+    await accepted.refuses(await accepted.receive("join:room"), code)
     assert await accepted.seats(peerId="peer_9", resumeToken="two") == {
         "roomCode": "abc123",
         "resumable": True,
@@ -626,8 +626,8 @@ async def test_who_cannot_resume_joins_anew(server: Server, make: Make, code: st
     event, room = await soon(anext(client))
     assert (event, room["resumed"], client.peer_id) == ("room:joined", False, "peer_9")
     assert (client.reconnects, client.resumes) == (1, 0)
-    await accepted.closes(1006)
-    assert (await (await server.accepts()).resumes())["resumeToken"] == "two"
+    await accepted.close(1006)
+    assert (await (await server.accepts()).resume())["resumeToken"] == "two"
 
 
 async def test_a_server_without_resuming_is_joined_anew(server: Server, make: Make) -> None:
@@ -636,7 +636,7 @@ async def test_a_server_without_resuming_is_joined_anew(server: Server, make: Ma
     joining = asyncio.create_task(client.join("ABC123"))
     await accepted.seats()
     await soon(joining)
-    await accepted.closes(1006)
+    await accepted.close(1006)
     accepted = await server.accepts()
     assert await accepted.seats(peerId="peer_9") == {"roomCode": "abc123", "resumable": True}
     assert (await soon(anext(client))).data["peerId"] == "peer_9"
@@ -645,9 +645,9 @@ async def test_a_server_without_resuming_is_joined_anew(server: Server, make: Ma
 @pytest.mark.parametrize("code", ["removed", "room_closed", "room_full", "forbidden"])
 async def test_who_may_not_come_back_is_told_why(server: Server, make: Make, code: str) -> None:
     client = make(server.url)
-    await (await joined(server, client)).closes(1006)
+    await (await joined(server, client)).close(1006)
     accepted = await server.accepts()
-    await accepted.refuses(await accepted.hears("join:room"), code)
+    await accepted.refuses(await accepted.receive("join:room"), code)
     with pytest.raises(Closed, match=code) as closed:
         await soon(anext(client))
     assert isinstance(closed.value.__cause__, Refused)
@@ -660,13 +660,13 @@ async def test_who_has_left_is_in_no_room_after_a_loss(server: Server, make: Mak
     client = make(server.url)
     accepted = await joined(server, client)
     leaving = asyncio.create_task(client.leave())
-    await accepted.says("ack", {}, id=(await accepted.hears("leave:room"))["id"])
+    await accepted.says("ack", {}, id=(await accepted.receive("leave:room"))["id"])
     await soon(leaving)
     assert (client.room, client.peer_id) == (None, "")
-    await accepted.closes(1006)
+    await accepted.close(1006)
     accepted = await server.accepts()
     await soon(client.send("ping"))
-    await accepted.hears("ping")
+    await accepted.receive("ping")
 
 
 # --- Requests and events --------------------------------------------------------------------------------
@@ -677,7 +677,7 @@ async def test_each_request_gets_the_answer_that_is_its_own(server: Server, make
     accepted = await joined(server, client)
     first = asyncio.create_task(client.request("peer:update", {"displayName": "A"}))
     second = asyncio.create_task(client.relay("peer_2", "candidate", None))
-    asked = [await accepted.hears("peer:update"), await accepted.hears("webrtc:ice")]
+    asked = [await accepted.receive("peer:update"), await accepted.receive("webrtc:ice")]
     assert asked[0]["data"] == {"displayName": "A"}
     assert asked[1]["data"] == {"targetPeerId": "peer_2", "candidate": None}
     await accepted.refuses(asked[1], "peer_not_found")
@@ -697,7 +697,7 @@ async def test_relays_have_the_shapes_of_the_contract(
     client = make(server.url)
     accepted = await joined(server, client)
     relaying = asyncio.create_task(client.relay("peer_2", what, {"x": 1}))
-    frame = await accepted.hears(event)
+    frame = await accepted.receive(event)
     assert frame["data"] == {"targetPeerId": "peer_2", what: {"x": 1}}
     await accepted.says("ack", {}, id=frame["id"])
     await soon(relaying)
@@ -707,17 +707,17 @@ async def test_a_request_that_is_cut_off_may_have_been_done(server: Server, make
     client = make(server.url)
     accepted = await joined(server, client)
     asking = asyncio.create_task(client.request("peer:update"))
-    await accepted.hears("peer:update")
-    await accepted.closes(1006)
+    await accepted.receive("peer:update")
+    await accepted.close(1006)
     with pytest.raises(Unanswered):
         await soon(asking)
-    await (await server.accepts()).resumes()
+    await (await server.accepts()).resume()
     await becomes(client, State.CONNECTED)
 
 
 async def test_what_is_said_meanwhile_waits_for_the_seat(server: Server, make: Make) -> None:
     client = make(server.url, delays=never)
-    await (await joined(server, client)).closes(1006)
+    await (await joined(server, client)).close(1006)
     await becomes(client, State.RECONNECTING)
     asking = asyncio.create_task(client.request("peer:update"))
     saying = asyncio.create_task(client.send("webrtc:ice", CANDIDATE))
@@ -726,9 +726,9 @@ async def test_what_is_said_meanwhile_waits_for_the_seat(server: Server, make: M
     impatient.cancel()
     client.wake()
     accepted = await server.accepts()
-    await accepted.resumes()
-    request = await accepted.hears("peer:update")
-    assert await accepted.hears("webrtc:ice") == {"event": "webrtc:ice", "data": CANDIDATE}
+    await accepted.resume()
+    request = await accepted.receive("peer:update")
+    assert await accepted.receive("webrtc:ice") == {"event": "webrtc:ice", "data": CANDIDATE}
     await accepted.says("ack", {}, id=request["id"])
     await soon(asyncio.gather(asking, saying))
 
@@ -739,7 +739,7 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_no_event(
     client = make(server.url)
     accepted = await joined(server, client)
     asking = asyncio.create_task(client.request("peer:update"))
-    frame = await accepted.hears("peer:update")
+    frame = await accepted.receive("peer:update")
     asking.cancel()
     await accepted.says("ack", {}, id=frame["id"])
     await accepted.says("error", {"code": "unavailable", "targetPeerId": "peer_2"})
@@ -769,12 +769,12 @@ async def test_closing_says_so_and_ends_the_iteration(server: Server, make: Make
     client = make(server.url)
     accepted = await joined(server, client)
     relaying = asyncio.create_task(client.relay("peer_2", "candidate", None))
-    relay = await accepted.hears("webrtc:ice")
+    relay = await accepted.receive("webrtc:ice")
     await accepted.says("webrtc:ice", CANDIDATE)
     await accepted.says("ack", {}, id=relay["id"])
     await soon(relaying)  # so what was said before has come as well
     asking = asyncio.create_task(client.request("peer:update"))
-    await accepted.hears("peer:update")
+    await accepted.receive("peer:update")
     await soon(client.close())
     assert await accepted.is_closed() == 1000
     assert [event async for event in client] == [("webrtc:ice", CANDIDATE)]
@@ -789,7 +789,7 @@ async def test_closing_says_so_and_ends_the_iteration(server: Server, make: Make
 
 async def test_closing_ends_a_wait(server: Server, make: Make) -> None:
     client = make(server.url, delays=never)
-    await (await joined(server, client)).closes(1006)
+    await (await joined(server, client)).close(1006)
     await becomes(client, State.RECONNECTING)
     asking = asyncio.create_task(client.request("ping"))
     await asyncio.sleep(0)
@@ -818,7 +818,7 @@ async def test_a_fault_in_the_programs_own_function_is_not_hidden(
             raise ZeroDivisionError
 
     client = make(server.url, on_state=fail)
-    await (await joined(server, client)).closes(1006)
+    await (await joined(server, client)).close(1006)
     with pytest.raises(ZeroDivisionError):
         await soon(anext(client))
 
@@ -861,7 +861,7 @@ async def test_the_client_of_tests_joins_as_it_is_told(server: Server) -> None:
             ({"resume_token": "one"}, {"roomCode": "A", "resumeToken": "one"}),
         ]
         for options, said in joins:
-            joining = asyncio.create_task(client.joins("A", **options))
+            joining = asyncio.create_task(client.join("A", **options))
             assert await accepted.seats() == said
             await soon(joining)
 
@@ -869,12 +869,12 @@ async def test_the_client_of_tests_joins_as_it_is_told(server: Server) -> None:
 async def test_the_client_of_tests_resumes_or_says_that_it_did_not(server: Server) -> None:
     async with SignallingCommunicator(server.url) as client:
         accepted = await server.accepts()
-        resuming = asyncio.create_task(client.resumes("A", "one"))
+        resuming = asyncio.create_task(client.resume("A", "one"))
         said = {"roomCode": "A", "resumable": True, "resumeToken": "one"}
-        assert await accepted.resumes(peerId="peer_7") == said
+        assert await accepted.resume(peerId="peer_7") == said
         await soon(resuming)
         assert client.peer_id == "peer_7"
-        resuming = asyncio.create_task(client.resumes("A", "two"))
+        resuming = asyncio.create_task(client.resume("A", "two"))
         await accepted.seats()
         with pytest.raises(AssertionError, match="another peer"):
             await soon(resuming)

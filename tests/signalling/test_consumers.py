@@ -169,7 +169,7 @@ async def test_the_first_frame_after_a_join_is_the_room(room: Room, alice: User,
             "userInfo": {"username": "bob"},
             "media": {},
         }
-        await second.hears_nothing()
+        await second.receive_nothing()
 
 
 async def test_a_join_without_an_id_is_answered_as_well(room: Room, bob: User) -> None:
@@ -180,7 +180,7 @@ async def test_a_join_without_an_id_is_answered_as_well(room: Room, bob: User) -
 
 async def test_the_server_says_nothing_before_the_client_does(room: Room, bob: User) -> None:
     async with connected(bob) as socket:
-        await socket.hears_nothing()
+        await socket.receive_nothing()
 
 
 async def test_peers_are_given_the_ice_servers_of_the_site(
@@ -206,7 +206,7 @@ async def test_all_who_join_at_once_learn_of_each_other_once(
                 known.append((await socket.expect("peer:joined"))["peerId"])
             assert set(known) == ids - {socket.peer_id}
         for socket in sockets:
-            await socket.hears_nothing()
+            await socket.receive_nothing()
 
 
 async def test_the_eleventh_is_told_that_the_room_is_full(
@@ -255,14 +255,14 @@ async def test_a_policy_may_forbid_the_door(room: Room, alice: User, strict: Any
 async def test_a_code_of_no_room_is_not_found(room: Room, bob: User, code: str) -> None:
     async with connected(bob) as socket:
         await socket.send("join:room", {"roomCode": code})
-        assert await socket.refused() == "room_not_found"
+        assert await socket.receive_error() == "room_not_found"
 
 
 async def test_one_socket_is_in_one_room(room: Room, alice: User, bob: User) -> None:
     async with in_room(alice, bob) as (first, second):
         answer = await second.ask("join:room", {"roomCode": "ABC123"})
         assert answer["data"]["code"] == "already_joined"
-        await first.hears_nothing()
+        await first.receive_nothing()
         assert await live() == [first.peer_id, second.peer_id]
 
 
@@ -271,11 +271,11 @@ async def test_who_guesses_at_codes_is_slowed_down(room: Room, bob: User, strict
     async with connected(bob) as socket:
         for code in ("GUESS1", "GUESS2", "GUESS3"):
             await socket.send("join:room", {"roomCode": code})
-            assert await socket.refused() == "room_not_found"
+            assert await socket.receive_error() == "room_not_found"
         answer = await socket.ask("join:room", {"roomCode": "ABC123"})
         assert answer["data"]["code"] == "rate_limited"
         assert answer["data"]["retryAfter"] == 1
-        await socket.hears_nothing()
+        await socket.receive_nothing()
 
 
 # --- Leaving ----------------------------------------------------------------------------------
@@ -285,11 +285,11 @@ async def test_who_leaves_is_said_to_have_left_once(room: Room, alice: User, bob
     async with in_room(alice, bob) as (first, second):
         assert await second.ask("leave:room") == {"event": "ack", "data": {}}
         assert await first.expect("peer:left") == {"peerId": second.peer_id, "reason": "left"}
-        await first.hears_nothing()
+        await first.receive_nothing()
         assert subscribers() == 1
         answer = await second.ask("leave:room")
         assert answer["data"]["code"] == "not_in_room"
-        await first.hears_nothing()
+        await first.receive_nothing()
 
 
 async def test_who_has_left_may_join_again_as_another_peer(
@@ -318,9 +318,9 @@ async def test_who_hangs_up_is_said_to_have_left_once(
     async with in_room(alice) as (first,), connected(bob) as second:
         await second.join()
         await first.expect("peer:joined")
-        await second.hang_up(close_code)
+        await second.disconnect(close_code)
         assert await first.expect("peer:left") == {"peerId": second.peer_id, "reason": reason}
-        await first.hears_nothing()
+        await first.receive_nothing()
         assert leaves == [(second.peer_id, reason)]
         assert await live() == [first.peer_id]
         assert subscribers() == 1
@@ -378,7 +378,7 @@ async def test_a_leave_without_a_database_is_told_at_once_and_written_later(
             await first.expect("peer:joined")
             with monkeypatch.context() as outage:
                 outage.setattr(type(Participant.objects), "of_socket", without_database)
-                await socket.hang_up(1006)
+                await socket.disconnect(1006)
             assert (await first.expect("peer:left"))["reason"] == "disconnected"
             assert await live() == [first.peer_id, socket.peer_id]
             await process.get_worker().beat()
@@ -430,7 +430,7 @@ async def test_a_relay_without_an_id_is_not_answered(room: Room, alice: User, bo
     async with in_room(alice, bob) as (first, second):
         await second.send("webrtc:offer", {"targetPeerId": first.peer_id, "offer": OFFER})
         await first.expect("webrtc:offer")
-        await second.hears_nothing()
+        await second.receive_nothing()
 
 
 async def test_relays_arrive_in_the_order_they_were_sent(
@@ -450,7 +450,7 @@ async def test_a_third_peer_hears_nothing_of_a_relay(room: Room, alice: User, bo
     async with in_room(alice, bob, bob) as (first, second, third):
         await second.ask("webrtc:ice", {"targetPeerId": first.peer_id, "candidate": CANDIDATE})
         await first.expect("webrtc:ice")
-        await third.hears_nothing()
+        await third.receive_nothing()
 
 
 async def test_all_targets_that_cannot_be_are_refused_with_the_same_text(
@@ -469,7 +469,7 @@ async def test_all_targets_that_cannot_be_are_refused_with_the_same_text(
         ]
         assert answers[0]["data"]["code"] == "peer_not_found"
         assert all(answer == answers[0] for answer in answers)
-        await stranger.hears_nothing()
+        await stranger.receive_nothing()
 
 
 @pytest.mark.parametrize(
@@ -518,7 +518,7 @@ async def test_an_update_reaches_the_others_and_those_who_come_later(
             "media": {"audio": True, "video": False},
             "displayName": "Bobby",
         }
-        await second.hears_nothing()
+        await second.receive_nothing()
         _, known = (await third.join())["peers"]
         assert known["media"] == {"audio": True, "video": False}
         assert known["userInfo"] == {"username": "bob", "displayName": "Bobby"}
@@ -567,11 +567,11 @@ async def test_what_is_known_is_not_said_twice(room: Room, alice: User, bob: Use
     async with in_room(alice, bob) as (first, second):
         channel = await channel_of(first)
         await tell(channel, roster("joined", second.peer_id))
-        await first.hears_nothing()
+        await first.receive_nothing()
         for _ in range(2):
             await tell(channel, roster("left", second.peer_id))
         await first.expect("peer:left")
-        await first.hears_nothing()
+        await first.receive_nothing()
 
 
 async def test_news_of_unknown_peers_and_other_rooms_is_ignored(
@@ -584,7 +584,7 @@ async def test_news_of_unknown_peers_and_other_rooms_is_ignored(
         await tell(channel, roster("joined", "peer_x", room="OTHER"))
         await tell(channel, roster("left", second.peer_id, room="OTHER"))
         await tell(channel, closing("OTHER"))
-        await first.hears_nothing()
+        await first.receive_nothing()
         assert (await first.ask("leave:room"))["event"] == "ack"
 
 
@@ -594,7 +594,7 @@ async def test_who_joined_before_me_and_is_not_in_my_list_has_left(
     """The announcement was on its way when this socket left the room and joined it again."""
     async with in_room(alice, bob) as (first, _):
         await tell(await channel_of(first), roster("joined", "peer_x", number=0))
-        await first.hears_nothing()
+        await first.receive_nothing()
         request = {"targetPeerId": "peer_x", "offer": OFFER}
         assert (await first.ask("webrtc:offer", request))["data"]["code"] == "peer_not_found"
 
@@ -606,7 +606,7 @@ async def test_relays_for_another_peer_id_or_from_an_unknown_one_are_ignored(
         channel = await channel_of(first)
         await tell(channel, relayed(target=first.peer_id, sender="peer_x"))
         await tell(channel, relayed(target="peer_x", sender=second.peer_id))
-        await first.hears_nothing()
+        await first.receive_nothing()
 
 
 async def test_news_that_come_after_the_leave_are_ignored(
@@ -619,7 +619,7 @@ async def test_news_that_come_after_the_leave_are_ignored(
         await tell(channel, roster("left", second.peer_id))
         await tell(channel, closing("ABC123"))
         await tell(channel, relayed(target=first.peer_id, sender=second.peer_id))
-        await first.hears_nothing()
+        await first.receive_nothing()
 
 
 # --- Frames -----------------------------------------------------------------------------------
@@ -650,7 +650,7 @@ async def test_every_id_comes_back_exactly_once(room: Room, alice: User, bob: Us
             "authenticated", "error", "room:joined", "error", "ack", "ack", "ack", "error", "ack",
             "pong", "error", "ack",
         ]  # fmt: skip
-        await socket.hears_nothing()
+        await socket.receive_nothing()
 
 
 @pytest.mark.parametrize("request_id", [0, 1, -1, 1.5, "", "a", "é", 2**53])
@@ -673,9 +673,9 @@ async def test_a_binary_frame_is_read_the_same_way(room: Room, bob: User) -> Non
         await socket.send_bytes(b'{"event": "ping", "id": "\xc3\xa9"}')
         assert await socket.next() == {"event": "pong", "data": {}, "id": "é"}
         await socket.send_bytes(b"\xff\xfe")
-        assert await socket.refused() == "bad_json"
+        assert await socket.receive_error() == "bad_json"
         await socket.send_bytes(b"")
-        assert await socket.refused() == "bad_json"
+        assert await socket.receive_error() == "bad_json"
 
 
 @pytest.mark.parametrize(
@@ -718,7 +718,7 @@ async def test_a_bad_frame_costs_an_error_and_not_the_socket(
         error = frame["data"]
         assert (frame["event"], frame.get("id")) == ("error", request_id)
         assert (error["code"], error.get("path"), error.get("event")) == (code, path, event)
-        await socket.hears_nothing()
+        await socket.receive_nothing()
 
 
 async def test_an_oversize_frame_costs_the_socket(bob: User) -> None:
@@ -727,7 +727,7 @@ async def test_an_oversize_frame_costs_the_socket(bob: User) -> None:
         await socket.send_text(frame % ("x" * (65_536 - len(frame) + 2)))
         assert (await socket.next())["event"] == "pong"
         await socket.send_text(frame % ("x" * (65_536 - len(frame) + 3)))
-        assert await socket.refused() == "message_too_large"
+        assert await socket.receive_error() == "message_too_large"
         assert await socket.closed() == 4400
 
 
@@ -739,8 +739,8 @@ async def test_a_hundred_violations_are_borne(bob: User) -> None:
         for _ in range(100):
             await socket.send_text("{")
         for _ in range(100):
-            assert await socket.refused() == "bad_json"
-        await socket.hears_nothing()
+            assert await socket.receive_error() == "bad_json"
+        await socket.receive_nothing()
 
 
 async def test_more_violations_cost_the_socket(bob: User, strict: Any) -> None:
@@ -774,9 +774,9 @@ async def test_what_comes_after_the_close_is_not_read(bob: User, strict: Any) ->
         for _ in range(10):
             await socket.send("ping")
         await socket.expect("pong")
-        assert [await socket.refused() for _ in range(2)] == ["rate_limited"] * 2
+        assert [await socket.receive_error() for _ in range(2)] == ["rate_limited"] * 2
         assert await socket.closed() == 4429
-        await socket.hang_up()
+        await socket.disconnect()
         assert await socket._wire.receive_nothing(0)
 
 
@@ -799,7 +799,7 @@ async def test_silence_costs_a_client_that_pings_its_socket(bob: User, strict: A
     strict(HEARTBEAT_TIMEOUT=0.1)
     async with connected(bob) as socket:
         await socket.ask("ping")
-        assert await socket.refused() == "unavailable"
+        assert await socket.receive_error() == "unavailable"
         assert await socket.closed() == 4408
 
 
@@ -851,7 +851,7 @@ async def test_a_socket_may_authenticate_with_its_first_frame(room: Room, bob: U
     assert answer["data"]["userInfo"] == {"username": "bob"}
     assert answer["data"]["expiresAt"]
     await socket.join()
-    await socket.hang_up()
+    await socket.disconnect()
 
 
 @pytest.mark.parametrize("event", ["join:room", "leave:room", "ping", "peer:update"])
@@ -861,16 +861,16 @@ async def test_a_stranger_may_do_nothing_else(room: Room, event: str) -> None:
     answer = await socket.ask(event, {"roomCode": "ABC123"})
     assert answer["data"]["code"] == "authentication_required"
     assert await socket.closed() == 4401
-    await socket.hang_up()
+    await socket.disconnect()
 
 
 async def test_a_stranger_who_is_silent_is_sent_away(bob: User, strict: Any) -> None:
     strict(AUTHENTICATION_TIMEOUT=0.05)
     socket = Socket()
     await socket.open()
-    assert await socket.refused() == "authentication_required"
+    assert await socket.receive_error() == "authentication_required"
     assert await socket.closed() == 4401
-    await socket.hang_up()
+    await socket.disconnect()
 
 
 async def test_who_has_authenticated_in_time_may_stay(bob: User, strict: Any) -> None:
@@ -879,16 +879,16 @@ async def test_who_has_authenticated_in_time_may_stay(bob: User, strict: Any) ->
     await socket.open()
     await socket.ask("authenticate", {"token": access_token(bob)})
     await asyncio.sleep(1.2)
-    await socket.hears_nothing()
-    await socket.hang_up()
+    await socket.receive_nothing()
+    await socket.disconnect()
 
 
 async def test_a_wrong_token_in_the_handshake_is_said_on_an_open_socket() -> None:
     socket = Socket(headers={"authorization": "Bearer wrong"})
     await socket.open()
-    assert await socket.refused() == "token_invalid"
+    assert await socket.receive_error() == "token_invalid"
     assert await socket.closed() == 4401
-    await socket.hang_up()
+    await socket.disconnect()
 
 
 async def test_a_wrong_token_in_a_frame_costs_the_socket(
@@ -898,7 +898,7 @@ async def test_a_wrong_token_in_a_frame_costs_the_socket(
         answer = await second.ask("authenticate", {"token": "wrong"})
         assert answer["data"]["code"] == "token_invalid"
         assert await second.closed() == 4401
-        await second.hang_up(1006)
+        await second.disconnect(1006)
         assert (await first.expect("peer:left"))["peerId"] == second.peer_id
 
 
@@ -928,7 +928,7 @@ async def test_a_bug_in_a_handler_is_internal_and_the_socket_lives(
         assert (error["code"], error["event"]) == ("internal", "leave:room")
         assert "bug" not in error["message"]
         assert any(error["reference"] in line for line in errors())
-        await socket.hears_nothing()
+        await socket.receive_nothing()
         assert await live() == [socket.peer_id]
 
 
@@ -954,14 +954,14 @@ async def test_a_bug_on_the_side_of_the_channel_layer_costs_the_socket(
         assert frame["data"]["code"] == "internal"
         assert any(frame["data"]["reference"] in line for line in errors())
         assert await first.closed() == 4500
-        await first.hang_up(1006)
+        await first.disconnect(1006)
         assert (await second.expect("peer:left"))["peerId"] == first.peer_id
 
 
 async def test_a_message_of_an_unknown_type_costs_the_socket(room: Room, bob: User) -> None:
     async with in_room(bob) as (socket,):
         await tell(await channel_of(socket), {"type": "no.such.thing"})
-        assert await socket.refused() == "internal"
+        assert await socket.receive_error() == "internal"
         assert await socket.closed() == 4500
 
 
@@ -972,10 +972,10 @@ async def test_a_stock_layer_that_fails_closes_no_socket_and_is_heard_again(
     await socket.open()
     await socket.join()
     layer.lost.set()
-    await socket.hears_nothing()
+    await socket.receive_nothing()
     layer.lost.clear()
     await tell(await channel_of(socket), {"type": "no.such.thing"})
-    assert await socket.refused() == "internal"  # so it is heard again
+    assert await socket.receive_error() == "internal"  # so it is heard again
     assert await socket.closed() == 4500
 
 
@@ -985,9 +985,9 @@ async def test_a_socket_that_finds_no_channel_layer_is_told_to_come_back(
     layer.away.add("new_channel")
     socket = Socket(headers={"authorization": f"Bearer {access_token(alice)}"})
     await socket.open()
-    assert await socket.refused() == "unavailable"
+    assert await socket.receive_error() == "unavailable"
     assert await socket.closed() == 4503
-    await socket.is_over()
+    await socket.wait_closed()
 
 
 async def test_a_join_that_cannot_subscribe_takes_no_seat(

@@ -126,7 +126,7 @@ class Run:
         for text in texts:
             self.events.put_nowait({"type": "websocket.receive", "text": text})
 
-    def hang_up(self, code: int = 1000) -> None:
+    def disconnect(self, code: int = 1000) -> None:
         self.events.put_nowait({"type": "websocket.disconnect", "code": code})
 
     async def until(self, what: str) -> None:
@@ -170,7 +170,7 @@ async def run(request: pytest.FixtureRequest) -> AsyncIterator[Run]:
 
 async def test_connect_comes_first_and_frames_in_order_one_at_a_time(run: Run) -> None:
     run.frames("one", "two", "three")
-    run.hang_up(1001)
+    run.disconnect(1001)
     assert await run.ended() is None
     assert run.told[:8] == [
         "connect",
@@ -197,9 +197,9 @@ async def test_a_busy_consumer_does_not_read_ahead(run: Run) -> None:
 
 
 async def test_a_disconnect_is_heard_once_and_ends_the_consumer(run: Run) -> None:
-    run.hang_up(4000)
+    run.disconnect(4000)
     run.frames("late")
-    run.hang_up(4001)
+    run.disconnect(4001)
     assert await run.ended() is None
     assert run.told == ["connect", "disconnect 4000", "clean_up", "cleaned up"]
 
@@ -244,7 +244,7 @@ async def test_a_clean_up_that_fails_leaves_no_task(
         raise ValueError("a bug")
 
     monkeypatch.setattr(run.consumer, "clean_up", clean_up)
-    run.hang_up()
+    run.disconnect()
     assert isinstance(await run.ended(), ValueError)
 
 
@@ -253,7 +253,7 @@ async def test_a_client_that_does_not_read_keeps_no_task_alive(run: Run) -> None
     for value in range(3):
         await run.layer.send(run.channel, {"type": "frame", "text": str(value)})
     await run.until("message frame")
-    run.hang_up()
+    run.disconnect()
     assert await run.ended() is None
 
 
@@ -263,7 +263,7 @@ async def test_a_channel_ends_with_its_consumer() -> None:
     run = Run()
     run.connect()
     await run.until("connect")
-    run.hang_up()
+    run.disconnect()
     await run.ended()
     assert not layer.channels
     with pytest.raises(ChannelGone):
@@ -298,7 +298,7 @@ async def test_connections_are_closed_around_a_query_and_only_there(
     await run.until("query done")
     assert len(closed) == 2
     assert threading.get_ident() not in closed
-    run.hang_up()
+    run.disconnect()
     await run.ended()
     await database_sync_to_async(lambda: connection.close())()
 
@@ -370,7 +370,7 @@ async def test_a_stock_layer_that_fails_closes_no_socket(caplog: pytest.LogCaptu
     await run.layer.send(run.channel, {"type": "number", "value": 1})
     await run.until("message 1")
     assert caplog.text.count("the channel layer failed, trying again") == 2
-    run.hang_up()
+    run.disconnect()
     assert await run.ended() is None
 
 

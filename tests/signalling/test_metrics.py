@@ -57,7 +57,7 @@ async def test_errors_and_closes_are_counted(alice: User) -> None:
     errors = value("errors_total", code="room_not_found")
     async with connected(alice) as socket:
         await socket.send("join:room", {"roomCode": "XYZ789"})
-        assert await socket.refused() == "room_not_found"
+        assert await socket.receive_error() == "room_not_found"
     assert value("errors_total", code="room_not_found") == errors + 1
 
     code = protocol.CloseCode.AUTHENTICATION
@@ -65,7 +65,7 @@ async def test_errors_and_closes_are_counted(alice: User) -> None:
     stranger = Socket()
     await stranger.open()
     await stranger.send("ping")
-    assert await stranger.refused() == "authentication_required"
+    assert await stranger.receive_error() == "authentication_required"
     assert await stranger.closed() == code
-    await stranger.hang_up()
+    await stranger.disconnect()
     assert value("closes_total", code=str(int(code))) == closed + 1

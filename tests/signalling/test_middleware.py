@@ -78,14 +78,14 @@ async def test_a_token_is_taken_from_the_subprotocol_and_never_echoed(
     socket = Socket(headers={"sec-websocket-protocol": offered})
     assert await socket.open() == "signalling.v1"
     await socket.join()
-    await socket.hang_up()
+    await socket.disconnect()
 
 
 async def test_a_client_that_offers_the_token_alone_is_given_no_subprotocol(bob: User) -> None:
     socket = Socket(headers={"sec-websocket-protocol": f"bearer.{access_token(bob)}"})
     assert await socket.open() is None
-    await socket.hears_nothing()
-    await socket.hang_up()
+    await socket.receive_nothing()
+    await socket.disconnect()
 
 
 async def test_a_token_is_taken_from_the_query_and_out_of_it(room: Room, bob: User) -> None:
@@ -131,7 +131,7 @@ async def test_a_database_that_is_away_is_said_so(
     frame = await socket.next()
     assert (frame["data"]["code"], frame["data"]["retryAfter"]) == ("unavailable", 2)
     assert await socket.closed() == 4503
-    await socket.hang_up()
+    await socket.disconnect()
 
 
 async def test_who_guesses_at_tokens_is_slowed_down(bob: User, settings: Settings) -> None:
@@ -141,11 +141,11 @@ async def test_who_guesses_at_tokens_is_slowed_down(bob: User, settings: Setting
     assert await refusal_of(scope(authorization="Bearer wrong")) == "rate_limited"
     socket = Socket(headers={"authorization": "Bearer wrong"})
     await socket.open()
-    assert await socket.refused() == "rate_limited"
+    assert await socket.receive_error() == "rate_limited"
     assert await socket.closed() == 4429
-    await socket.hang_up()
+    await socket.disconnect()
     async with connected(bob) as good:  # at the same address: somebody else may be the guesser
-        await good.hears_nothing()
+        await good.receive_nothing()
 
 
 async def test_tokens_that_were_good_once_are_no_guesses(bob: User, settings: Settings) -> None:

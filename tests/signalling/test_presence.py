@@ -48,7 +48,7 @@ async def test_who_was_taken_for_dead_closes_its_sockets_and_begins_anew(
         former = here.worker_id
         await Worker.objects.all().adelete()
         await here.beat()
-        assert await socket.refused() == "unavailable"
+        assert await socket.receive_error() == "unavailable"
         assert await socket.closed() == 4503
         assert await here.enlisted() != former
 
@@ -58,7 +58,7 @@ async def test_who_stood_still_serves_no_frame_before_it_closes(room: Room, bob:
         await socket.join()
         process.get_worker().alive_until = 0.0
         await socket.send("ping")
-        assert await socket.refused() == "unavailable"
+        assert await socket.receive_error() == "unavailable"
         assert await socket.closed() == 4503
 
 

@@ -43,12 +43,12 @@ async def test_a_peer_that_lost_its_socket_comes_back_as_itself(
         joined = await second.join(resumable=True)
         assert (joined["resumed"], joined["resumeWindow"]) == (False, 30.0)
         await first.expect("peer:joined")
-        await second.hang_up(1006)
+        await second.disconnect(1006)
         away = await first.expect("peer:away")
         assert away["peerId"] == second.peer_id
         for number in range(3):
             await first.send("webrtc:ice", ice(second.peer_id, number))
-        await first.hears_nothing()
+        await first.receive_nothing()
         again = await reopened(bob)
         answer = (await resume(again, joined["resumeToken"]))["data"]
         assert (answer["peerId"], answer["resumed"]) == (second.peer_id, True)
@@ -62,7 +62,7 @@ async def test_a_peer_that_lost_its_socket_comes_back_as_itself(
         assert (await again.expect("webrtc:ice"))["candidate"] == "candidate:3"
         await again.send("webrtc:ice", ice(first.peer_id, 4))
         assert (await first.expect("webrtc:ice"))["fromPeerId"] == second.peer_id
-        await again.hang_up(1000)
+        await again.disconnect(1000)
         assert (await first.expect("peer:left"))["reason"] == "left"
 
 
@@ -75,14 +75,14 @@ async def test_the_old_socket_is_closed_and_can_do_nothing_more(
         again = await reopened(bob)
         answer = (await resume(again, joined["resumeToken"]))["data"]
         assert answer["peerId"] == second.peer_id
-        assert await second.refused() == "not_in_room"
+        assert await second.receive_error() == "not_in_room"
         assert await second.closed() == 4409
         assert await first.expect("peer:back") == {"peerId": second.peer_id}
         await second.send("webrtc:ice", ice(first.peer_id, 0))
-        await second.hang_up(1006)
-        await first.hears_nothing()
-        await again.hears_nothing()
-        await again.hang_up()
+        await second.disconnect(1006)
+        await first.receive_nothing()
+        await again.receive_nothing()
+        await again.disconnect()
 
 
 @pytest.mark.parametrize("code", [1000, 1001])
@@ -90,31 +90,31 @@ async def test_a_normal_close_is_final(room: Room, alice: User, bob: User, code:
     async with in_room(alice) as (first,), connected(bob) as second:
         joined = await second.join(resumable=True)
         await first.expect("peer:joined")
-        await second.hang_up(code)
+        await second.disconnect(code)
         assert (await first.expect("peer:left"))["reason"] == "left"
         again = await reopened(bob)
         assert (await resume(again, joined["resumeToken"]))["data"]["code"] == "resume_expired"
-        await again.hang_up()
+        await again.disconnect()
 
 
 async def test_a_token_is_used_once_but_for_a_reply_that_was_lost(room: Room, bob: User) -> None:
     async with connected(bob) as first:
         token = (await first.join(resumable=True))["resumeToken"]
-        await first.hang_up(1006)
+        await first.disconnect(1006)
     second = await reopened(bob)
     await resume(second, token)
-    await second.hang_up(1006)
+    await second.disconnect(1006)
     third = await reopened(bob)  # the reply with the new token had not arrived
     answer = (await resume(third, token))["data"]
     assert (answer["resumed"], answer["gap"]) == (True, True)
-    await third.hang_up(1006)
+    await third.disconnect(1006)
     await Participant.objects.aupdate(
         resume_rotated_at=timezone.now() - timedelta(seconds=resuming.REPLY_SECONDS + 1)
     )
     fourth = await reopened(bob)
     assert (await resume(fourth, token))["data"]["code"] == "resume_invalid"
     assert (await resume(fourth, answer["resumeToken"]))["data"]["resumed"]
-    await fourth.hang_up()
+    await fourth.disconnect()
 
 
 async def test_nobody_else_can_use_a_token_nor_a_peer_id(
@@ -123,7 +123,7 @@ async def test_nobody_else_can_use_a_token_nor_a_peer_id(
     async with in_room(bob, resumable=True) as (first,), connected(alice) as other:
         for guess in (await stored_token(first), first.peer_id, "x"):
             assert (await resume(other, guess))["data"]["code"] == "resume_invalid"
-        await first.hears_nothing()
+        await first.receive_nothing()
 
 
 async def stored_token(socket: Socket) -> str:
@@ -138,7 +138,7 @@ async def test_who_stays_away_too_long_has_left(
     async with in_room(alice) as (first,), connected(bob) as second:
         token = (await second.join(resumable=True))["resumeToken"]
         await first.expect("peer:joined")
-        await second.hang_up(1006)
+        await second.disconnect(1006)
         await first.expect("peer:away")
         past = timezone.now() - timedelta(seconds=1)
         await Participant.objects.filter(peer_id=second.peer_id).aupdate(away_until=past)
@@ -148,9 +148,9 @@ async def test_who_stays_away_too_long_has_left(
         left = {"peerId": second.peer_id, "reason": "disconnected"}
         assert await first.expect("peer:left") == left
         await process.get_worker().beat()
-        await first.hears_nothing()
+        await first.receive_nothing()
         assert not process.get_worker().away
-        await again.hang_up()
+        await again.disconnect()
 
 
 async def test_who_was_removed_while_away_does_not_come_back(
@@ -159,20 +159,20 @@ async def test_who_was_removed_while_away_does_not_come_back(
     async with in_room(alice) as (first,), connected(bob) as second:
         token = (await second.join(resumable=True))["resumeToken"]
         await first.expect("peer:joined")
-        await second.hang_up(1006)
+        await second.disconnect(1006)
         await first.expect("peer:away")
         participant = await Participant.objects.aget(peer_id=second.peer_id)
         await database_sync_to_async(services.remove_participant)(participant)
         assert (await first.expect("peer:left"))["reason"] == "removed"
         again = await reopened(bob)
         assert (await resume(again, token))["data"]["code"] == "removed"
-        await again.hang_up()
+        await again.disconnect()
 
 
 async def test_a_user_who_was_deactivated_does_not_come_back(room: Room, bob: User) -> None:
     async with connected(bob) as first, connected(bob) as second:
         token = (await first.join(resumable=True))["resumeToken"]
-        await first.hang_up(1006)
+        await first.disconnect(1006)
         await User.objects.filter(pk=bob.pk).aupdate(is_active=False)
         assert (await resume(second, token))["data"]["code"] == "user_inactive"
 
@@ -184,7 +184,7 @@ async def test_held_frames_are_bounded_and_their_senders_told(
     async with in_room(alice) as (first,), connected(bob) as second:
         token = (await second.join(resumable=True))["resumeToken"]
         await first.expect("peer:joined")
-        await second.hang_up(1006)
+        await second.disconnect(1006)
         await first.expect("peer:away")
         for number in range(2):
             assert (await first.ask("webrtc:ice", ice(second.peer_id, number)))["event"] == "ack"
@@ -196,16 +196,16 @@ async def test_held_frames_are_bounded_and_their_senders_told(
         assert "gap" not in answer
         for number in range(2):
             assert (await again.expect("webrtc:ice"))["candidate"] == f"candidate:{number}"
-        await again.hears_nothing()
+        await again.receive_nothing()
         await first.expect("peer:back")
-        await again.hang_up()
+        await again.disconnect()
 
 
 async def test_a_seat_is_kept_while_its_peer_is_away(room: Room, alice: User, bob: User) -> None:
     await Room.objects.aupdate(p2p_limit=1)
     async with connected(bob) as first, connected(alice) as second:
         await first.join(resumable=True)
-        await first.hang_up(1006)
+        await first.disconnect(1006)
         refused = await second.ask("join:room", {"roomCode": "ABC123"})
         assert refused["data"]["code"] == "room_full"
 
@@ -213,7 +213,7 @@ async def test_a_seat_is_kept_while_its_peer_is_away(room: Room, alice: User, bo
 async def test_who_joins_meanwhile_sees_who_is_away(room: Room, alice: User, bob: User) -> None:
     async with connected(bob) as first, connected(alice) as second:
         await first.join(resumable=True)
-        await first.hang_up(1006)
+        await first.disconnect(1006)
         (peer,) = (await second.join())["peers"]
         assert (peer["id"], peer["away"]) == (first.peer_id, True)
 
@@ -227,7 +227,7 @@ async def test_a_process_that_drains_sends_everybody_elsewhere(
         joined = await second.join(resumable=True)
         await first.expect("peer:joined")
         await process.get_worker().drain()
-        assert await first.refused() == "unavailable"
+        assert await first.receive_error() == "unavailable"
         assert await first.closed() == 4503
         assert await second.next()
         assert await Participant.objects.live().acount() == 1

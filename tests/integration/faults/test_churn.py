@@ -58,15 +58,15 @@ async def comes_and_goes(site: Site, number: int, code: str) -> None:
     """Every second one leaves as it should, every second one is cut off, every fourth one comes back."""
     name = f"user{number % 20}"
     client = site.client(name)
-    await client.connects()
-    joined = await client.joins(code, resumable=number % 2 == 1, within=20)
+    await client.connect()
+    joined = await client.join(code, resumable=number % 2 == 1, within=20)
     if number % 2 == 0:
-        await client.closes()
+        await client.close()
         return
-    await client.resets()
+    await client.reset()
     if number % 4 == 1:
         async with site.client(name) as again:
-            await again.resumes(code, joined["resumeToken"])
+            await again.resume(code, joined["resumeToken"])
 
 
 async def churn(site: Site, rooms: list[str], seconds: float) -> int:

@@ -76,13 +76,13 @@ async def test_a_client_that_freezes_is_away_and_then_gone(
     site = make_site(server=server, signalling=settings)
     code = site.room()
     async with site.client("watcher") as watcher:
-        await watcher.joins(code)
+        await watcher.join(code)
         victim = site.victim("frozen")
         victim.says("join:room", roomCode=code, resumable=True)
-        peer_id = (await watcher.awaits("peer:joined"))["peerId"]
+        peer_id = (await watcher.wait_for("peer:joined"))["peerId"]
         victim.signals(signal.SIGSTOP)
-        await watcher.awaits("peer:away", peerId=peer_id, within=6)
-        left = await watcher.awaits("peer:left", peerId=peer_id, within=6)
+        await watcher.wait_for("peer:away", peerId=peer_id, within=6)
+        left = await watcher.wait_for("peer:left", peerId=peer_id, within=6)
         assert left["reason"] == "disconnected"
         assert site.database.live_peers(code) == {watcher.peer_id}
         victim.is_killed()
@@ -115,14 +115,14 @@ async def test_a_laptop_that_sleeps_and_wakes_is_the_same_peer(
     site = make_site(server=server, signalling={"HEARTBEAT_TIMEOUT": 2})
     code = site.room()
     async with site.client("watcher") as watcher:
-        await watcher.joins(code)
+        await watcher.join(code)
         sleeper = Sleeper(site, code)
-        peer_id = (await watcher.awaits("peer:joined", within=10))["peerId"]
+        peer_id = (await watcher.wait_for("peer:joined", within=10))["peerId"]
         sleeper.signals(signal.SIGSTOP)
-        await watcher.awaits("peer:away", peerId=peer_id, within=6)
+        await watcher.wait_for("peer:away", peerId=peer_id, within=6)
         sleeper.signals(signal.SIGCONT)
-        await watcher.awaits("peer:back", peerId=peer_id, within=6)
-        await watcher.sees_nothing()
+        await watcher.wait_for("peer:back", peerId=peer_id, within=6)
+        await watcher.receive_nothing()
         sleeper.stop()
 
 
@@ -143,29 +143,29 @@ async def test_a_link_that_is_cut_without_a_word(
     far = site.start_worker(server, host=link.address)
     code = site.room()
     async with site.client("watcher", worker=1) as watcher:
-        await watcher.joins(code)
+        await watcher.join(code)
         victim = Victim(far.url, site.token("far"), site.folder, *link.inside)
         victim.says("join:room", roomCode=code, resumable=True)
-        peer_id = (await watcher.awaits("peer:joined", within=10))["peerId"]
+        peer_id = (await watcher.wait_for("peer:joined", within=10))["peerId"]
         link.is_cut()
         await watcher.request("webrtc:ice", {"targetPeerId": peer_id, "candidate": CANDIDATE})
-        await watcher.awaits("peer:away", peerId=peer_id, within=6)
+        await watcher.wait_for("peer:away", peerId=peer_id, within=6)
         victim.is_killed()
 
 
 async def test_of_two_sockets_with_one_token_one_is_the_peer(site: Site) -> None:
     code = site.room()
     async with site.client("watcher") as watcher, site.client("keen") as keen:
-        await watcher.joins(code)
-        token = (await keen.joins(code, resumable=True))["resumeToken"]
-        await keen.resets()
+        await watcher.join(code)
+        token = (await keen.join(code, resumable=True))["resumeToken"]
+        await keen.reset()
         async with site.client("keen", worker=0) as one, site.client("keen", worker=1) as other:
             both = await asyncio.gather(
-                *(client.resumes(code, token) for client in (one, other)), return_exceptions=True
+                *(client.resume(code, token) for client in (one, other)), return_exceptions=True
             )
             # The token before is good for a lost reply: so both resume, and the later one fences.
             assert all(isinstance(result, dict) for result in both), both
-            closes = [asyncio.create_task(client.sees_close()) for client in (one, other)]
+            closes = [asyncio.create_task(client.receive_close()) for client in (one, other)]
             done, pending = await asyncio.wait(closes, return_when=asyncio.FIRST_COMPLETED)
             assert [await close for close in done] == [4409]
             for close in pending:
@@ -175,7 +175,7 @@ async def test_of_two_sockets_with_one_token_one_is_the_peer(site: Site) -> None
             await watcher.request(
                 "webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": CANDIDATE}
             )
-            await winner.awaits("webrtc:ice")
+            await winner.wait_for("webrtc:ice")
             assert site.database.live_peers(code) == {watcher.peer_id, keen.peer_id}
 
 
@@ -186,32 +186,32 @@ async def test_a_former_socket_on_another_worker_can_do_nothing_more(site: Site)
         site.client("keen", worker=0) as former,
         site.client("keen", worker=1) as keen,
     ):
-        await watcher.joins(code)
-        token = (await former.joins(code, resumable=True))["resumeToken"]
-        await watcher.awaits("peer:joined", peerId=former.peer_id)
-        await keen.resumes(code, token)
+        await watcher.join(code)
+        token = (await former.join(code, resumable=True))["resumeToken"]
+        await watcher.wait_for("peer:joined", peerId=former.peer_id)
+        await keen.resume(code, token)
         assert keen.peer_id == former.peer_id
-        assert await former.sees_close() == 4409
-        await watcher.awaits("peer:back", peerId=keen.peer_id)
+        assert await former.receive_close() == 4409
+        await watcher.wait_for("peer:back", peerId=keen.peer_id)
         await watcher.request("webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": CANDIDATE})
-        await keen.awaits("webrtc:ice")
-        await watcher.sees_nothing()
+        await keen.wait_for("webrtc:ice")
+        await watcher.receive_nothing()
         assert site.database.live_peers(code) == {watcher.peer_id, keen.peer_id}
 
 
 async def test_what_is_not_theirs_brings_nobody_back(site: Site) -> None:
     code, elsewhere = site.room(), site.room()
     async with site.client("keen") as keen, site.client("mallory", worker=1) as mallory:
-        token = (await keen.joins(code, resumable=True))["resumeToken"]
+        token = (await keen.join(code, resumable=True))["resumeToken"]
         for stolen in (token, keen.peer_id):
             with pytest.raises(Refused) as refused:
-                await mallory.resumes(code, stolen)
+                await mallory.resume(code, stolen)
             assert refused.value.code == "resume_invalid"
         async with site.client("keen", worker=1) as again:
             with pytest.raises(Refused) as refused:
-                await again.resumes(elsewhere, token)
+                await again.resume(elsewhere, token)
             assert refused.value.code == "resume_invalid"
-        await keen.sees_nothing()
+        await keen.receive_nothing()
 
 
 async def test_who_comes_too_late_has_left_and_is_said_to_once(site: Site) -> None:
@@ -221,20 +221,20 @@ async def test_who_comes_too_late_has_left_and_is_said_to_once(site: Site) -> No
         site.client("other", worker=1) as other,
         site.client("keen", worker=0) as keen,
     ):
-        await watcher.joins(code)
-        await other.joins(code)
-        token = (await keen.joins(code, resumable=True))["resumeToken"]
-        await keen.resets()
+        await watcher.join(code)
+        await other.join(code)
+        token = (await keen.join(code, resumable=True))["resumeToken"]
+        await keen.reset()
         for client in (watcher, other):
-            await client.awaits("peer:left", peerId=keen.peer_id, within=10)
+            await client.wait_for("peer:left", peerId=keen.peer_id, within=10)
         async with site.client("keen", worker=1) as again:
             with pytest.raises(Refused) as refused:
-                await again.resumes(code, token)
+                await again.resume(code, token)
             assert refused.value.code == "resume_expired"
-            await again.joins(code, resumable=True)
+            await again.join(code, resumable=True)
             assert again.peer_id != keen.peer_id
         for client in (watcher, other):
-            await client.awaits("peer:left", peerId=again.peer_id)
+            await client.wait_for("peer:left", peerId=again.peer_id)
             said = Counter(
                 (frame["event"], frame["data"]["peerId"])
                 for frame in client.unread

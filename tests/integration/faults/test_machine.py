@@ -51,7 +51,7 @@ class Person:
         """To whom something was lost, as it was told."""
 
     def reads(self) -> None:
-        """Take what has come; ``joins`` and answers are not in it."""
+        """Take what has come; ``join`` and answers are not in it."""
         for frame in self.client.unread:
             event, data = frame["event"], frame.get("data", {})
             if event == "peer:joined":
@@ -62,7 +62,7 @@ class Person:
                 self.heard[data["fromPeerId"]].append(int(data["candidate"]))
             elif event == "error" and "targetPeerId" in data:
                 self.reported.add(data["targetPeerId"])
-        self.client.forgets()
+        self.client.clear()
 
 
 class Machine(RuleBasedStateMachine):
@@ -78,20 +78,20 @@ class Machine(RuleBasedStateMachine):
     # --- What happens -----------------------------------------------------------------------
 
     @rule(name=NAMES, room=PLACES, worker=PLACES, resumable=st.sampled_from([True, True, False]))
-    def joins(self, name: str, room: int, worker: int, resumable: bool) -> None:
+    def join(self, name: str, room: int, worker: int, resumable: bool) -> None:
         if name not in self.people:
             self.run(self._joins(name, self.rooms[room], worker, resumable=resumable))
 
     async def _joins(self, name: str, room: str, worker: int, *, resumable: bool) -> None:
         client = self.site.client(name, worker=worker)
-        await client.connects()
+        await client.connect()
         taken = sum(person.room == room for person in self.people.values())
         try:
-            await client.joins(room, resumable=resumable)
+            await client.join(room, resumable=resumable)
         except Refused as refused:
             if (refused.code, taken) != ("room_full", SEATS):
                 raise
-            await client.closes()
+            await client.close()
             return
         assert taken < SEATS
         person = self.people[name] = Person(client, room, resumable=resumable)
@@ -99,11 +99,11 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self._present())
     @rule(pick=PICKS)
-    def leaves(self, pick: int) -> None:
+    def leave(self, pick: int) -> None:
         name = picked(self._present(), pick)
         client = self.people[name].client
-        self.run(client.leaves())
-        self.run(client.closes())
+        self.run(client.leave())
+        self.run(client.close())
         self._is_gone(name)
 
     @precondition(lambda self: self._present())
@@ -113,7 +113,7 @@ class Machine(RuleBasedStateMachine):
         name = picked(self._present(), pick)
         person = self.people[name]
         self.run(self._settle())
-        self.run(person.client.resets())
+        self.run(person.client.reset())
         person.is_away = True
         if not person.resumable:
             self._is_gone(name)
@@ -125,14 +125,14 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self._away())
     @rule(pick=PICKS, worker=PLACES)
-    def resumes(self, pick: int, worker: int) -> None:
+    def resume(self, pick: int, worker: int) -> None:
         name = picked(self._away(), pick)
         self.run(self._resumes(name, self.people[name], worker))
 
     async def _resumes(self, name: str, person: Person, worker: int) -> None:
         again = self.site.client(name, worker=worker)
-        await again.connects()
-        room = await again.resumes(person.room, person.token)
+        await again.connect()
+        room = await again.resume(person.room, person.token)
         assert room["peerId"] == person.peer_id
         person.client, person.worker, person.is_away = again, worker, False
         person.token = room["resumeToken"]
@@ -184,7 +184,7 @@ class Machine(RuleBasedStateMachine):
         process.ends()
         for name, person in list(self.people.items()):
             if person.worker == worker and not person.is_away:
-                self.run(person.client.sees_close())
+                self.run(person.client.receive_close())
                 person.is_away = True
             if person.worker == worker:
                 person.was_killed = True
@@ -250,7 +250,7 @@ class Machine(RuleBasedStateMachine):
         self.run(self._settle())
         for person in self.people.values():
             if not person.is_away:
-                self.run(person.client.closes())
+                self.run(person.client.close())
         super().teardown()
 
 

@@ -95,20 +95,20 @@ async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, log
         keen = ResumingClient([worker.url for worker in site.workers], token=site.token("keen"))
         await stack.enter_async_context(keen)
         for client in (watcher, leaver, plain):
-            await client.joins(code)
+            await client.join(code)
         await keen.join(code)
         keen_id = keen.peer_id
-        await watcher.awaits("peer:joined", peerId=keen_id)
+        await watcher.wait_for("peer:joined", peerId=keen_id)
         begun = time.monotonic()
         is_stopped(postgresql)
         with pytest.raises(Refused) as refused:
-            await late.joins(code, within=10)
+            await late.join(code, within=10)
         assert refused.value.code == "unavailable"
         assert refused.value.details["retryAfter"] > 0
-        await leaver.leaves()
-        await plain.resets()
-        assert (await watcher.awaits("peer:left", peerId=leaver.peer_id))["reason"] == "left"
-        await watcher.awaits("peer:left", peerId=plain.peer_id, within=10)
+        await leaver.leave()
+        await plain.reset()
+        assert (await watcher.wait_for("peer:left", peerId=leaver.peer_id))["reason"] == "left"
+        await watcher.wait_for("peer:left", peerId=plain.peer_id, within=10)
         assert (await answer_of(site.worker, "live"))[0] == 200
         status, checks = await answer_of(site.worker, "ready")
         assert (status, checks["checks"]["database"]) == (503, False)
@@ -126,7 +126,7 @@ async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, log
         await watcher.request("ping")
         assert "peer:left" not in [frame["event"] for frame in watcher.unread]
         assert keen.reconnects == 0
-        await late.joins(code)
+        await late.join(code)
         assert all(talker.client.close_code is None for talker in talk.talkers)
 
 
@@ -136,39 +136,39 @@ async def test_a_peer_that_is_cut_off_during_an_outage_of_the_database_comes_bac
     logs.will_have("the database is away")
     code = site.room()
     async with site.client("watcher") as watcher, site.client("keen", worker=1) as keen:
-        await watcher.joins(code)
-        token = (await keen.joins(code, resumable=True))["resumeToken"]
-        await watcher.awaits("peer:joined")
+        await watcher.join(code)
+        token = (await keen.join(code, resumable=True))["resumeToken"]
+        await watcher.wait_for("peer:joined")
         is_stopped(postgresql)
-        await keen.resets()
-        await watcher.awaits("peer:away", peerId=keen.peer_id, within=10)
+        await keen.reset()
+        await watcher.wait_for("peer:away", peerId=keen.peer_id, within=10)
         await watcher.request("webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": "held"})
         await asyncio.to_thread(postgresql.start)
         await is_ready(site)
         async with site.client("keen", worker=0) as again:
-            await again.resumes(code, token)
-            assert (await again.sees("webrtc:ice"))["candidate"] == "held"
-            await watcher.awaits("peer:back", peerId=keen.peer_id)
+            await again.resume(code, token)
+            assert (await again.receive("webrtc:ice"))["candidate"] == "held"
+            await watcher.wait_for("peer:back", peerId=keen.peer_id)
 
 
 async def test_connections_that_are_cut_by_the_database(site: Site, postgresql: PostgreSQL) -> None:
     code = site.room()
     async with site.client("watcher") as watcher, site.client("other", worker=1) as other:
-        await watcher.joins(code)
+        await watcher.join(code)
         with postgresql.connect("postgres") as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
                 [site.database.name],
             )
-        await other.joins(code)
-        await watcher.awaits("peer:joined", peerId=other.peer_id)
+        await other.join(code)
+        await watcher.wait_for("peer:joined", peerId=other.peer_id)
 
 
 async def joins_at_last(client: SignallingCommunicator, code: str) -> None:
     """Try again as often as the server says that it is unavailable."""
     while True:
         try:
-            await client.joins(code, within=15)
+            await client.join(code, within=15)
             return
         except Refused as refused:
             if refused.code != "unavailable":
@@ -184,7 +184,7 @@ async def test_a_lock_for_longer_than_a_lease_kills_nobody(
     lock = Lock(postgresql, site)
     async with AsyncExitStack() as stack:
         plain = await stack.enter_async_context(site.client("plain", worker=1))
-        await plain.joins(elsewhere)
+        await plain.join(elsewhere)
         joiners = [
             await stack.enter_async_context(site.client(f"joiner{n}", worker=0)) for n in range(4)
         ]
@@ -193,7 +193,7 @@ async def test_a_lock_for_longer_than_a_lease_kills_nobody(
             await asyncio.sleep(2 * LEASES["LEASE_SECONDS"] + 3)
             assert site.database.workers() == 2
         await asyncio.gather(*joins)
-        await plain.sees_nothing()
+        await plain.receive_nothing()
     lock.close()
 
 
@@ -205,30 +205,30 @@ async def test_an_outage_of_redis(site: Site, redis: Redis) -> None:
         keen = await stack.enter_async_context(site.client("keen", worker=0))
         again = await stack.enter_async_context(site.client("keen", worker=0))
         for client in (*near, far):
-            await client.joins(code)
-        token = (await keen.joins(code, resumable=True))["resumeToken"]
-        await far.awaits("peer:joined", peerId=keen.peer_id)
+            await client.join(code)
+        token = (await keen.join(code, resumable=True))["resumeToken"]
+        await far.wait_for("peer:joined", peerId=keen.peer_id)
         redis.stop(signal.SIGKILL)
         to_near = {"targetPeerId": near[1].peer_id, "candidate": "near"}
         await near[0].request("webrtc:ice", to_near)
-        assert (await near[1].awaits("webrtc:ice"))["candidate"] == "near"
+        assert (await near[1].wait_for("webrtc:ice"))["candidate"] == "near"
         with pytest.raises(Refused) as refused:
             await far.request("webrtc:ice", to_near)
         assert refused.value.code == "unavailable"
         status, checks = await answer_of(site.worker, "ready")
         assert (status, checks["checks"]["channel_layer"]) == (503, False)
-        await keen.resets()
-        await near[0].awaits("peer:away", peerId=keen.peer_id)
+        await keen.reset()
+        await near[0].wait_for("peer:away", peerId=keen.peer_id)
         await near[0].request("webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": "held"})
-        await again.resumes(code, token, within=10)
-        assert (await again.sees("webrtc:ice"))["candidate"] == "held"
-        await near[0].awaits("peer:back", peerId=keen.peer_id)
+        await again.resume(code, token, within=10)
+        assert (await again.receive("webrtc:ice"))["candidate"] == "held"
+        await near[0].wait_for("peer:back", peerId=keen.peer_id)
         await asyncio.to_thread(redis.start)
         await is_ready(site)
         # What the far one has missed it reads from the database: the peer is reached elsewhere now.
-        await far.awaits("peer:back", peerId=keen.peer_id, within=10)
+        await far.wait_for("peer:back", peerId=keen.peer_id, within=10)
         await far.request("webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": "far"})
-        assert (await again.awaits("webrtc:ice", candidate="far"))["fromPeerId"] == far.peer_id
+        assert (await again.wait_for("webrtc:ice", candidate="far"))["fromPeerId"] == far.peer_id
         redis.client.flushall()
         await far.request("webrtc:ice", to_near)
         assert all(client.close_code is None for client in (*near, far, again))

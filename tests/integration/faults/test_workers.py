@@ -40,20 +40,20 @@ async def test_a_worker_that_stops_sends_everybody_elsewhere_and_leaves_nothing_
         site.client("watcher", worker=1) as watcher,
         resuming(site, "keen", 0, 1) as keen,
     ):
-        await plain.joins(code)
-        await watcher.joins(code)
+        await plain.join(code)
+        await watcher.join(code)
         await keen.join(code)
         keen_id = keen.peer_id
-        await watcher.awaits("peer:joined", peerId=keen_id)
+        await watcher.wait_for("peer:joined", peerId=keen_id)
         begun = time.monotonic()
         site.workers[0].signals(signal.SIGTERM)
-        await plain.awaits("peer:joined", peerId=keen_id)
-        await plain.awaits("error", code="unavailable")
-        assert await plain.sees_close() == 4503
-        left = await watcher.awaits("peer:left", peerId=plain.peer_id)
+        await plain.wait_for("peer:joined", peerId=keen_id)
+        await plain.wait_for("error", code="unavailable")
+        assert await plain.receive_close() == 4503
+        left = await watcher.wait_for("peer:left", peerId=plain.peer_id)
         assert left["reason"] == "disconnected"
-        await watcher.awaits("peer:away", peerId=keen_id)
-        await watcher.awaits("peer:back", peerId=keen_id)
+        await watcher.wait_for("peer:away", peerId=keen_id)
+        await watcher.wait_for("peer:back", peerId=keen_id)
         assert await asyncio.to_thread(site.workers[0].ends) == 0
         assert time.monotonic() - begun < 10
         assert (keen.peer_id, keen.reconnects) == (keen_id, 1)
@@ -76,15 +76,15 @@ async def test_stock_servers_leave_nothing_behind_either(
         site.client("watcher", worker=1) as watcher,
         resuming(site, "keen", 0, 1) as keen,
     ):
-        await plain.joins(code)
-        await watcher.joins(code)
+        await plain.join(code)
+        await watcher.join(code)
         await keen.join(code)
         keen_id = keen.peer_id
-        await watcher.awaits("peer:joined", peerId=keen_id)
+        await watcher.wait_for("peer:joined", peerId=keen_id)
         site.workers[0].signals(signal.SIGTERM)
-        await watcher.awaits("peer:left", peerId=plain.peer_id)
-        await watcher.awaits("peer:away", peerId=keen_id)
-        await watcher.awaits("peer:back", peerId=keen_id, within=15)
+        await watcher.wait_for("peer:left", peerId=plain.peer_id)
+        await watcher.wait_for("peer:away", peerId=keen_id)
+        await watcher.wait_for("peer:back", peerId=keen_id, within=15)
         await asyncio.to_thread(site.workers[0].ends)
         assert site.database.live_peers(code) == {keen_id, watcher.peer_id}
         assert site.database.workers() == 1
@@ -98,14 +98,14 @@ async def test_a_worker_that_is_killed_leaves_no_ghosts(make_site: MakeSite) -> 
         for _ in range(5):
             code = site.room()
             watcher = await stack.enter_async_context(site.client("watcher", worker=1))
-            await watcher.joins(code)
+            await watcher.join(code)
             victim = site.client("plain", worker=0)
-            await victim.connects()
-            stack.push_async_callback(victim.closes)
-            await victim.joins(code)
+            await victim.connect()
+            stack.push_async_callback(victim.close)
+            await victim.join(code)
             client = await stack.enter_async_context(resuming(site, "keen", 0, 2))
             await client.join(code)
-            await watcher.awaits("peer:joined", peerId=client.peer_id)
+            await watcher.wait_for("peer:joined", peerId=client.peer_id)
             watchers.append(watcher)
             plain.append(victim)
             keen.append(client)
@@ -113,9 +113,9 @@ async def test_a_worker_that_is_killed_leaves_no_ghosts(make_site: MakeSite) -> 
         site.workers[0].signals(signal.SIGKILL)
         begun = time.monotonic()
         for watcher, victim, peer_id in zip(watchers, plain, ids, strict=True):
-            left = await watcher.awaits("peer:left", within=GHOST_SECONDS, peerId=victim.peer_id)
+            left = await watcher.wait_for("peer:left", within=GHOST_SECONDS, peerId=victim.peer_id)
             assert left["reason"] == "server_lost"
-            await watcher.awaits("peer:back", peerId=peer_id)
+            await watcher.wait_for("peer:back", peerId=peer_id)
         assert time.monotonic() - begun <= GHOST_SECONDS
         assert [client.peer_id for client in keen] == ids
         assert all(client.room and client.room["gap"] for client in keen)
@@ -135,17 +135,17 @@ async def test_a_worker_that_stood_still_fences_itself(make_site: MakeSite, engi
         site.client("plain", worker=0) as plain,
         site.client("watcher", worker=1) as watcher,
     ):
-        await plain.joins(code)
-        await watcher.joins(code)
-        await plain.awaits("peer:joined")
+        await plain.join(code)
+        await watcher.join(code)
+        await plain.wait_for("peer:joined")
         site.workers[0].signals(signal.SIGSTOP)
-        left = await watcher.awaits("peer:left", peerId=plain.peer_id, within=GHOST_SECONDS)
+        left = await watcher.wait_for("peer:left", peerId=plain.peer_id, within=GHOST_SECONDS)
         assert left["reason"] == "server_lost"
-        await plain.sends("webrtc:ice", {"targetPeerId": watcher.peer_id, "candidate": "late"})
+        await plain.send("webrtc:ice", {"targetPeerId": watcher.peer_id, "candidate": "late"})
         site.workers[0].signals(signal.SIGCONT)
-        await plain.awaits("error", code="unavailable")
-        assert await plain.sees_close() == 4503
-        await watcher.sees_nothing()
+        await plain.wait_for("error", code="unavailable")
+        assert await plain.receive_close() == 4503
+        await watcher.receive_nothing()
         assert site.database.live_peers(code) == {watcher.peer_id}
 
 
@@ -176,7 +176,7 @@ class Speaker:
                 self.unsure.add(number)
             await asyncio.sleep(every)
 
-    async def hears(self) -> None:
+    async def receive(self) -> None:
         async for name, data in self.client:
             if name == "webrtc:ice":
                 self.heard.append(int(data["candidate"].split()[0].removeprefix("candidate:")))
@@ -202,7 +202,7 @@ async def test_a_rolling_restart_loses_no_acknowledged_relay(make_site: MakeSite
             await first.client.join(code)
             await second.client.join(code)
         ids = [speaker.client.peer_id for speaker in speakers]
-        hearing = [asyncio.create_task(speaker.hears()) for speaker in speakers]
+        hearing = [asyncio.create_task(speaker.receive()) for speaker in speakers]
         speaking = [
             asyncio.create_task(speaker.speaks(ids[number ^ 1], every=every, until=done))
             for number, speaker in enumerate(speakers)

@@ -52,16 +52,16 @@ class MediaPeer:
         """End the connection that it publishes on."""
         await self._publishing[-1].close()
 
-    async def closes(self, number: int) -> None:
+    async def close(self, number: int) -> None:
         """End a connection that it receives on."""
         await self._connections[number].close()
 
     async def receives(self, peer_id: str, kind: str = "video", *, more: int = 5) -> None:
         """Wait until so many more frames of a peer have arrived."""
         wanted = self.received[peer_id, kind] + more
-        await self.sees(lambda: self.received[peer_id, kind] >= wanted)
+        await self.receive(lambda: self.received[peer_id, kind] >= wanted)
 
-    async def sees(self, check: Any) -> None:
+    async def receive(self, check: Any) -> None:
         try:
             async with self._changed, asyncio.timeout(PATIENCE):
                 await self._changed.wait_for(check)

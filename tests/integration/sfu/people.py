@@ -153,7 +153,7 @@ class Crowd:
         self.herds.append(herd)
         await becomes(lambda: len(herd.people()) == count, "the herd", within=30)
 
-    async def leaves(self, peer: FakePeer) -> None:
+    async def leave(self, peer: FakePeer) -> None:
         self.people.remove(peer)
         await peer.close()
 
@@ -161,7 +161,7 @@ class Crowd:
         herds = [person for herd in self.herds for person in herd.people()]
         return [*self.people, *herds]
 
-    async def sees_all(self, path: Path, *, within: float = 20.0) -> None:
+    async def receive_all(self, path: Path, *, within: float = 20.0) -> None:
         """Wait until everybody shows everybody by this path, and a new picture of each has come."""
         await self._becomes(lambda: self._shows_all(path), f"all by the {path}", within)
         await self.moves(path, within=within)

@@ -128,7 +128,7 @@ async def test_who_leaves_is_gone_at_once_and_the_others_are_told_which_sections
     async with asyncio.timeout(2):
         while carol.id in await sfu.peers(room):
             pass
-    await alice.sees(lambda: {stream.peer_id for stream in alice.offers[-1]} == {bob.id})
+    await alice.receive(lambda: {stream.peer_id for stream in alice.offers[-1]} == {bob.id})
     await alice.receives(bob.id)
 
 
@@ -156,7 +156,7 @@ async def test_the_receiving_connection_is_restarted(enter: Enter) -> None:
     await alice.receives(bob.id)
     offers = len(alice.offers)
     await alice.legs.restart()
-    await alice.sees(lambda: len(alice.offers) > offers)
+    await alice.receive(lambda: len(alice.offers) > offers)
     assert alice.offers[-1] == alice.offers[-2], (
         "an offer that restarts says whose its sections are"
     )
@@ -189,7 +189,7 @@ async def test_who_is_removed_is_cut_off_both_ways(
     await bob.receives(alice.id)
     await sfu.remove(room, bob.id, bob.claim)
     assert await sfu.peers(room) == {alice.id}
-    await alice.sees(lambda: alice.offers[-1] == [])
+    await alice.receive(lambda: alice.offers[-1] == [])
     await sfu.remove(room, bob.id, None)
 
 
@@ -202,7 +202,7 @@ async def test_the_sections_of_one_who_was_kicked_are_free_as_well(
         await peer.publishes()
     await alice.receives(bob.id)
     await sfu.remove(room, bob.id, None)
-    await alice.sees(lambda: alice.offers[-1] == [])
+    await alice.receive(lambda: alice.offers[-1] == [])
 
 
 async def test_an_offer_that_makes_no_sense_is_refused(enter: Enter) -> None:
@@ -253,7 +253,7 @@ async def test_a_connection_that_breaks_is_opened_again_and_media_go_on(
     before = bob.connections[-1]
     assert sfu.connection._socket is not None
     sfu.connection._socket.transport.abort()
-    await bob.sees(lambda: bob.connections[-1] != before)
+    await bob.receive(lambda: bob.connections[-1] != before)
     await bob.receives(alice.id)
     assert not sfu.is_down
     assert alice.resets == bob.resets == 0
@@ -279,7 +279,7 @@ async def test_a_janus_that_is_started_anew_gets_everything_anew(
     await until(lambda: not sfu.is_down)
     assert news == ["down", "up"]
     for peer in (alice, bob):
-        await peer.sees(lambda peer=peer: peer.resets == 1)
+        await peer.receive(lambda peer=peer: peer.resets == 1)
         await peer.publishes()
     await bob.receives(alice.id)
     await alice.receives(bob.id)
@@ -304,8 +304,8 @@ async def test_who_publishes_again_is_received_again(enter: Enter) -> None:
         await peer.publishes()
     await bob.receives(alice.id)
     await alice.hangs_up()
-    await alice.sees(lambda: alice.resets == 1)
-    await bob.sees(lambda: bob.offers[-1] == [])
+    await alice.receive(lambda: alice.resets == 1)
+    await bob.receive(lambda: bob.offers[-1] == [])
     await alice.publishes()
     await bob.receives(alice.id)
 
@@ -321,10 +321,10 @@ async def test_the_end_of_a_receiving_connection_that_was_replaced_does_not_touc
     first = bob.connections[-1]
     assert sfu.connection._socket is not None
     sfu.connection._socket.transport.abort()
-    await bob.sees(lambda: bob.connections[-1] != first)
+    await bob.receive(lambda: bob.connections[-1] != first)
     await bob.receives(alice.id)
     second = bob.connections[-1]
-    await bob.closes(first)
+    await bob.close(first)
     await bob.receives(alice.id, more=30)
     assert bob.connections[-1] == second
 
@@ -354,7 +354,7 @@ async def test_a_session_that_has_ended_without_a_word_is_noticed_when_it_is_use
         await other.connection.request({"janus": "destroy", "session_id": session})
     with pytest.raises(SfuRefused, match="458"):
         await alice.publishes()
-    await alice.sees(lambda: alice.resets == 1)
+    await alice.receive(lambda: alice.resets == 1)
     await alice.publishes()
     await sfu.probe()
     await other.close()
@@ -369,7 +369,7 @@ async def test_who_is_kicked_while_it_is_in_the_room_enters_again(
         await peer.publishes()
     await bob.receives(alice.id)
     await sfu.remove(room, alice.id, None)
-    await alice.sees(lambda: alice.resets == 1)
+    await alice.receive(lambda: alice.resets == 1)
     await alice.publishes()
     await bob.receives(alice.id)
 
@@ -418,6 +418,6 @@ async def test_an_offer_of_another_connection_while_janus_is_away_is_no_end(
         await alice.publishes()
     janus.start()
     for peer in (alice, bob):
-        await peer.sees(lambda peer=peer: peer.resets == 1)
+        await peer.receive(lambda peer=peer: peer.resets == 1)
         await peer.publishes()
     await bob.receives(alice.id)

@@ -46,13 +46,13 @@ async def test_who_was_with_a_worker_that_dies_sees_everybody_again_from_another
     async with Crowd(site, site.room(p2p_limit=2)) as crowd:
         moved = [await crowd.comes(workers=(0, 1)) for _ in range(2)]
         stayed = [await crowd.comes(workers=(1,)) for _ in range(2)]
-        await crowd.sees_all("sfu")
+        await crowd.receive_all("sfu")
         names = {peer.peer_id for peer in crowd.people}
         begun = time.monotonic()
         site.workers[0].signals(signal.SIGKILL)
         site.workers[0].ends()
         await becomes(lambda: all(peer.resumes for peer in moved), "the way back")
-        await crowd.sees_all("sfu")
+        await crowd.receive_all("sfu")
         took = time.monotonic() - begun
         measure("media are back after the death of a worker", 1000 * took, "ms")
         assert took <= BACK_SECONDS
@@ -70,7 +70,7 @@ async def test_who_is_removed_is_seen_no_more_and_sees_nobody_whatever_it_does(
         )
         await removed.join()
         crowd.people.append(removed)
-        await crowd.sees_all("sfu")
+        await crowd.receive_all("sfu")
         crowd.people.remove(removed)
         others = crowd.people
 

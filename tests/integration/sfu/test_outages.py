@@ -41,7 +41,7 @@ async def has_sfu(site: Site) -> bool:
     async with site.client("a") as a, site.client("b") as b, site.client("c") as c:
         try:
             for client in (a, b, c):
-                await client.joins(code)
+                await client.join(code)
         except Refused:
             return False
     return True
@@ -51,7 +51,7 @@ async def leaves_sfu(*peers: FakePeer) -> None:
     await becomes(lambda: not any(peer.is_routed for peer in peers), "the end of the SFU")
 
 
-async def hears(reason: str, *peers: FakePeer) -> None:
+async def receive(reason: str, *peers: FakePeer) -> None:
     await becomes(lambda: {reasons(peer)[-1] for peer in peers} == {reason}, reason)
 
 
@@ -74,17 +74,17 @@ async def test_without_an_sfu_the_eleventh_is_refused_and_ten_notice_nothing(
     async with AsyncExitStack() as stack:
         ten = [await stack.enter_async_context(site.client(f"user{n}")) for n in range(10)]
         for client in ten:
-            await client.joins(code)
+            await client.join(code)
         for client in ten[:-1]:
-            await client.awaits("peer:joined", peerId=ten[-1].peer_id)
-            client.forgets()
+            await client.wait_for("peer:joined", peerId=ten[-1].peer_id)
+            client.clear()
         eleventh = await stack.enter_async_context(site.client("eleventh"))
         with pytest.raises(Refused) as refused:
-            await eleventh.joins(code)
+            await eleventh.join(code)
         assert refused.value.code == "room_full"
         assert (refused.value.details["limit"], refused.value.details["mode"]) == (10, "p2p")
         for client in ten:
-            await client.sees_nothing()
+            await client.receive_nothing()
     site.stop()  # or it would close the rooms of the other tests' site
 
 
@@ -93,7 +93,7 @@ async def test_a_janus_that_dies_in_the_middle_of_a_switch_costs_those_who_were_
 ) -> None:
     async with Crowd(site, room) as crowd:
         first, second, third = await crowd.come(3, audio=1)
-        await crowd.sees_all("mesh")
+        await crowd.receive_all("mesh")
         second.forget_gaps()
         async with Stalls() as stalls:
             fourth = await crowd.comes()
@@ -102,7 +102,7 @@ async def test_a_janus_that_dies_in_the_middle_of_a_switch_costs_those_who_were_
             await becomes(lambda: fourth.end, "the end of the fourth")
             assert fourth.end == "sfu_unavailable"
             crowd.people.remove(fourth)
-            await crowd.sees_all("mesh")
+            await crowd.receive_all("mesh")
             gap = second.audio_gap(first.peer_id)
         assert gap is not None
         assert gap - stalls.worst <= GAP_MS
@@ -121,12 +121,12 @@ async def test_when_it_dies_later_a_room_that_fits_into_a_mesh_goes_back_to_one(
 ) -> None:
     async with Crowd(site, room) as crowd:
         *three, fourth = await crowd.come(4)
-        await crowd.sees_all("sfu")
-        await crowd.leaves(fourth)
-        await crowd.sees_all("sfu")
+        await crowd.receive_all("sfu")
+        await crowd.leave(fourth)
+        await crowd.receive_all("sfu")
         janus.is_killed()
-        await crowd.sees_all("mesh")
-        await hears("p2p sfu_lost", *three)
+        await crowd.receive_all("mesh")
+        await receive("p2p sfu_lost", *three)
         await leaves_sfu(*three)
         assert [peer.errors for peer in three] == [[], [], []]
 
@@ -136,12 +136,12 @@ async def test_a_larger_room_is_told_and_goes_on_when_it_is_back(
 ) -> None:
     async with Crowd(site, room) as crowd:
         four = await crowd.come(4)
-        await crowd.sees_all("sfu")
+        await crowd.receive_all("sfu")
         janus.is_killed()
-        await hears("sfu sfu_lost", *four)
+        await receive("sfu sfu_lost", *four)
         janus.start()
-        await hears("sfu sfu_back", *four)
-        await crowd.sees_all("sfu")
+        await receive("sfu sfu_back", *four)
+        await crowd.receive_all("sfu")
         assert {peer.peer_id for peer in four} == set(janus.peers())
 
 
@@ -151,11 +151,11 @@ async def test_who_takes_the_place_of_one_who_left_is_seen_as_itself(
     async with Crowd(site, room) as crowd:
         await crowd.come(3, audio=1)
         fourth = await crowd.comes()
-        await crowd.sees_all("sfu")
+        await crowd.receive_all("sfu")
         seen = crowd.people[0].frames(fourth.peer_id, "sfu")
-        await crowd.leaves(fourth)
+        await crowd.leave(fourth)
         await becomes(lambda: fourth.peer_id not in janus.peers(), "the fourth's end", within=2)
         await crowd.comes(audio=True)
-        await crowd.sees_all("sfu")
+        await crowd.receive_all("sfu")
         await crowd.moves("sfu")
         assert crowd.people[0].frames(fourth.peer_id, "sfu") <= seen + 3, "a ghost"

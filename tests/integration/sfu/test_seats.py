@@ -55,7 +55,7 @@ async def test_of_fifty_who_come_at_once_as_many_are_in_as_there_are_seats_and_o
         async def join(client: SignallingCommunicator) -> str:
             await everybody.wait()
             try:
-                await client.joins(code, within=30)
+                await client.join(code, within=30)
             except Refused as refused:
                 return f"{refused.code} {refused.details['limit']}"
             return f"{client.room['mode']} {client.room.get('modeVersion', 0)}"
@@ -70,7 +70,7 @@ async def test_of_fifty_who_come_at_once_as_many_are_in_as_there_are_seats_and_o
         for client in clients:
             if client.peer_id and client.room["mode"] == "p2p":
                 assert len(client.room["peers"]) < 10
-                assert (await client.awaits("room:mode"))["version"] == 1
+                assert (await client.wait_for("room:mode"))["version"] == 1
                 await client.request("ping")
                 modes = [frame for frame in client.unread if frame["event"] == "room:mode"]
                 assert modes == [], "the room has flipped more than once"
@@ -84,13 +84,13 @@ def routed(site: Site) -> str:
 async def test_who_leaves_is_gone_from_janus(site: Site, janus: Janus, routed: str) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
         for client in (alice, bob):
-            await client.joins(routed)
+            await client.join(routed)
         await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
-        await bob.leaves()
+        await bob.leave()
         await becomes(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
-        await bob.joins(routed)
+        await bob.join(routed)
         await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
-        await bob.closes()
+        await bob.close()
         await becomes(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
 
 
@@ -99,14 +99,14 @@ async def test_who_is_removed_from_outside_is_gone_from_janus_at_once(
 ) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
         for client in (alice, bob):
-            await client.joins(routed)
+            await client.join(routed)
         await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
         site.runs(
             "from rooms import services; from rooms.models import Participant; "
             f"services.remove_participant(Participant.objects.get(peer_id={bob.peer_id!r}))"
         )
         if site.redis is not None:
-            await bob.sees_error("removed")
+            await bob.receive_error("removed")
         # Without a Redis nobody tells the worker of what another process does; it looks for itself.
         await becomes(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=4)
 
@@ -117,13 +117,13 @@ async def test_who_is_away_keeps_what_it_has_and_loses_it_with_the_seat(
     site = make_site(signalling={"SFU": janus.settings, "RESUME_WINDOW": 6.0}, server="uvicorn")
     code = site.room(topology="sfu")
     async with site.client("alice") as alice, site.client("bob") as bob:
-        await alice.joins(code)
-        await bob.joins(code, resumable=True)
+        await alice.join(code)
+        await bob.join(code, resumable=True)
         await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
-        await bob.resets()
-        await alice.awaits("peer:away", peerId=bob.peer_id)
+        await bob.reset()
+        await alice.wait_for("peer:away", peerId=bob.peer_id)
         assert bob.peer_id in janus.peers()
-        await alice.awaits("peer:left", peerId=bob.peer_id, within=15)
+        await alice.wait_for("peer:left", peerId=bob.peer_id, within=15)
         await becomes(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
 
 
@@ -131,15 +131,15 @@ async def test_who_comes_back_has_the_same_place_in_janus(
     site: Site, janus: Janus, routed: str
 ) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
-        await alice.joins(routed)
-        token = (await bob.joins(routed, resumable=True))["resumeToken"]
+        await alice.join(routed)
+        token = (await bob.join(routed, resumable=True))["resumeToken"]
         await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
-        await bob.resets()
-        await alice.awaits("peer:away", peerId=bob.peer_id)
+        await bob.reset()
+        await alice.wait_for("peer:away", peerId=bob.peer_id)
         async with site.client("bob") as again:
-            await again.resumes(routed, token)
+            await again.resume(routed, token)
             assert again.room["mode"] == "sfu"
-            await alice.awaits("peer:back", peerId=bob.peer_id)
+            await alice.wait_for("peer:back", peerId=bob.peer_id)
             await again.request("sfu:restart")
             assert set(janus.peers()) == {alice.peer_id, bob.peer_id}
 
@@ -154,13 +154,13 @@ async def test_the_peers_of_a_worker_that_died_are_gone_and_no_room_stays(
     code, other = site.room(topology="sfu"), site.room(topology="sfu")
     async with site.client("alice", worker=0) as alice, site.client("bob", worker=1) as bob:
         for client in (alice, bob):
-            await client.joins(code)
+            await client.join(code)
         async with site.client("carol", worker=1) as carol:
-            await carol.joins(other)
+            await carol.join(other)
             await becomes(lambda: len(janus.peers()) == 3, "three in Janus")
             site.workers[1].signals(signal.SIGKILL)
             site.workers[1].ends()
-            await alice.awaits("peer:left", peerId=bob.peer_id, reason="server_lost", within=15)
+            await alice.wait_for("peer:left", peerId=bob.peer_id, reason="server_lost", within=15)
             await becomes(lambda: bob.peer_id not in janus.peers(), "bob's end", within=4)
             # Nobody is left in the other room, but for what carol had in Janus.
             assert any(f"room_{other.lower()}" in name for name in janus.rooms())

@@ -28,13 +28,13 @@ async def test_at_the_eleventh_everybody_moves_to_the_sfu_and_nobody_falls_silen
     async with Crowd(site, site.room()) as crowd:
         speaker, listener = await crowd.come(2, audio=1)
         await crowd.brings(8)
-        await crowd.sees_all("mesh")
+        await crowd.receive_all("mesh")
         assert {len(person.mesh) for person in crowd.everybody()} == {9}
 
         listener.forget_gaps()
         async with Stalls() as stalls:
             eleventh = await crowd.comes()
-            await crowd.sees_all("sfu")
+            await crowd.receive_all("sfu")
             gap = listener.audio_gap(speaker.peer_id)
         assert gap is not None
         measure("silence at the switch of eleven", gap, "ms")
@@ -47,6 +47,6 @@ async def test_at_the_eleventh_everybody_moves_to_the_sfu_and_nobody_falls_silen
         assert eleventh.modes[-1]["reason"] == "committed"
 
         await crowd.comes()
-        await crowd.sees_all("sfu")
+        await crowd.receive_all("sfu")
         assert listener.audio_gap(speaker.peer_id) is not None
         assert [peer.errors for peer in crowd.people] == [[]] * 4

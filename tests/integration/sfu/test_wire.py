@@ -39,7 +39,7 @@ class Company(AsyncExitStack):
     async def enters(self, *names: str) -> list[SignallingCommunicator]:
         clients = [await self.enter_async_context(self.site.client(name)) for name in names]
         for client in clients:
-            await client.joins(self.room)
+            await client.join(self.room)
         return clients
 
 
@@ -67,7 +67,7 @@ async def test_the_third_peer_flips_the_room_and_all_who_report_commit_it(
             "total": 5,
             "meshKbps": [1700, 800, 800, 400, 400, 250, 250, 150, 150],
         }
-        await alice.sees("peer:joined")
+        await alice.receive("peer:joined")
         (carol,) = await company.enters("carol")
         told = {key: carol.room[key] for key in ("mode", "modeVersion", "switching", "sfu")}
         assert told == {
@@ -77,7 +77,7 @@ async def test_the_third_peer_flips_the_room_and_all_who_report_commit_it(
             "sfu": {"provider": "proxied"},
         }
         for client in (alice, bob):
-            mode = await client.awaits("room:mode")
+            mode = await client.wait_for("room:mode")
             assert mode.pop("until") > "2026"
             assert mode == {
                 "mode": "sfu",
@@ -87,11 +87,11 @@ async def test_the_third_peer_flips_the_room_and_all_who_report_commit_it(
                 "sfu": {"provider": "proxied"},
             }
         await state(alice, 1)
-        await bob.awaits("peer:updated", peerId=alice.peer_id, path="sfu")
+        await bob.wait_for("peer:updated", peerId=alice.peer_id, path="sfu")
         await state(bob, 1)
         await state(carol, 1)
         for client in (alice, bob, carol):
-            assert await client.awaits("room:mode", reason="committed") == {
+            assert await client.wait_for("room:mode", reason="committed") == {
                 "mode": "sfu",
                 "version": 1,
                 "reason": "committed",
@@ -113,10 +113,10 @@ async def test_a_failure_takes_the_switch_back_and_the_last_who_came_is_out(
         alice, bob, carol = await company.enters("alice", "bob", "carol")
         await state(alice, 1, "failed")
         for client in (alice, bob):
-            mode = await client.awaits("room:mode", mode="p2p")
+            mode = await client.wait_for("room:mode", mode="p2p")
             assert mode == {"mode": "p2p", "version": 2, "reason": "sfu_unreachable"}
-            await client.awaits("peer:left", peerId=carol.peer_id)
-        out = await carol.awaits("error", code="sfu_unavailable")
+            await client.wait_for("peer:left", peerId=carol.peer_id)
+        out = await carol.wait_for("error", code="sfu_unavailable")
         assert out["retryAfter"] == 60
         assert (await is_refused(carol, "leave:room", {}))["code"] == "not_in_room"
         full = await is_refused(carol, "join:room", {"roomCode": room})
@@ -129,8 +129,8 @@ async def test_what_is_said_of_another_version_changes_nothing(site: Site, room:
         for client in (alice, bob, carol):
             await state(client, 7)
             await state(client, 0, "failed")
-        alice.forgets()
-        await alice.sees_nothing()
+        alice.clear()
+        await alice.receive_nothing()
 
 
 async def test_in_a_mesh_the_reserved_ids_are_nobody(site: Site, room: str) -> None:
@@ -155,7 +155,7 @@ async def test_a_room_may_begin_with_the_sfu(site: Site, routed: str) -> None:
     async with Company(site, routed) as company:
         (alice,) = await company.enters("alice")
         assert (alice.room["mode"], alice.room.get("switching")) == ("sfu", None)
-        await alice.sees_nothing()
+        await alice.receive_nothing()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ async def test_a_bad_offer_costs_an_error_that_says_so(
         (alice,) = await company.enters("alice")
         refusal = await is_refused(alice, event, data)
         assert (refusal["code"], refusal["path"]) == ("bad_request", "$.data.offer.sdp")
-        await alice.sees_nothing()
+        await alice.receive_nothing()
 
 
 async def test_what_goes_the_wrong_way_reaches_nobody(site: Site, routed: str) -> None:
@@ -198,16 +198,16 @@ async def test_what_goes_the_wrong_way_reaches_nobody(site: Site, routed: str) -
             for candidate in (None, "", "candidate:1", {"candidate": "x", "extra": [1]}, {}):
                 ice: dict[str, Any] = {"targetPeerId": peer_id, "candidate": candidate}
                 await alice.request("webrtc:ice", ice)
-        await alice.sees_nothing()
+        await alice.receive_nothing()
 
 
 async def test_everything_may_be_made_anew(site: Site, routed: str) -> None:
     async with Company(site, routed) as company:
         (alice,) = await company.enters("alice")
         await alice.request("sfu:restart")
-        await alice.sees_nothing()
+        await alice.receive_nothing()
         await alice.request("sfu:restart", {"anew": True})
-        assert await alice.awaits("sfu:reset") == {"sfu": {"provider": "proxied"}}
+        assert await alice.wait_for("sfu:reset") == {"sfu": {"provider": "proxied"}}
 
 
 async def test_the_host_moves_the_room_and_nobody_else(site: Site, room: str) -> None:
@@ -216,9 +216,9 @@ async def test_the_host_moves_the_room_and_nobody_else(site: Site, room: str) ->
         assert (await is_refused(alice, "room:mode", {"mode": "sfu"}))["code"] == "forbidden"
         await host.request("room:mode", {"mode": "sfu"})
         for client in (alice, host):
-            assert (await client.awaits("room:mode"))["reason"] == "host"
+            assert (await client.wait_for("room:mode"))["reason"] == "host"
         await host.request("room:mode", {"mode": "p2p"})
         for client in (alice, host):
-            mode = await client.awaits("room:mode", mode="p2p")
+            mode = await client.wait_for("room:mode", mode="p2p")
             assert mode == {"mode": "p2p", "version": 2, "reason": "host"}
         assert (await is_refused(host, "room:mode", {"mode": "mesh"}))["code"] == "bad_request"

@@ -30,14 +30,14 @@ class Worker:
             env=site_environment(),
             text=True,
         )
-        self.channels: list[str] = self.hears()
+        self.channels: list[str] = self.receive()
 
     def says(self, line: Any) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(line) + "\n")
         self._process.stdin.flush()
 
-    def hears(self) -> Any:
+    def receive(self) -> Any:
         assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
 
@@ -96,7 +96,7 @@ def test_each_pair_keeps_its_order_and_nothing_is_lost_or_comes_twice(
         worker.says({"run": run, "senders": said, "expected": counts})
 
     for worker in workers:
-        for channel, entries in worker.hears().items():
+        for channel, entries in worker.receive().items():
             heard: dict[str, list[int]] = {}
             for of, name, number in entries:
                 assert of == run, "an echo of an earlier run"

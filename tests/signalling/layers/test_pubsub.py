@@ -50,7 +50,7 @@ async def test_a_turn_of_the_loop_is_one_publish_for_each_target(
         )
     assert publishes(own_redis) - before == 3
     for listener in ears:
-        await listener.hears(50)
+        await listener.receive(50)
 
     async with asyncio.timeout(10):
         await asyncio.gather(*(here.group_send("all", {"type": "number"}) for _ in range(100)))
@@ -73,7 +73,7 @@ async def test_messages_to_one_and_to_all_keep_their_order_in_one_turn(
     async with asyncio.timeout(10):
         await asyncio.gather(*sends)
     for listener in ears:
-        heard = await listener.hears(60)
+        heard = await listener.receive(60)
         assert [message["value"] for message in heard] == list(range(60))
 
 
@@ -268,9 +268,9 @@ async def test_the_last_message_before_a_cut_is_reported_without_another_one(
 
     monkeypatch.setattr(shard, "_read", lossy)
     await here.send(listener.channel, {"type": "number", "reply_channel": speaker.channel})
-    assert await speaker.hears(1) == [{"type": "channel.lost", "channel": listener.channel}]
+    assert await speaker.receive(1) == [{"type": "channel.lost", "channel": listener.channel}]
     assert len(dropped) == 1
-    assert await listener.hears(1) == [{"type": "channel.missed"}]
+    assert await listener.receive(1) == [{"type": "channel.missed"}]
 
 
 @pytest.mark.usefixtures("no_beats")
@@ -305,4 +305,4 @@ async def test_a_receiver_that_fails_costs_nobody_else_a_message(make_layer: Mak
         await asyncio.gather(
             here.send(broken, {"type": "one"}), here.send(listener.channel, {"type": "two"})
         )
-    assert await listener.hears(1) == [{"type": "two"}]
+    assert await listener.receive(1) == [{"type": "two"}]

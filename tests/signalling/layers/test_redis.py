@@ -30,7 +30,7 @@ class ChannelSubscription:
         self.heard.append(message)
         self._something.set()
 
-    async def hears(self, count: int) -> list[Message]:
+    async def receive(self, count: int) -> list[Message]:
         """Wait until so much has been heard."""
         async with asyncio.timeout(10):
             while len(self.heard) < count:
@@ -79,7 +79,7 @@ async def test_messages_reach_other_processes(make_layer: MakeLayer) -> None:
     message: dict[Any, Any] = {"type": "one", "bytes": b"\xff", 3: "int key"}
     await here.send(listener.channel, message)
     await here.group_send("tea", {"type": "two"})
-    assert await listener.hears(2) == [message, {"type": "two"}]
+    assert await listener.receive(2) == [message, {"type": "two"}]
 
 
 async def test_members_of_the_senders_process_hear_at_once(make_layer: MakeLayer) -> None:
@@ -175,7 +175,7 @@ async def test_a_channel_that_has_gone_says_so_in_its_process_and_is_reported_to
     with pytest.raises(ChannelGone):
         await there.send(listener.channel, {"type": "late"})
     await here.send(listener.channel, {"type": "late", "reply_channel": sender.channel})
-    assert await sender.hears(1) == [{"type": "channel.lost", "channel": listener.channel}]
+    assert await sender.receive(1) == [{"type": "channel.lost", "channel": listener.channel}]
 
 
 async def test_a_full_channel_of_another_process_is_reported(make_layer: MakeLayer) -> None:
@@ -183,7 +183,7 @@ async def test_a_full_channel_of_another_process_is_reported(make_layer: MakeLay
     sender, channel = await ear(here), await there.new_channel()
     for _ in range(2):
         await here.send(channel, {"type": "one", "reply_channel": sender.channel})
-    assert await sender.hears(1) == [{"type": "channel.lost", "channel": channel}]
+    assert await sender.receive(1) == [{"type": "channel.lost", "channel": channel}]
 
 
 async def test_a_full_member_is_reported_after_the_others_have_been_served(
@@ -196,7 +196,7 @@ async def test_a_full_member_is_reported_after_the_others_have_been_served(
     await here.group_send("tea", {"type": "one"})
     with pytest.raises(ChannelFull):
         await here.group_send("tea", {"type": "two"})
-    assert await listener.hears(2) == [{"type": "one"}, {"type": "two"}]
+    assert await listener.receive(2) == [{"type": "one"}, {"type": "two"}]
 
 
 async def test_without_a_redis_there_is_no_channel(make_layer: MakeLayer) -> None:
@@ -221,7 +221,7 @@ async def test_hosts_are_urls_pairs_or_options(make_layer: MakeLayer, redis: Red
     other = make_layer(redis.url)
     listener = await ear(one, "tea")
     await other.send(listener.channel, {"type": "hello"})
-    await listener.hears(1)
+    await listener.receive(1)
     assert "signalling-test" in {client["name"] for client in clients(redis)}
 
 
@@ -246,7 +246,7 @@ async def test_processes_spread_over_two_hosts_hear_once_and_in_order(
 
     await asyncio.gather(*(talk(number) for number in range(processes)))
     for listener in ears:
-        heard = await listener.hears(20 * processes)
+        heard = await listener.receive(20 * processes)
         for number in range(processes):
             said = [message["value"] for message in heard if message["by"] == number]
             assert said == list(range(20))
@@ -307,7 +307,7 @@ async def test_the_loops_of_synchronous_senders_leave_nothing(
             async_to_sync(layer.group_send)("tea", {"type": "number", "value": value})
 
     await asyncio.wait_for(asyncio.to_thread(send), 20)
-    heard = await listener.hears(20)
+    heard = await listener.receive(20)
     assert [message["value"] for message in heard] == list(range(20))
     gc.collect()
     assert len(layer._members) == 1

@@ -31,7 +31,7 @@ class Person(NamedTuple):
         return str(self.way["token"])
 
 
-async def hears(socket: Socket, event: str, **data: object) -> Any:
+async def receive(socket: Socket, event: str, **data: object) -> Any:
     """Return the data of the first frame that is this event with this data, whatever comes before."""
     while True:
         frame = await socket.next()
@@ -59,7 +59,7 @@ async def call(*users: User) -> AsyncIterator[list[Person]]:
     async with AsyncExitStack() as stack:
         sockets = [await stack.enter_async_context(connected(user)) for user in users]
         joined = [await socket.join() for socket in sockets]
-        ways = [(await hears(socket, "room:mode", mode="sfu"))["sfu"] for socket in sockets[:-1]]
+        ways = [(await receive(socket, "room:mode", mode="sfu"))["sfu"] for socket in sockets[:-1]]
         ways.append(joined[-1]["sfu"])
         yield [Person(*pair) for pair in zip(sockets, ways, strict=True)]
 
@@ -67,7 +67,7 @@ async def call(*users: User) -> AsyncIterator[list[Person]]:
 async def commit(server: LiveKitServer, people: list[Person]) -> None:
     """Have all be in LiveKit, and say so."""
     for person in people:
-        assert server.connects(person.token)
+        assert server.connect(person.token)
         await person.socket.send("sfu:state", {"version": 1, "state": "receiving"})
     for person in people:
-        await hears(person.socket, "room:mode", reason="committed")
+        await receive(person.socket, "room:mode", reason="committed")

@@ -1,7 +1,7 @@
 """LiveKit's room service on the wire: Twirp over HTTP, with LiveKit's own messages, checked and recorded.
 
 A real server for a real client. It answers as livekit-server 1.13 does by its source, as far as rooms and
-participants go; it carries no media, and ``connects`` stands for a client that comes with its token.
+participants go; it carries no media, and ``connect`` stands for a client that comes with its token.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class LiveKitServer:
 
     # --- Its clients --------------------------------------------------------------------------
 
-    def connects(self, token: str) -> bool:
+    def connect(self, token: str) -> bool:
         """Let the client of a peer in, if its token and the room do."""
         claims = self.verifier.verify(token)
         assert claims.video is not None

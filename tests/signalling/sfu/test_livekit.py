@@ -51,7 +51,7 @@ async def test_a_room_is_opened_once_with_its_limits(
 async def test_a_room_that_a_client_had_made_becomes_ours(
     backend: LiveKitSfu, server: LiveKitServer
 ) -> None:
-    server.connects(backend.token(ROOM, "peer_1"))
+    server.connect(backend.token(ROOM, "peer_1"))
     assert await backend.rooms() == set()
     await backend.open_room(ROOM)
     assert await backend.rooms() == {ROOM}
@@ -108,7 +108,7 @@ async def test_peers_are_the_clients_that_are_there(
 ) -> None:
     assert await backend.peers(ROOM) == set()
     for peer_id in ("peer_1", "peer_2", "peer_3"):
-        assert server.connects(backend.token(ROOM, peer_id))
+        assert server.connect(backend.token(ROOM, peer_id))
     here = server.participants[NAME]
     here["peer_3"].state = api.ParticipantInfo.DISCONNECTED
     here["recorder"] = api.ParticipantInfo(identity="recorder", kind=api.ParticipantInfo.EGRESS)

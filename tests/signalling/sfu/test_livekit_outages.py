@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 
 from rooms.models import Room
 from signalling.sfu import health, reconciler
-from tests.signalling.sfu.calls import NAME, call, commit, eventually, hears, identity
+from tests.signalling.sfu.calls import NAME, call, commit, eventually, identity, receive
 from tests.signalling.sfu.livekit_server import LiveKitServer
 from tests.signalling.sockets import connected
 
@@ -27,12 +27,12 @@ async def test_a_room_too_large_for_a_mesh_waits_for_livekit(
         await commit(server, people)
         await server.stop()
         for person in people:
-            await hears(person.socket, "room:mode", mode="sfu", reason="sfu_lost")
+            await receive(person.socket, "room:mode", mode="sfu", reason="sfu_lost")
         await server.start()
         for person in people:
-            told = await hears(person.socket, "room:mode", mode="sfu", reason="sfu_back")
+            told = await receive(person.socket, "room:mode", mode="sfu", reason="sfu_back")
             assert identity(told["sfu"]) == person.peer_id
-            assert identity((await hears(person.socket, "sfu:reset"))["sfu"]) == person.peer_id
+            assert identity((await receive(person.socket, "sfu:reset"))["sfu"]) == person.peer_id
         assert server.rooms[NAME].max_participants == 5
 
 
@@ -44,10 +44,10 @@ async def test_a_room_that_fits_into_a_mesh_becomes_one(
         await first.join()
         await second.join()
         await first.send("room:mode", {"mode": "sfu"})
-        await hears(second, "room:mode", mode="sfu", reason="host")
+        await receive(second, "room:mode", mode="sfu", reason="host")
         await server.stop()
         for socket in (first, second):
-            told = await hears(socket, "room:mode", mode="p2p", reason="sfu_lost")
+            told = await receive(socket, "room:mode", mode="p2p", reason="sfu_lost")
             assert "sfu" not in told
 
 
@@ -60,7 +60,7 @@ async def test_a_key_that_is_refused_is_no_outage(
         server.broken["ListRooms"] = 401, "invalid API key"
         await eventually(lambda: caplog.text.count("refuses to be asked") > health.MISSES)
         assert "does not answer any more" not in caplog.text
-        await socket.hears_nothing()
+        await socket.receive_nothing()
         assert (await Room.objects.aget()).mode == Room.Mode.SFU
 
 

@@ -15,7 +15,7 @@ from pytest_django import Settings
 from rooms import services
 from rooms.models import Participant, Room
 from signalling.sfu import reconciler
-from tests.signalling.sfu.calls import NAME, call, commit, eventually, hears, identity
+from tests.signalling.sfu.calls import NAME, call, commit, eventually, identity, receive
 from tests.signalling.sfu.livekit_server import LiveKitServer
 from tests.signalling.sockets import connected
 
@@ -50,7 +50,7 @@ async def test_without_a_livekit_that_answers_a_full_mesh_is_full(
         answer = await third.ask("join:room", {"roomCode": "ABC123"})
         assert answer["data"]["code"] == "room_full"
         await first.expect("peer:joined")
-        await first.hears_nothing()
+        await first.receive_nothing()
 
 
 @pytest.mark.parametrize("anew", [True, False])
@@ -68,7 +68,7 @@ async def test_who_asks_while_livekit_is_away_is_told_so(
         await socket.join()
         await server.stop()
         await socket.send("sfu:restart", {"anew": True})
-        assert await socket.refused() == "sfu_unavailable"
+        assert await socket.receive_error() == "sfu_unavailable"
 
 
 async def test_what_is_for_a_proxied_sfu_has_no_target(routed: Room, alice: User) -> None:
@@ -76,7 +76,7 @@ async def test_what_is_for_a_proxied_sfu_has_no_target(routed: Room, alice: User
         await socket.join()
         offer = {"type": "offer", "sdp": "v=0\r\n"}
         await socket.send("webrtc:offer", {"targetPeerId": "sfu:publish", "offer": offer})
-        assert await socket.refused() == "peer_not_found"
+        assert await socket.receive_error() == "peer_not_found"
 
 
 # --- Who comes too early ------------------------------------------------------------------------
@@ -90,10 +90,10 @@ async def test_who_came_before_the_room_is_told_to_come_again(
     async with connected(alice) as socket:
         joined = await socket.join()
         await eventually(lambda: server.failed)
-        assert not server.connects(joined["sfu"]["token"])
+        assert not server.connect(joined["sfu"]["token"])
         server.broken.clear()
         reset = await socket.expect("sfu:reset")
-        assert server.connects(reset["sfu"]["token"])
+        assert server.connect(reset["sfu"]["token"])
 
 
 async def test_who_is_in_already_is_left_alone(
@@ -102,11 +102,11 @@ async def test_who_is_in_already_is_left_alone(
     server.broken["CreateRoom"] = UNAVAILABLE
     async with connected(alice) as socket:
         joined = await socket.join()
-        assert server.connects(joined["sfu"]["token"])
+        assert server.connect(joined["sfu"]["token"])
         await eventually(lambda: server.failed)
         server.broken.clear()
         await eventually(lambda: server.heard("ListParticipants"))
-        await socket.hears_nothing()
+        await socket.receive_nothing()
         assert server.rooms[NAME].metadata
 
 
@@ -118,14 +118,14 @@ async def test_who_was_refused_may_ask_at_once_and_is_told_once(
     async with connected(alice) as socket:
         joined = await socket.join()
         await eventually(lambda: server.failed)
-        assert not server.connects(joined["sfu"]["token"])
+        assert not server.connect(joined["sfu"]["token"])
         server.broken.clear()
         await socket.send("sfu:restart", {"anew": True})
         reset = await socket.expect("sfu:reset")
-        assert server.connects(reset["sfu"]["token"])
+        assert server.connect(reset["sfu"]["token"])
         await eventually(lambda: len(server.heard("CreateRoom")) == 2)  # the site's own second try
         await eventually(lambda: server.heard("ListParticipants"))
-        await socket.hears_nothing()
+        await socket.receive_nothing()
 
 
 # --- Who leaves ---------------------------------------------------------------------------------
@@ -136,10 +136,10 @@ async def test_who_leaves_is_cut_off(
 ) -> None:
     async with call(alice, bob, carol) as people:
         for person in people:
-            server.connects(person.token)
+            server.connect(person.token)
         first, second, third = people
         await third.socket.ask("leave:room")
-        await second.socket.hang_up(1006)
+        await second.socket.disconnect(1006)
         await eventually(lambda: server.present(NAME) == {first.peer_id})
 
 
@@ -155,10 +155,10 @@ async def test_who_was_removed_and_comes_again_is_removed_again(
         await commit(server, people)
         third = people[2]
         await remove(third.peer_id)
-        assert await hears(third.socket, "error", code="removed")
+        assert await receive(third.socket, "error", code="removed")
         await eventually(lambda: third.peer_id not in server.present(NAME))
         for _ in range(2):
-            assert server.connects(third.token), "LiveKit revokes no token"
+            assert server.connect(third.token), "LiveKit revokes no token"
             await reconciler.tend()
             assert server.present(NAME) == {person.peer_id for person in people[:2]}
 
@@ -186,9 +186,9 @@ async def test_who_is_away_stays_and_is_cut_off_when_its_membership_ends(
     async with connected(alice) as first, connected(bob) as second:
         await first.join()
         joined = await second.join(resumable=True)
-        assert server.connects(joined["sfu"]["token"])
-        await second.hang_up(1006)
-        await hears(first, "peer:away")
+        assert server.connect(joined["sfu"]["token"])
+        await second.disconnect(1006)
+        await receive(first, "peer:away")
         await reconciler.tend()
         assert server.present(NAME) == {second.peer_id}
         await remove(second.peer_id)
@@ -213,9 +213,9 @@ async def test_who_stays_when_the_room_is_a_mesh_again_is_cut_off(
     settings.SIGNALLING = {**settings.SIGNALLING, "SWITCH_SECONDS": 0.2}
     async with connected(alice) as socket:
         joined = await socket.join()
-        assert server.connects(joined["sfu"]["token"])
+        assert server.connect(joined["sfu"]["token"])
         await socket.send("room:mode", {"mode": "p2p"})
-        await hears(socket, "room:mode", mode="p2p")
+        await receive(socket, "room:mode", mode="p2p")
         await reconciler.tend()
         assert server.present(NAME) == {socket.peer_id}, "the mesh has to take its place first"
         assert (await socket.ask("sfu:restart"))["data"]["code"] == "peer_not_found"
@@ -232,7 +232,7 @@ async def test_a_room_that_serves_nobody_is_closed_under_those_who_come_again(
         joined = await socket.join()
         await eventually(lambda: NAME in server.rooms)
     await eventually(lambda: server.heard("RemoveParticipant"))
-    assert server.connects(joined["sfu"]["token"])
+    assert server.connect(joined["sfu"]["token"])
     async with asyncio.timeout(10):
         while NAME in server.rooms:
             await reconciler.tend()
@@ -253,12 +253,12 @@ async def test_who_has_resumed_elsewhere_is_not_cut_off_from_here(
     channel_layers.set("default", NoTakeover())
     async with connected(alice) as former, connected(alice) as present:
         joined = await former.join(resumable=True)
-        assert server.connects(joined["sfu"]["token"])
+        assert server.connect(joined["sfu"]["token"])
         await present.join(resumable=True, resumeToken=joined["resumeToken"])
-        assert await former.refused() == "not_in_room"
+        assert await former.receive_error() == "not_in_room"
         assert await former.closed() == 4409
-        await former.hang_up()
+        await former.disconnect()
         await reconciler.tend()
-        await present.hears_nothing()
+        await present.receive_nothing()
         assert server.heard("RemoveParticipant") == []
         assert server.present(NAME) == {present.peer_id}
