@@ -30,7 +30,7 @@ class DetachedPeer:
 
     def __init__(
         self,
-        ear: ChannelSubscription,
+        subscription: ChannelSubscription,
         membership: Membership,
         *,
         max_frames: int,
@@ -39,7 +39,7 @@ class DetachedPeer:
         frames: Iterable[HeldFrame] = (),
         ended: Callable[[DetachedPeer], None],
     ) -> None:
-        self.ear = ear
+        self.subscription = subscription
         self.membership = membership
         self.frames = [*frames]
         self.moved_to: str | None = None
@@ -50,7 +50,7 @@ class DetachedPeer:
         self._ended = ended
         self._closing: asyncio.Task[None] | None = None
         self._timer = asyncio.get_running_loop().call_later(lifetime, self.end)
-        ear.pass_to(self.deliver)
+        subscription.pass_to(self.deliver)
 
     def deliver(self, message: dict[str, Any]) -> None:
         """Hold, forward or end. Raises ``ChannelFull`` at the sender of what cannot be held."""
@@ -102,7 +102,7 @@ class DetachedPeer:
 
     def _relayed(self, message: Relayed) -> None:
         if self.moved_to is not None:
-            self.ear.send(self.moved_to, dict(message))
+            self.subscription.send(self.moved_to, dict(message))
             return
         size = len(message["frame"])
         if not self._is_holding or not self._room_left or size > self._bytes_left:
@@ -133,7 +133,7 @@ class DetachedPeer:
             **self.holds,
         }
         try:
-            self.ear.send(message["reply_channel"], handover)
+            self.subscription.send(message["reply_channel"], handover)
         except ChannelFull:
             logger.warning("who takes %s over has gone again", self.membership.peer_id)
             return
@@ -147,11 +147,11 @@ class DetachedPeer:
     async def _close(self) -> None:
         try:
             group = room_group(self.membership.room_code)
-            await self.ear.layer.group_discard(group, self.ear.name)
+            await self.subscription.layer.group_discard(group, self.subscription.name)
         except Exception as error:
             logger.warning("a channel stays in its group: %r", error)
         finally:
-            await self.ear.close()
+            await self.subscription.close()
 
 
 class ReorderBuffer:

@@ -260,10 +260,10 @@ class MemberConsumer(SpeakingConsumer):
 
     def _stand_in(self, membership: Membership) -> DetachedPeer:
         """Put an ``DetachedPeer`` in the place of this socket, from this moment on."""
-        assert self.ear is not None
+        assert self.subscription is not None
         membership.has_gap |= self._has_lost_something()
         away = DetachedPeer(
-            self.ear,
+            self.subscription,
             membership,
             frames=[*self._kept, *(self._in_order.rest() if self._in_order else ())],
             max_frames=self.settings.held_frames,
@@ -272,7 +272,7 @@ class MemberConsumer(SpeakingConsumer):
             ended=self.presence.away.discard,
         )
         self.presence.away.add(away)
-        self.ear = self.membership = None
+        self.subscription = self.membership = None
         if membership.link is not None:
             membership.link.fall_silent()
         for message in self._held:  # nobody is told: what is too much is a gap
@@ -293,7 +293,7 @@ class MemberConsumer(SpeakingConsumer):
         What is written before a close frame of ours arrives; of an end that came by surprise, nothing
         says when it was. A frame of the client proves that it lived, but for a round trip.
         """
-        if self.send_queue.waiting or self._is_abandoned:
+        if self.send_queue.waiting or self.is_abandoned:
             return True
         came_by_surprise = self._closed_with in {None, CloseCode.HEARTBEAT}
         return came_by_surprise and self._relayed_at > self._heard_at - ROUND_TRIP_SECONDS
@@ -310,7 +310,9 @@ class MemberConsumer(SpeakingConsumer):
         )
         if counted:
             await self.publish(
-                messages.away(membership.room_code, membership.peer_id, away.ear.name, until)
+                messages.away(
+                    membership.room_code, membership.peer_id, away.subscription.name, until
+                )
             )
 
     async def take_over(self, channel: str) -> None:

@@ -57,8 +57,8 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
         self.send_queue = SendQueue(send, self.outbound_frames, self.outbound_bytes)
         self.base_send = self._put
         self._application = asyncio.current_task()
-        self._is_abandoned = False
-        self.ear: ChannelSubscription | None = None
+        self.is_abandoned = False
+        self.subscription: ChannelSubscription | None = None
         self.channel_name = ""
         try:
             await self.listen()
@@ -66,7 +66,7 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
         except StopConsumer:
             pass
         except asyncio.CancelledError:
-            if not self._is_abandoned:  # a server that did not ask for it takes it for a bug
+            if not self.is_abandoned:  # a server that did not ask for it takes it for a bug
                 raise
         finally:
             await self._end()
@@ -93,9 +93,9 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
     async def listen(self) -> None:
         """Get a channel, and begin to hear it."""
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
-        self.ear = ChannelSubscription(self.channel_layer, self._deliver)
-        await self.ear.open()
-        self.channel_name = self.ear.name
+        self.subscription = ChannelSubscription(self.channel_layer, self._deliver)
+        await self.subscription.open()
+        self.channel_name = self.subscription.name
 
     async def read(self, receive: Callable[[], Awaitable[Event]]) -> None:
         """Handle what the client sends, one event after the other, until it has gone."""
@@ -127,7 +127,7 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
 
         def end() -> None:
             if self._application is not None:
-                self._is_abandoned = True
+                self.is_abandoned = True
                 self._application.cancel()
 
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, end)
@@ -149,7 +149,7 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
         try:
             await self.clean_up()
         finally:
-            if self.ear is not None:
-                await self.ear.close()
+            if self.subscription is not None:
+                await self.subscription.close()
             self.send_queue.cancel()
             await self.send_queue.drained()

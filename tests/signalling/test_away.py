@@ -39,41 +39,41 @@ class Stage:
         self.ended: list[DetachedPeer] = []
 
     async def away(self, **options: Any) -> DetachedPeer:
-        ear = ChannelSubscription(self.layer, self.heard.append)
-        await ear.open()
+        subscription = ChannelSubscription(self.layer, self.heard.append)
+        await subscription.open()
         settings = {"max_frames": 3, "max_bytes": 100, "lifetime": 60.0, **options}
         membership = Membership("ABC123", peer_id="peer_me", epoch=1)
-        return DetachedPeer(ear, membership, ended=self.ended.append, **settings)
+        return DetachedPeer(subscription, membership, ended=self.ended.append, **settings)
 
     async def socket(self) -> ChannelSubscription:
-        ear = ChannelSubscription(self.layer, self.heard.append)
-        await ear.open()
-        return ear
+        subscription = ChannelSubscription(self.layer, self.heard.append)
+        await subscription.open()
+        return subscription
 
     async def takes_over(self, away: DetachedPeer, by: ChannelSubscription) -> None:
         takeover = {"type": "signalling.takeover", "peer_id": "peer_me", "reply_channel": by.name}
-        await self.layer.send(away.ear.name, takeover)
+        await self.layer.send(away.subscription.name, takeover)
 
 
 async def test_it_holds_up_to_its_bounds_and_refuses_the_rest() -> None:
     stage = Stage()
     away = await stage.away()
-    stage.layer.put(away.ear.name, relayed(1, "x" * 60))
+    stage.layer.put(away.subscription.name, relayed(1, "x" * 60))
     with pytest.raises(ChannelFull):
-        stage.layer.put(away.ear.name, relayed(2, "x" * 60))
+        stage.layer.put(away.subscription.name, relayed(2, "x" * 60))
     for number in (2, 3):
-        stage.layer.put(away.ear.name, relayed(number, "y"))
+        stage.layer.put(away.subscription.name, relayed(number, "y"))
     with pytest.raises(ChannelFull):
-        stage.layer.put(away.ear.name, relayed(4, "z"))
+        stage.layer.put(away.subscription.name, relayed(4, "z"))
     assert [number for _, number, _ in away.frames] == [1, 2, 3]
 
 
 async def test_it_hands_over_once_and_forwards_from_then_on() -> None:
     stage = Stage()
     away, socket = await stage.away(), await stage.socket()
-    stage.layer.put(away.ear.name, relayed(1))
+    stage.layer.put(away.subscription.name, relayed(1))
     await stage.takes_over(away, socket)
-    stage.layer.put(away.ear.name, relayed(2))
+    stage.layer.put(away.subscription.name, relayed(2))
     handover, forwarded = stage.heard
     assert handover["frames"] == [("peer_other", 1, "frame")]
     assert (handover["heard"], handover["gap"]) == ({"peer_other": 1}, False)
@@ -85,8 +85,8 @@ async def test_it_hands_over_once_and_forwards_from_then_on() -> None:
 async def test_what_is_not_its_own_does_not_concern_it() -> None:
     stage = Stage()
     away = await stage.away()
-    stage.layer.put(away.ear.name, relayed(1, target="peer_former"))
-    stage.layer.put(away.ear.name, dict(left("ABC123", "peer_other", "left")))
+    stage.layer.put(away.subscription.name, relayed(1, target="peer_former"))
+    stage.layer.put(away.subscription.name, dict(left("ABC123", "peer_other", "left")))
     assert (away.frames, away.is_over) == ([], False)
     away.end()
 
@@ -103,13 +103,13 @@ async def test_what_is_not_its_own_does_not_concern_it() -> None:
 async def test_it_ends_with_the_membership(message: dict[str, Any]) -> None:
     stage = Stage()
     away = await stage.away()
-    stage.layer.put(away.ear.name, message)
+    stage.layer.put(away.subscription.name, message)
     assert away.is_over
     assert stage.ended == [away]
     assert away._closing is not None
     await away._closing
     with pytest.raises(ChannelGone):
-        stage.layer.put(away.ear.name, relayed(1))
+        stage.layer.put(away.subscription.name, relayed(1))
 
 
 async def test_it_ends_after_its_lifetime_in_any_case() -> None:
@@ -124,10 +124,10 @@ async def test_it_ends_after_its_lifetime_in_any_case() -> None:
 async def test_who_leaves_takes_nothing_more_and_still_hands_over() -> None:
     stage = Stage()
     away, socket = await stage.away(), await stage.socket()
-    stage.layer.put(away.ear.name, relayed(1))
+    stage.layer.put(away.subscription.name, relayed(1))
     away.stop_holding()
     with pytest.raises(ChannelFull):
-        stage.layer.put(away.ear.name, relayed(2))
+        stage.layer.put(away.subscription.name, relayed(2))
     await stage.takes_over(away, socket)
     assert [frame for _, frame, _ in stage.heard[0]["frames"]] == [1]
     away.end()
