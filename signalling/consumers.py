@@ -16,9 +16,9 @@ from rooms.exceptions import RoomError
 from rooms.services import Joined
 
 from . import database, metrics, protocol
+from .auth.identify import client_address, identify_token
 from .auth.tokens import Identity, subprotocols
 from .conf import conf
-from .middleware import client_address, identify_token
 from .peers import handlers
 from .peers.messages import Relayed
 from .peers.port import Membership

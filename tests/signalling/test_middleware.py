@@ -12,12 +12,8 @@ from pytest_django import Settings
 
 from rooms.models import Room
 from signalling.auth import tokens
-from signalling.middleware import (
-    JWTAuthMiddleware,
-    OriginMiddleware,
-    SignallingMiddlewareStack,
-    client_address,
-)
+from signalling.auth.identify import client_address
+from signalling.middleware import JWTAuthMiddleware, OriginMiddleware, SignallingMiddlewareStack
 from tests.conftest import PASSWORD, access_token
 from tests.signalling.sockets import Socket, connected
 

@@ -1,0 +1,80 @@
+"""Identify a client by its access token or its Django session.
+
+The only module that authenticates a socket: the middleware calls it for handshakes, the consumer for
+``authenticate`` events.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from channels.auth import get_user
+from django.conf import settings
+from django.http import parse_cookie
+
+from signalling import database
+from signalling.protocol import CloseCode, ErrorCode
+from signalling.throttling import failures
+from signalling.throttling.buckets import network
+
+from . import tokens
+from .tokens import Identity, TokenRefused
+
+Scope = dict[str, Any]
+"""The ASGI scope of a WebSocket connection."""
+
+
+async def identify_token(token: str, address: str) -> Identity:
+    """Return the identity that an access token proves.
+
+    ``address`` is the result of ``client_address``: failures are counted for each address. Valid
+    tokens are never throttled, because an attacker may share the address of a legitimate client.
+
+    Raises ``TokenRefused``; ``ProtocolError`` with the code ``rate_limited`` after too many invalid
+    tokens from this address; a member of ``database.DATABASE_UNAVAILABLE`` if the database is down.
+    """
+    key = f"token:{address}"
+    try:
+        identity: Identity = await database.database_sync(tokens.authenticate)(token)
+    except TokenRefused as error:
+        if error.code == ErrorCode.TOKEN_INVALID:  # the other codes are for tokens we once issued
+            failures.check(key, close=CloseCode.FLOOD)
+            failures.failed(key)
+        raise
+    return identity
+
+
+async def identify_session(scope: Scope) -> Identity | None:
+    """Return the identity of the Django session in the ``Cookie`` header, ``None`` without one.
+
+    The caller must check the origin first: browsers send the cookie from any page.
+
+    Raises ``TokenRefused`` if the user is not active.
+    """
+    cookies = parse_cookie("; ".join(header_values(scope, b"cookie")))
+    session_key = cookies.get(settings.SESSION_COOKIE_NAME)
+    if not session_key:
+        return None
+    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    user = await get_user({"session": session})
+    if not user.is_authenticated:
+        return None
+    if not user.is_active:
+        raise TokenRefused(ErrorCode.USER_INACTIVE)
+    return Identity(user=user)
+
+
+def client_address(scope: Scope) -> str:
+    """Return the client's address as a throttling key.
+
+    An IPv6 address is reduced to its /64 network. Returns ``"unknown"`` if the server did not set
+    ``scope["client"]``.
+    """
+    client = scope.get("client")
+    return network(client[0]) if client else "unknown"
+
+
+def header_values(scope: Scope, name: bytes) -> list[str]:
+    """Return all values of a header. ``name`` is in lower case, as in the ASGI specification."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
