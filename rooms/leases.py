@@ -26,27 +26,27 @@ from .models import Participant, Worker
 
 @dataclass(frozen=True)
 class Lease:
-    """One worker as it was found; ``has_run_out`` by the clock of the database."""
+    """One worker as it was found; ``is_expired`` by the clock of the database."""
 
     worker_id: str
     expires_at: datetime
-    has_run_out: bool
+    is_expired: bool
 
 
 @dataclass
-class Watch:
+class LeaseMonitor:
     """Tells the dead from those who could not reach the database: who looks twice, sees."""
 
-    patience: float
+    confirm_seconds: float
     """Seconds for which a lease that has run out must have stayed the same."""
-    leniency: float = 0.0
+    grace_seconds: float = 0.0
     """Seconds after an outage of the database in which nobody is dead: pools of connections that wait
     longer and longer between two attempts bring one process back later than another."""
     _is_after_outage: bool = False
-    _lenient_until: float = 0.0
+    _grace_until: float = 0.0
     _seen: dict[str, tuple[datetime, float]] = field(default_factory=dict)
 
-    def dead(self, leases: list[Lease]) -> list[Lease]:
+    def find_dead(self, leases: list[Lease]) -> list[Lease]:
         """Return the leases of the dead among those that were just read."""
         now = monotonic()
         seen = {}
@@ -57,22 +57,22 @@ class Watch:
         self._seen = seen
         if self._is_after_outage:
             self._is_after_outage = False
-            self._lenient_until = now + self.leniency
-        if now < self._lenient_until:
+            self._grace_until = now + self.grace_seconds
+        if now < self._grace_until:
             return []
         return [
             lease
             for lease in leases
-            if lease.has_run_out and now - seen[lease.worker_id][1] >= self.patience
+            if lease.is_expired and now - seen[lease.worker_id][1] >= self.confirm_seconds
         ]
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin anew: the database was away, or is still."""
         self._seen = {}
         self._is_after_outage = True
 
 
-def enlist() -> str:
+def register_worker() -> str:
     """Begin to serve: return the id of a new worker with a lease."""
     name = f"{socket.gethostname()}:{os.getpid()}"
     return Worker.objects.create(name=name, expires_at=_lease_end()).pk

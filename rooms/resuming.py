@@ -19,7 +19,7 @@ from . import services, signals
 from .conf import conf, hook
 from .exceptions import Forbidden, Removed, ResumeExpired, ResumeInvalid, RoomClosed
 from .models import Participant, Room
-from .services import Joined, Resumption, digest
+from .services import Joined, ResumeState, digest
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 REPLY_SECONDS = 10
 
 
-def put_away(peer_id: str, *, epoch: int, until: datetime, gap: bool = False) -> bool:
+def mark_away(peer_id: str, *, epoch: int, until: datetime, gap: bool = False) -> bool:
     """Keep the seat of a peer that has lost its socket; false where that socket no longer counts.
 
     ``gap``: something that was sent to it is lost already.
@@ -37,7 +37,7 @@ def put_away(peer_id: str, *, epoch: int, until: datetime, gap: bool = False) ->
     return bool(mine.update(away_until=until, **lost))
 
 
-def leave_held(peer_id: str, *, epoch: int, held: Any) -> None:
+def store_held(peer_id: str, *, epoch: int, held: Any) -> None:
     """Keep what is held for a peer that is away, for whichever worker it comes back to."""
     Participant.objects.of_socket(peer_id, epoch).update(held=held)
 
@@ -58,7 +58,7 @@ def resume(
             raise Forbidden
         # What a worker has left in the row, it does not hand over itself.
         is_reachable = participant.worker_id is not None and participant.held is None
-        found = Resumption(
+        found = ResumeState(
             previous_channel=participant.channel_name if is_reachable else None,
             held=participant.held,
             # Whoever uses the token before never got the reply, nor what was sent after it.
@@ -82,7 +82,7 @@ def resume(
         )
 
 
-def expire() -> None:
+def end_expired() -> None:
     """End the memberships of those who were away for too long. Many may ask: one of them ends it."""
     late = Participant.objects.live().filter(away_until__lt=Now()).select_related("room")
     ended = [

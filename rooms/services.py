@@ -37,7 +37,7 @@ ATTEMPTS = 3  # of a transaction that another one got in the way of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resumption:
+class ResumeState:
     """What a resume finds besides. ``previous_channel`` is where the peer was reached until now, and none
     where nobody is there any more; then ``held`` is what was kept for it. ``gap``: something was lost."""
 
@@ -57,7 +57,7 @@ class Joined:
     participant: Participant
     others: list[Participant]
     resume_token: str | None = None
-    resumed: Resumption | None = None
+    resumed: ResumeState | None = None
 
 
 def open_room(
@@ -116,7 +116,7 @@ def set_locked(room: Room, locked: bool) -> bool:
     return bool(changed)
 
 
-class SfuNeeded(Exception):
+class SfuRequired(Exception):
     """The room wants an SFU: ask which one answers, and join again with that."""
 
 
@@ -139,7 +139,7 @@ def join(
 
     A mesh that is full is routed through ``sfu`` in the same transaction. That is the name of one that
     answers, or empty where none does; ``None`` says that nobody has asked, and where it matters raises
-    ``SfuNeeded``.
+    ``SfuRequired``.
     Raises ``UserInactive``, ``RoomNotFound``, ``RoomClosed``, ``RoomLocked``, ``RoomFull`` and
     ``Forbidden``.
     """
@@ -218,7 +218,7 @@ def remove_user(user: AbstractBaseUser) -> None:
             remove_participant(participant)
 
 
-def update_presence(
+def update_participant(
     peer_id: str,
     *,
     epoch: int | None = None,
@@ -291,7 +291,7 @@ def _choose_mode(room: Room, others: list[Participant], sfu: str | None) -> None
     if room.mode == Room.Mode.SFU or not _wants_sfu(room, others):
         return
     if sfu is None:
-        raise SfuNeeded
+        raise SfuRequired
     if sfu:
         transitions.to_sfu(room, sfu, Reason.ROOM_GREW, switching=bool(others))
 

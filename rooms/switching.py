@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
 
-def current(code: str) -> Room:
+def get_room(code: str) -> Room:
     """Return the room with ``code`` as it is now. Raises ``RoomNotFound``."""
     try:
         return Room.objects.get(code=code)
@@ -32,13 +32,13 @@ def current(code: str) -> Room:
         raise RoomNotFound from missing
 
 
-def choose(code: str, mode: str, *, user: AbstractBaseUser, sfu: str | None) -> None:
+def set_mode(code: str, mode: str, *, user: AbstractBaseUser, sfu: str | None) -> None:
     """Change the mode of a room because its host, or the staff, asks for it.
 
     ``sfu``: the name of one that answers. Raises ``Forbidden``, ``SfuUnavailable`` and, where a mesh
     cannot hold all who are there, ``RoomFull``.
     """
-    if not (policies.is_host(user, current(code)) or getattr(user, "is_staff", False)):
+    if not (policies.is_host(user, get_room(code)) or getattr(user, "is_staff", False)):
         raise Forbidden
     with transaction.atomic():
         room = _lock(code)
@@ -56,7 +56,7 @@ def choose(code: str, mode: str, *, user: AbstractBaseUser, sfu: str | None) -> 
             transitions.to_sfu(room, sfu, Reason.HOST, switching=True)
 
 
-def report(peer_id: str, *, epoch: int, version: int, state: str) -> bool:
+def record_sfu_state(peer_id: str, *, epoch: int, version: int, state: str) -> bool:
     """Write down what a peer says of its connections to the SFU; true where that counts.
 
     Raises ``NotInRoom``. What is said of another version than the present one does not count.
@@ -76,12 +76,12 @@ def report(peer_id: str, *, epoch: int, version: int, state: str) -> bool:
     return True
 
 
-def remember_claim(peer_id: str, *, epoch: int, claim: dict[str, int] | None) -> bool:
+def save_claim(peer_id: str, *, epoch: int, claim: dict[str, int] | None) -> bool:
     """Keep where the SFU has the connections of a peer, for whichever worker it resumes on."""
     return bool(Participant.objects.of_socket(peer_id, epoch).update(sfu_claim=claim))
 
 
-def claims_of_those_who_left(peer_ids: Collection[str]) -> dict[str, dict[str, int] | None]:
+def find_orphans(peer_ids: Collection[str]) -> dict[str, dict[str, int] | None]:
     """Return which of some peers are in no room (any more), and what they had in its SFU."""
     known = Participant.objects.filter(peer_id__in=peer_ids)
     strangers: dict[str, dict[str, int] | None] = dict.fromkeys(peer_ids)
@@ -93,7 +93,7 @@ def claims_of_those_who_left(peer_ids: Collection[str]) -> dict[str, dict[str, i
     return strangers
 
 
-def lose_sfu(code: str, version: int) -> bool:
+def handle_sfu_loss(code: str, version: int) -> bool:
     """The SFU of a room is lost: make it a mesh where that holds it. Tell whether it is one now."""
     with transaction.atomic():
         room = _lock(code)
@@ -105,7 +105,7 @@ def lose_sfu(code: str, version: int) -> bool:
     return True
 
 
-def tend(known: frozenset[str]) -> list[Room]:
+def reconcile(known: frozenset[str]) -> list[Room]:
     """Do what is due for the rooms that an SFU serves, and return those that it still serves.
 
     ``known``: the SFUs that the site has now. Many workers may ask, every few seconds: each change is made,

@@ -15,7 +15,7 @@ from msgspec import UNSET
 from rooms import codes, resuming, services, switching
 from rooms.conf import hook
 from rooms.exceptions import CodeInvalid, NotInRoom, RoomNotFound
-from rooms.services import Joined, Resumption
+from rooms.services import Joined, ResumeState
 from signalling import protocol, sfu
 from signalling.auth.tokens import Identity, TokenRefused
 from signalling.conf import conf
@@ -89,7 +89,7 @@ async def peer_update(peer: Peer, event: protocol.PeerUpdate) -> None:
     membership = _require_membership(peer)
     changes = event.changes()
     await peer.database(
-        services.update_presence, membership.peer_id, epoch=membership.epoch, **changes
+        services.update_participant, membership.peer_id, epoch=membership.epoch, **changes
     )
     updated = protocol.PeerUpdated(peer_id=membership.peer_id, **changes)
     await peer.publish(messages.updated(membership.room_code, updated))
@@ -100,7 +100,7 @@ async def choose_mode(peer: Peer, event: protocol.ChooseMode) -> None:
     membership, identity = _require_membership(peer), _require_identity(peer)
     alias = await sfu.get_sfus().first_healthy() if event.mode == "sfu" else ""
     await peer.database(
-        switching.choose, membership.room_code, event.mode, user=identity.user, sfu=alias
+        switching.set_mode, membership.room_code, event.mode, user=identity.user, sfu=alias
     )
 
 
@@ -108,7 +108,7 @@ async def sfu_state(peer: Peer, event: protocol.SfuState) -> None:
     """Note that a peer has reached the SFU, or has not, and tell the others."""
     membership = _require_membership(peer)
     counts = await peer.database(
-        switching.report,
+        switching.record_sfu_state,
         membership.peer_id,
         epoch=membership.epoch,
         version=event.version,
@@ -185,11 +185,11 @@ async def _join(peer: Peer, place: dict[str, Any]) -> Joined:
     sfus = sfu.get_sfus()
     try:
         return await peer.seat(services.join, **place, sfu=None if sfus else "")
-    except services.SfuNeeded:
+    except services.SfuRequired:
         return await peer.seat(services.join, **place, sfu=await sfus.first_healthy())
 
 
-async def _fetch_what_was_held(peer: Peer, resumed: Resumption) -> None:
+async def _fetch_what_was_held(peer: Peer, resumed: ResumeState) -> None:
     _require_membership(peer).has_gap = resumed.gap
     if resumed.previous_channel is not None:
         await peer.take_over(resumed.previous_channel)

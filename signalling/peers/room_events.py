@@ -229,7 +229,7 @@ class MemberConsumer(SpeakingConsumer):
             return
         try:
             present = await self.database(services.list_participants, membership.room_code)
-            room = await self.database(domain_modes.current, membership.room_code)
+            room = await self.database(domain_modes.get_room, membership.room_code)
         except database.DATABASE_UNAVAILABLE:
             logger.warning("cannot refresh a roster: the database is away")
             return
@@ -302,7 +302,7 @@ class MemberConsumer(SpeakingConsumer):
         membership = away.membership
         until = timezone.now() + timedelta(seconds=self.settings.resume_window)
         counted = await self.record(
-            resuming.put_away,
+            resuming.mark_away,
             membership.peer_id,
             epoch=membership.epoch,
             until=until,

@@ -156,7 +156,7 @@ class SfuLink:
     async def _remember(self, claim: Claim) -> None:
         """Write a claim down; without it another worker would make everything anew."""
         member = self.membership
-        remember = database.database_sync(domain.remember_claim)
+        remember = database.database_sync(domain.save_claim)
         try:
             await remember(member.peer_id, epoch=member.epoch, claim=claim)
         except database.DATABASE_UNAVAILABLE as error:

@@ -52,7 +52,7 @@ async def _keep_tending() -> None:
 
 async def tend() -> None:
     """Do once what ``keep_up`` does all the time."""
-    await database.run_in_background_thread(switching.tend)(frozenset(sfu.get_sfus()))
+    await database.run_in_background_thread(switching.reconcile)(frozenset(sfu.get_sfus()))
     for backend in sfu.get_sfus().values():
         with _as_far_as_possible(backend):
             if backend.is_down:
@@ -90,7 +90,7 @@ async def _remove_strangers(backend: Sfu) -> None:
     where = {peer_id: room for room in _links_of(backend) for peer_id in await backend.peers(room)}
     if not where:
         return
-    find = database.run_in_background_thread(switching.claims_of_those_who_left)
+    find = database.run_in_background_thread(switching.find_orphans)
     here = {link.membership.peer_id: link for link in all_links()}
     for stranger, claim in (await find(where.keys())).items():
         if stranger in here:  # its own socket has not heard of it yet
@@ -144,7 +144,7 @@ def _spawn_loss(backend: Sfu) -> None:
 async def _lost(backend: Sfu) -> None:
     """Make the rooms meshes that are small enough, and tell the others; each worker for its own peers."""
     for room, links in _links_of(backend).items():
-        lose = database.run_in_background_thread(switching.lose_sfu)
+        lose = database.run_in_background_thread(switching.handle_sfu_loss)
         try:
             is_mesh = await lose(links[0].membership.room_code, room.version)
         except (Room.DoesNotExist, *database.DATABASE_UNAVAILABLE) as error:

@@ -52,7 +52,9 @@ class Presence:
         self.is_draining = False
         self.alive_until = monotonic() + self.lease
         """Nothing is served after it: the process stood still for longer than its lease."""
-        self._watch = leases.Watch(patience=2 * self.renewal, leniency=2 * self.lease)
+        self._watch = leases.LeaseMonitor(
+            confirm_seconds=2 * self.renewal, grace_seconds=2 * self.lease
+        )
         self._unwritten: list[Write] = []
         self._enlisting: asyncio.Future[str] | None = None
         self._drained: asyncio.Task[None] | None = None
@@ -68,7 +70,9 @@ class Presence:
         """Return the id of this worker. Uses the database the first time."""
         if self.worker_id is None:
             if self._enlisting is None:
-                self._enlisting = asyncio.ensure_future(run_in_background_thread(leases.enlist)())
+                self._enlisting = asyncio.ensure_future(
+                    run_in_background_thread(leases.register_worker)()
+                )
                 self._enlisting.add_done_callback(self._has_enlisted)
             return await asyncio.shield(self._enlisting)
         return self.worker_id
@@ -101,7 +105,7 @@ class Presence:
             try:
                 await self.beat()
             except database.DATABASE_UNAVAILABLE as error:
-                self._watch.forget()
+                self._watch.reset()
                 logger.warning("the lease was not renewed, the database is away: %s", error)
             except Exception:
                 logger.exception("a beat failed")
@@ -112,11 +116,11 @@ class Presence:
             logger.warning("others took this process for dead: closing its sockets")
             self.fence()
         await self._write_what_was_not()
-        for lease in self._watch.dead(await run_in_background_thread(leases.read_all)()):
+        for lease in self._watch.find_dead(await run_in_background_thread(leases.read_all)()):
             ended = await run_in_background_thread(leases.reap)(lease)
             if ended:
                 logger.warning("worker %s is dead; it had %d peers", lease.worker_id, ended)
-        await run_in_background_thread(resuming.expire)()
+        await run_in_background_thread(resuming.end_expired)()
 
     def remember(self, write: Write) -> None:
         """Have something written when the database is back."""
@@ -164,12 +168,12 @@ class Presence:
 
     async def _leave_behind(self) -> None:
         """Write what is held where any worker finds it; then nobody is left who asks for this one."""
-        leave_held = run_in_background_thread(resuming.leave_held)
+        store_held = run_in_background_thread(resuming.store_held)
         remaining = tuple(self.away)
         for away in remaining:
             away.stop_holding()
             membership = away.membership
-            await leave_held(membership.peer_id, epoch=membership.epoch, held=away.holds)
+            await store_held(membership.peer_id, epoch=membership.epoch, held=away.holds)
         await self._write_what_was_not()
         if self.worker_id is not None:
             await run_in_background_thread(leases.retire)(self.worker_id)

@@ -361,7 +361,7 @@ def test_who_is_away_is_found(
 def test_workers_are_shown_with_their_people_and_written_by_themselves_alone(
     admin: Client, room: Room, enter: Enter, alice: User
 ) -> None:
-    worker_id = leases.enlist()
+    worker_id = leases.register_worker()
     enter(alice, room, worker_id=worker_id)
     (worker,) = shown(admin, reverse("admin:signalling_rooms_worker_changelist"))
     assert worker.live_count == 1

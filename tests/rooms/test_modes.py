@@ -15,7 +15,7 @@ from rooms import services, signals
 from rooms import switching as rooms_switching
 from rooms.exceptions import Forbidden, NotInRoom, RoomFull, SfuUnavailable
 from rooms.models import Participant, Room
-from rooms.services import SfuNeeded
+from rooms.services import SfuRequired
 from tests.conftest import Enter
 
 pytestmark = pytest.mark.django_db
@@ -49,7 +49,7 @@ def fill(room: Room, user: User, enter: Enter, count: int, **options: Any) -> li
 
 
 def report(peer: Participant, version: int, state: str = "receiving") -> bool:
-    return rooms_switching.report(peer.peer_id, epoch=0, version=version, state=state)
+    return rooms_switching.record_sfu_state(peer.peer_id, epoch=0, version=version, state=state)
 
 
 def now(room: Room) -> Room:
@@ -57,7 +57,7 @@ def now(room: Room) -> Room:
 
 
 def tend() -> list[Room]:
-    return rooms_switching.tend(frozenset({"default"}))
+    return rooms_switching.reconcile(frozenset({"default"}))
 
 
 def is_late(room: Room) -> None:
@@ -75,7 +75,7 @@ def switching(small: Room, bob: User, enter: Enter) -> list[Participant]:
 
 def test_a_mesh_that_is_full_asks_for_an_sfu(small: Room, bob: User, enter: Enter) -> None:
     fill(small, bob, enter, 3, sfu=None)
-    with pytest.raises(SfuNeeded):
+    with pytest.raises(SfuRequired):
         enter(bob, small, sfu=None)
     assert now(small).participants.live().count() == 3
 
@@ -126,7 +126,7 @@ def test_a_room_may_always_be_a_mesh(small: Room, bob: User, enter: Enter) -> No
 
 def test_a_room_may_begin_with_the_sfu(bob: User, enter: Enter) -> None:
     room = services.open_room(host=bob, topology=Room.Topology.SFU)
-    with pytest.raises(SfuNeeded):
+    with pytest.raises(SfuRequired):
         enter(bob, room, sfu=None)
     enter(bob, room, sfu="default")
     assert (now(room).mode, now(room).is_switching) == ("sfu", False)
@@ -265,7 +265,7 @@ def test_after_a_switch_that_has_failed_the_room_is_full_for_a_while(
 def test_a_loss_in_the_middle_of_a_switch_takes_it_back(
     small: Room, switching: list[Participant]
 ) -> None:
-    assert rooms_switching.lose_sfu("SMALL", 1)
+    assert rooms_switching.handle_sfu_loss("SMALL", 1)
     assert set(now(small).participants.live()) == set(switching[:3])
 
 
@@ -279,29 +279,29 @@ def test_after_it_a_room_that_fits_into_a_mesh_is_one(
 ) -> None:
     settle(switching)
     services.leave(switching[0].peer_id)
-    assert rooms_switching.lose_sfu("SMALL", 1)
+    assert rooms_switching.handle_sfu_loss("SMALL", 1)
     assert now(small).mode == "p2p"
     assert set(now(small).participants.live()) == set(switching[1:])
 
 
 def test_a_larger_one_stays(small: Room, switching: list[Participant]) -> None:
     settle(switching)
-    assert not rooms_switching.lose_sfu("SMALL", 1)
+    assert not rooms_switching.handle_sfu_loss("SMALL", 1)
     assert (now(small).mode, now(small).mode_version) == ("sfu", 1)
 
 
 def test_of_many_workers_that_notice_one_changes_the_room(
     small: Room, switching: list[Participant]
 ) -> None:
-    assert rooms_switching.lose_sfu("SMALL", 1)
-    assert rooms_switching.lose_sfu("SMALL", 1)
+    assert rooms_switching.handle_sfu_loss("SMALL", 1)
+    assert rooms_switching.handle_sfu_loss("SMALL", 1)
     assert now(small).mode_version == 2
 
 
 def test_news_of_an_earlier_version_change_nothing(
     small: Room, switching: list[Participant]
 ) -> None:
-    assert not rooms_switching.lose_sfu("SMALL", 0)
+    assert not rooms_switching.handle_sfu_loss("SMALL", 0)
     assert now(small).mode == "sfu"
 
 
@@ -357,7 +357,7 @@ def test_a_room_whose_sfu_is_in_the_settings_no_more_is_a_mesh(
     small: Room, switching: list[Participant]
 ) -> None:
     settle(switching)
-    assert rooms_switching.tend(frozenset()) == []
+    assert rooms_switching.reconcile(frozenset()) == []
     assert now(small).mode == "p2p"
     assert set(now(small).participants.live()) == set(switching[:3])
 
@@ -378,38 +378,38 @@ def test_the_host_may_route_a_room_through_the_sfu(
     small: Room, alice: User, bob: User, enter: Enter
 ) -> None:
     enter(bob, small)
-    rooms_switching.choose("SMALL", "sfu", user=alice, sfu="default")
+    rooms_switching.set_mode("SMALL", "sfu", user=alice, sfu="default")
     assert (now(small).mode, now(small).is_switching) == ("sfu", True)
-    rooms_switching.choose("SMALL", "sfu", user=alice, sfu="default")
+    rooms_switching.set_mode("SMALL", "sfu", user=alice, sfu="default")
     assert now(small).mode_version == 1
 
 
 def test_nobody_else_may_but_the_staff(small: Room, bob: User) -> None:
     with pytest.raises(Forbidden):
-        rooms_switching.choose("SMALL", "sfu", user=bob, sfu="default")
+        rooms_switching.set_mode("SMALL", "sfu", user=bob, sfu="default")
     bob.is_staff = True
-    rooms_switching.choose("SMALL", "sfu", user=bob, sfu="default")
+    rooms_switching.set_mode("SMALL", "sfu", user=bob, sfu="default")
     assert now(small).mode == "sfu"
 
 
 def test_without_an_sfu_that_answers_the_host_is_told_so(small: Room, alice: User) -> None:
     with pytest.raises(SfuUnavailable):
-        rooms_switching.choose("SMALL", "sfu", user=alice, sfu="")
+        rooms_switching.set_mode("SMALL", "sfu", user=alice, sfu="")
 
 
 def test_a_room_that_is_always_a_mesh_is_so_for_its_host_too(small: Room, alice: User) -> None:
     Room.objects.filter(pk=small.pk).update(topology=Room.Topology.MESH)
     with pytest.raises(Forbidden):
-        rooms_switching.choose("SMALL", "sfu", user=alice, sfu="default")
+        rooms_switching.set_mode("SMALL", "sfu", user=alice, sfu="default")
 
 
 def test_the_host_may_have_a_mesh_that_holds_all(
     small: Room, alice: User, switching: list[Participant]
 ) -> None:
     with pytest.raises(RoomFull):
-        rooms_switching.choose("SMALL", "p2p", user=alice, sfu="")
+        rooms_switching.set_mode("SMALL", "p2p", user=alice, sfu="")
     services.leave(switching[0].peer_id)
-    rooms_switching.choose("SMALL", "p2p", user=alice, sfu="")
+    rooms_switching.set_mode("SMALL", "p2p", user=alice, sfu="")
     assert now(small).mode == "p2p"
 
 
@@ -420,10 +420,10 @@ def test_who_is_in_the_sfu_and_not_in_the_room_is_a_stranger(
     small: Room, switching: list[Participant]
 ) -> None:
     present, gone, *_ = switching
-    rooms_switching.remember_claim(gone.peer_id, epoch=0, claim={"session": 7, "publisher": 8})
+    rooms_switching.save_claim(gone.peer_id, epoch=0, claim={"session": 7, "publisher": 8})
     services.leave(gone.peer_id)
     asked = {present.peer_id, gone.peer_id, "peer_nobody"}
-    assert rooms_switching.claims_of_those_who_left(asked) == {
+    assert rooms_switching.find_orphans(asked) == {
         gone.peer_id: {"session": 7, "publisher": 8},
         "peer_nobody": None,
     }

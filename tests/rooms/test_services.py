@@ -412,14 +412,14 @@ def test_a_room_is_locked_once_and_unlocked_once(room: Room) -> None:
         assert Room.objects.get().is_locked == locked
 
 
-# --- update_presence --------------------------------------------------------------------------
+# --- update_participant --------------------------------------------------------------------------
 
 
 def test_absent_values_of_a_presence_stay(room: Room, bob: User, enter: Enter) -> None:
     peer = enter(bob).participant
-    services.update_presence(peer.peer_id, media={"audio": True, "video": True})
-    services.update_presence(peer.peer_id, media={"video": False}, display_name="Bobby")
-    services.update_presence(peer.peer_id)
+    services.update_participant(peer.peer_id, media={"audio": True, "video": True})
+    services.update_participant(peer.peer_id, media={"video": False}, display_name="Bobby")
+    services.update_participant(peer.peer_id)
     peer.refresh_from_db()
     assert peer.media == {"audio": True, "video": False}
     assert peer.user_info == {"username": "bob", "displayName": "Bobby"}
@@ -427,8 +427,8 @@ def test_absent_values_of_a_presence_stay(room: Room, bob: User, enter: Enter) -
 
 def test_a_display_name_may_be_taken_back(room: Room, bob: User, enter: Enter) -> None:
     peer = enter(bob).participant
-    services.update_presence(peer.peer_id, display_name="Bobby")
-    services.update_presence(peer.peer_id, display_name="")
+    services.update_participant(peer.peer_id, display_name="Bobby")
+    services.update_participant(peer.peer_id, display_name="")
     peer.refresh_from_db()
     assert peer.user_info["displayName"] == ""
 
@@ -437,7 +437,7 @@ def test_a_newcomer_is_given_the_presence_of_the_others(
     room: Room, alice: User, bob: User, enter: Enter
 ) -> None:
     peer = enter(bob).participant
-    services.update_presence(peer.peer_id, media={"audio": False}, display_name="Bobby")
+    services.update_participant(peer.peer_id, media={"audio": False}, display_name="Bobby")
     (other,) = enter(alice).others
     assert other.media == {"audio": False}
     assert other.user_info["displayName"] == "Bobby"
@@ -448,13 +448,13 @@ def test_who_has_left_has_no_presence(room: Room, bob: User, enter: Enter) -> No
     services.leave(peer.peer_id)
     for peer_id in (peer.peer_id, "peer_of_nobody"):
         with pytest.raises(exceptions.NotInRoom):
-            services.update_presence(peer_id, media={"audio": True})
+            services.update_participant(peer_id, media={"audio": True})
 
 
 def test_a_presence_is_two_statements(room: Room, bob: User, enter: Enter) -> None:
     peer = enter(bob).participant
     with statements() as said:
-        services.update_presence(peer.peer_id, media={"audio": True})
+        services.update_participant(peer.peer_id, media={"audio": True})
     assert [sql.split()[0] for sql in said] == ["SELECT", "UPDATE"], said
 
 

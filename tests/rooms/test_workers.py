@@ -36,14 +36,14 @@ def died(worker_id: str) -> leases.Lease:
     """A worker whose lease has run out."""
     Worker.objects.filter(pk=worker_id).update(expires_at=timezone.now() - timedelta(seconds=1))
     (lease,) = leases.read_all()
-    assert lease.has_run_out
+    assert lease.is_expired
     return lease
 
 
 def test_of_a_dead_worker_the_resumable_are_away_and_the_others_leave(
     room: Room, enter: Enter, alice: User, bob: User, lost: list[tuple[str, str]]
 ) -> None:
-    worker_id = leases.enlist()
+    worker_id = leases.register_worker()
     plain = enter(alice, room, worker_id=worker_id).participant
     keen = enter(bob, room, worker_id=worker_id, resumable=True).participant
     elsewhere = enter(alice, room).participant
@@ -63,7 +63,7 @@ def test_of_a_dead_worker_the_resumable_are_away_and_the_others_leave(
 
 
 def test_a_lease_that_was_renewed_is_not_reaped(room: Room, enter: Enter, alice: User) -> None:
-    worker_id = leases.enlist()
+    worker_id = leases.register_worker()
     enter(alice, room, worker_id=worker_id)
     lease = died(worker_id)
     assert leases.renew(worker_id)
@@ -74,12 +74,12 @@ def test_a_lease_that_was_renewed_is_not_reaped(room: Room, enter: Enter, alice:
 def test_who_retires_leaves_what_it_held_and_no_gap(
     room: Room, enter: Enter, alice: User, bob: User
 ) -> None:
-    worker_id = leases.enlist()
+    worker_id = leases.register_worker()
     keen = enter(alice, room, worker_id=worker_id, resumable=True).participant
     enter(bob, room, worker_id=worker_id)
     until = timezone.now() + timedelta(seconds=30)
-    assert resuming.put_away(keen.peer_id, epoch=0, until=until)
-    resuming.leave_held(keen.peer_id, epoch=0, held={"frames": []})
+    assert resuming.mark_away(keen.peer_id, epoch=0, until=until)
+    resuming.store_held(keen.peer_id, epoch=0, held={"frames": []})
     leases.retire(worker_id)
     keen.refresh_from_db()
     assert (keen.is_away, keen.has_gap, keen.held) == (True, False, {"frames": []})
@@ -95,8 +95,8 @@ def test_a_former_socket_writes_nothing(room: Room, enter: Enter, alice: User) -
     )
     assert resumed.participant.epoch == 1
     until = timezone.now()
-    assert not resuming.put_away(joined.participant.peer_id, epoch=0, until=until)
-    resuming.leave_held(joined.participant.peer_id, epoch=0, held={})
+    assert not resuming.mark_away(joined.participant.peer_id, epoch=0, until=until)
+    resuming.store_held(joined.participant.peer_id, epoch=0, held={})
     row = Participant.objects.get()
     assert (row.is_live, row.is_away, row.held) == (True, False, None)
 
@@ -104,7 +104,7 @@ def test_a_former_socket_writes_nothing(room: Room, enter: Enter, alice: User) -
 def test_the_command_ends_what_dead_servers_left(
     room: Room, enter: Enter, alice: User, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    worker_id, alive = leases.enlist(), leases.enlist()
+    worker_id, alive = leases.register_worker(), leases.register_worker()
     enter(alice, room, worker_id=worker_id)
     enter(alice, room, worker_id=alive)
     Worker.objects.filter(pk=worker_id).update(expires_at=timezone.now() - timedelta(seconds=1))

@@ -343,23 +343,23 @@ async def test_a_target_outside_the_roster_is_not_found(target: str) -> None:
 
 async def test_an_update_is_remembered_before_it_is_told() -> None:
     peer = in_room()
-    peer.results[services.update_presence] = None
+    peer.results[services.update_participant] = None
     event = protocol.PeerUpdate(media=protocol.Media(audio=False), display_name="Bo")
     await handlers.peer_update(peer, event)
     changes: dict[str, Any] = {"media": {"audio": False}, "display_name": "Bo"}
     updated = protocol.PeerUpdated(peer_id="peer_me", **changes)
     assert peer.did == [
-        ("update_presence", "peer_me", {"epoch": 0, **changes}),
+        ("update_participant", "peer_me", {"epoch": 0, **changes}),
         ("publish updated to ABC123", messages.updated("ABC123", updated)),
     ]
 
 
 async def test_an_update_that_is_refused_is_not_told() -> None:
     peer = in_room()
-    peer.results[services.update_presence] = exceptions.NotInRoom()
+    peer.results[services.update_participant] = exceptions.NotInRoom()
     with pytest.raises(exceptions.NotInRoom):
         await handlers.peer_update(peer, protocol.PeerUpdate(display_name="Bo"))
-    assert peer.steps == ["update_presence"]
+    assert peer.steps == ["update_participant"]
 
 
 async def test_a_ping_is_answered() -> None:

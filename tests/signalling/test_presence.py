@@ -84,22 +84,22 @@ async def test_what_could_not_be_written_waits_for_the_database() -> None:
 
 
 async def test_an_outage_is_nobodys_death(monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = leases.Watch(patience=1.0, leniency=3.0)
+    watch = leases.LeaseMonitor(confirm_seconds=1.0, grace_seconds=3.0)
     now = 0.0
     monkeypatch.setattr(leases, "monotonic", lambda: now)
-    await database_sync_to_async(leases.enlist)()
+    await database_sync_to_async(leases.register_worker)()
     await Worker.objects.aupdate(expires_at="2020-01-01T00:00Z")
     read_all = database_sync_to_async(leases.read_all)
-    assert watch.dead(await read_all()) == []
+    assert watch.find_dead(await read_all()) == []
     now = 0.9
-    assert watch.dead(await read_all()) == []
-    watch.forget()  # the database was away
+    assert watch.find_dead(await read_all()) == []
+    watch.reset()  # the database was away
     now = 5.0
-    assert watch.dead(await read_all()) == []
+    assert watch.find_dead(await read_all()) == []
     now = 7.9  # another one's pool of connections may still wait for its next attempt
-    assert watch.dead(await read_all()) == []
+    assert watch.find_dead(await read_all()) == []
     now = 8.0
-    (dead,) = watch.dead(await read_all())
+    (dead,) = watch.find_dead(await read_all())
     assert await database_sync_to_async(leases.reap)(dead) == 0
     assert await Worker.objects.acount() == 0
 

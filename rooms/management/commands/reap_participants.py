@@ -28,14 +28,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, wait: float | None, **options: Any) -> None:
         wait = 2 * conf().lease_renewal if wait is None else wait
-        watch = leases.Watch(patience=wait)
-        suspects = [lease for lease in leases.read_all() if lease.has_run_out]
+        watch = leases.LeaseMonitor(confirm_seconds=wait)
+        suspects = [lease for lease in leases.read_all() if lease.is_expired]
         ended = 0
         if suspects:
             self.stdout.write(f"{len(suspects)} leases have run out; looking again in {wait:g} s …")
-            watch.dead(suspects)
+            watch.find_dead(suspects)
             sleep(wait)
-            for lease in watch.dead(leases.read_all()):
+            for lease in watch.find_dead(leases.read_all()):
                 ended += leases.reap(lease)
-        resuming.expire()
+        resuming.end_expired()
         self.stdout.write(self.style.SUCCESS(f"{ended} memberships of dead servers were ended."))
