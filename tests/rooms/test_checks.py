@@ -55,6 +55,7 @@ def test_limits_that_the_table_would_refuse_are_an_error(
     assert problems() == ["signalling_rooms.E002"]
 
 
+@pytest.mark.django_db
 def test_a_lease_outlives_late_renewals(settings: Settings) -> None:
     settings.SIGNALLING = {"LEASE_SECONDS": 5, "LEASE_RENEWAL": 3}
     assert problems() == ["signalling_rooms.E003"]
