@@ -1,61 +1,59 @@
-"""Rooms and the people in them. The constraints carry the invariants; see ``services`` for the verbs."""
+"""Rooms, their participants, and the worker processes that serve them.
+
+Database constraints enforce the invariants. ``rooms.services`` has the functions that change rows.
+"""
 
 from __future__ import annotations
 
-import secrets
+from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from . import codes
-from .conf import conf
+from . import choices, codes
+from .defaults import default_p2p_limit, default_total_limit, new_peer_id, new_worker_id
 from .fields import RoomCodeField
-from .querysets import ParticipantQuerySet, RoomQuerySet
 
-MESH_MAX = 10  # the seed's limit: in a mesh everybody sends to everybody
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-
-def default_p2p_limit() -> int:
-    return conf().p2p_limit
+MESH_MAX = 10  # every peer in a mesh sends its media to every other peer
 
 
-def default_total_limit() -> int:
-    return conf().total_limit
+class RoomQuerySet(models.QuerySet["Room"]):
+    def with_live_counts(self) -> Self:
+        """Annotate ``live_count``, the number of peers now in the room, in the same query.
 
+        A subquery for each room reads the partial index of occupied seats. A join would read
+        every membership that the room ever had.
+        """
+        live = Participant.objects.live().filter(room=OuterRef("pk")).order_by()
+        count = Subquery(live.values("room").annotate(count=Count("pk")).values("count"))
+        return self.annotate(live_count=Coalesce(count, 0))
 
-def new_peer_id() -> str:
-    """Return the public id of one membership: random, 128 bits, never used again."""
-    return f"peer_{secrets.token_urlsafe(16)}"
-
-
-def new_worker_id() -> str:
-    """Return the id of one run of one process."""
-    return secrets.token_hex(16)
+    def hosted_by(self, user: AbstractBaseUser | AnonymousUser) -> Self:
+        """Return the open rooms that ``user`` hosts, newest first."""
+        return self.filter(host=user.pk, is_active=True).order_by("-created_at", "-pk")
 
 
 class Room(models.Model):
-    """A place where peers meet. Its code is the key to its door."""
+    """A place where peers meet. Users join it by its code."""
 
-    class Mode(models.TextChoices):
-        P2P = "p2p", _("mesh")
-        SFU = "sfu", _("SFU")
-
-    class Topology(models.TextChoices):
-        AUTO = "auto", _("mesh, and through an SFU when it is full")
-        MESH = "mesh", _("always a mesh")
-        SFU = "sfu", _("through an SFU from the first peer on")
+    Mode = choices.Mode
+    Topology = choices.Topology
 
     code = RoomCodeField(
         _("code"),
         max_length=codes.MAX_LENGTH,
         unique=True,
         default=codes.new,
-        help_text=_("Letters, digits, - and _; upper and lower case are the same."),
+        help_text=_("Letters, digits, hyphens and underscores. Not case-sensitive."),
     )
     name = models.CharField(_("name"), max_length=100, blank=True)
     host = models.ForeignKey(
@@ -65,23 +63,23 @@ class Room(models.Model):
         related_name="hosted_rooms",
         null=True,
         blank=True,
-        help_text=_("The creator; may always enter."),
+        help_text=_("The user who created the room. The host can join while it is locked."),
     )
     is_active = models.BooleanField(
-        _("active"), default=True, help_text=_("A room that is not active lets nobody in.")
+        _("active"), default=True, help_text=_("Users cannot join an inactive room.")
     )
     is_locked = models.BooleanField(
-        _("locked"), default=False, help_text=_("A locked room lets only its host in.")
+        _("locked"), default=False, help_text=_("Only the host can join a locked room.")
     )
     topology = models.CharField(
         _("topology"),
         max_length=4,
         choices=Topology,
         default=Topology.AUTO,
-        db_default=Topology.AUTO,  # so that workers of before may go on while others are brought up
-        help_text=_("How media travels. Without an SFU every room is a mesh."),
+        db_default=Topology.AUTO,  # workers on the previous release insert rows without this column
+        help_text=_("How media travels. Without an SFU, every room is a mesh."),
     )
-    # How it travels now; written by ``modes`` alone. The version grows with each change of the mode.
+    # The current mode; only ``transitions`` writes it. Each change of mode increments the version.
     mode = models.CharField(_("mode"), max_length=3, choices=Mode, default=Mode.P2P, editable=False)
     mode_version = models.PositiveIntegerField(
         _("mode version"), default=0, db_default=0, editable=False
@@ -90,26 +88,26 @@ class Room(models.Model):
         _("SFU"), max_length=32, blank=True, default="", db_default="", editable=False
     )
     switching_until = models.DateTimeField(_("switching until"), null=True, editable=False)
-    no_sfu_before = models.DateTimeField(null=True, editable=False)  # the last switch has failed
-    small_since = models.DateTimeField(null=True, editable=False)  # for so long a mesh would do
+    no_sfu_before = models.DateTimeField(null=True, editable=False)  # after a failed switch
+    small_since = models.DateTimeField(null=True, editable=False)  # small enough for a mesh
     p2p_limit = models.PositiveSmallIntegerField(
         _("mesh limit"),
         default=default_p2p_limit,
         validators=[MinValueValidator(1), MaxValueValidator(MESH_MAX)],
-        help_text=_("Most peers at once when they connect to each other directly; at most 10."),
+        help_text=_("Maximum number of peers in a mesh, from 1 to 10."),
     )
     total_limit = models.PositiveSmallIntegerField(
         _("total limit"),
         default=default_total_limit,
         validators=[MinValueValidator(1)],
-        help_text=_("Most peers at once when an SFU serves the room."),
+        help_text=_("Maximum number of peers when an SFU serves the room."),
     )
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
 
     objects = RoomQuerySet.as_manager()
 
     live_count: int
-    """The peers in the room now, on rooms from ``with_live_counts``; no column."""
+    """Number of peers now in the room; not a column, only set by ``with_live_counts``."""
 
     class Meta:
         verbose_name = _("room")
@@ -122,12 +120,12 @@ class Room(models.Model):
             models.CheckConstraint(
                 name="signalling_room_p2p_limit",
                 condition=Q(p2p_limit__gte=1, p2p_limit__lte=MESH_MAX),
-                violation_error_message=_("A mesh has 1 to 10 peers."),
+                violation_error_message=_("The mesh limit must be from 1 to 10."),
             ),
             models.CheckConstraint(
                 name="signalling_room_total_limit",
                 condition=Q(total_limit__gte=F("p2p_limit")),
-                violation_error_message=_("The total limit is at least the mesh limit."),
+                violation_error_message=_("The total limit must be at least the mesh limit."),
             ),
         )
 
@@ -136,31 +134,31 @@ class Room(models.Model):
 
     @property
     def public_id(self) -> str:
-        """The wire's ``roomId``."""
+        """The room's ``roomId`` on the wire: ``room_`` and the code in lower case."""
         return f"room_{self.code.lower()}"
 
     @property
     def limit(self) -> int:
-        """How many peers may be in the room at once, in its present mode."""
+        """The maximum number of peers in the current mode."""
         return self.p2p_limit if self.mode == self.Mode.P2P else self.total_limit
 
     @property
     def is_switching(self) -> bool:
-        """The way to the SFU is being made, beside the mesh."""
+        """Whether peers are connecting to the SFU while the mesh is still in use."""
         return self.switching_until is not None
 
 
 class Worker(models.Model):
-    """A serving process, and its lease: how long the others take it for alive.
+    """A serving process and its lease: until when other processes consider it alive.
 
-    It is renewed by the process itself, in one statement an interval however many sockets it has; times
-    are the database's, so that no two clocks need to agree. See ``rooms.leases``.
+    The process renews the lease with one statement per interval, however many sockets it has.
+    Times are those of the database server, so clocks need not agree. See ``rooms.leases``.
     """
 
     id = models.CharField(primary_key=True, max_length=32, default=new_worker_id, editable=False)
-    name = models.CharField(_("name"), max_length=200, help_text=_("Host and process id."))
+    name = models.CharField(_("name"), max_length=200, help_text=_("Host name and process ID."))
     started_at = models.DateTimeField(_("started at"), default=timezone.now, editable=False)
-    expires_at = models.DateTimeField(_("lease until"), editable=False)
+    expires_at = models.DateTimeField(_("lease expires at"), editable=False)
 
     class Meta:
         verbose_name = _("worker")
@@ -171,35 +169,37 @@ class Worker(models.Model):
         return self.name
 
 
+class ParticipantQuerySet(models.QuerySet["Participant"]):
+    def live(self) -> Self:
+        """Return the participants that have not left."""
+        # Every live participant has a seat. Testing it makes SQLite use the partial index too.
+        return self.filter(left_at__isnull=True, seat__gte=1)
+
+    def of_socket(self, peer_id: str, epoch: int | None) -> Self:
+        """Return the live membership of a peer; with ``epoch``, only if it is the current one."""
+        found = self.live().filter(peer_id=peer_id)
+        return found if epoch is None else found.filter(epoch=epoch)
+
+
 class Participant(models.Model):
-    """One membership: one device of one user in one room, from its join to its leave.
+    """A membership: one device of one user in one room, from its join to its leave.
 
-    While it is live it holds a *seat*. The table's part: a live participant has a seat of 1 or more,
-    one who has left has none, and no two live participants of a room have the same. The part of
-    ``services.join``: it hands out no seat above the room's limit. Together they are "at most 10",
-    whatever two transactions read at once: the second to take a seat is refused by the database.
+    A live participant holds a *seat*. The table guarantees that a live participant has a seat
+    from 1, that one that has left has none, and that no two live participants of a room share
+    one. ``services.join`` assigns no seat above the room's limit. Together they enforce the
+    limit under concurrency: the database rejects the second of two transactions for one seat.
 
-    A *resumable* peer that has lost its socket is *away*: live, with its seat, until ``away_until``.
-    ``epoch`` counts its sockets; what an earlier one asks for changes nothing. See ``rooms.resuming``.
+    A *resumable* peer that has lost its socket is *away*: it is live and keeps its seat until
+    ``away_until``. ``epoch`` counts its sockets; requests of earlier sockets change nothing.
+    See ``rooms.resuming``.
     """
 
-    class Role(models.TextChoices):
-        HOST = "host", _("host")
-        MEMBER = "member", _("member")
-
-    class SfuState(models.TextChoices):
-        RECEIVING = "receiving", _("receiving")
-        FAILED = "failed", _("failed")
-
-    class Reason(models.TextChoices):
-        LEFT = "left", _("left")
-        DISCONNECTED = "disconnected", _("disconnected")
-        REMOVED = "removed", _("removed")
-        ROOM_CLOSED = "room_closed", _("room closed")
-        SERVER_LOST = "server_lost", _("server lost")
+    Role = choices.Role
+    SfuState = choices.SfuState
+    Reason = choices.LeaveReason
 
     peer_id = models.CharField(
-        _("peer id"), max_length=40, unique=True, default=new_peer_id, editable=False
+        _("peer ID"), max_length=40, unique=True, default=new_peer_id, editable=False
     )
     room = models.ForeignKey(
         Room, verbose_name=_("room"), on_delete=models.CASCADE, related_name="participants"
@@ -223,17 +223,17 @@ class Participant(models.Model):
     )
     epoch = models.PositiveIntegerField(_("epoch"), default=0, editable=False)
     away_until = models.DateTimeField(_("away until"), null=True, editable=False)
-    # SHA-256 of the token that brings it back, and of the one before, in case the last reply was lost
+    # SHA-256 of the current resume token and of the previous one, in case a reply was lost.
     resume_hash = models.CharField(max_length=64, blank=True, db_index=True, editable=False)
     previous_resume_hash = models.CharField(max_length=64, blank=True, editable=False)
     resume_rotated_at = models.DateTimeField(null=True, editable=False)
     has_gap = models.BooleanField(default=False, editable=False)
-    held = models.JSONField(null=True, editable=False)  # what a worker that ended left for it
+    held = models.JSONField(null=True, editable=False)  # frames that a retired worker held for it
     user_info = models.JSONField(
         _("user info"), default=dict, encoder=DjangoJSONEncoder, editable=False
     )
     media = models.JSONField(_("media"), default=dict, editable=False)
-    # what it has said of its connections to the SFU, and in which version of the room's mode
+    # The state of its SFU connections that the peer last reported, and for which mode version.
     sfu_state = models.CharField(
         _("SFU state"),
         max_length=9,
@@ -244,7 +244,7 @@ class Participant(models.Model):
         editable=False,
     )
     sfu_version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
-    # where the SFU keeps its connections, for whichever worker it resumes on
+    # Identifies its connections at the SFU, so that it can resume on another worker.
     sfu_claim = models.JSONField(null=True, editable=False)
     joined_at = models.DateTimeField(_("joined at"), default=timezone.now, editable=False)
     left_at = models.DateTimeField(_("left at"), null=True, editable=False)
@@ -273,7 +273,7 @@ class Participant(models.Model):
             ),
             models.CheckConstraint(
                 name="signalling_live_peer_has_seat",
-                # NOT NULL is said too: a CHECK that comes to NULL, as NULL >= 1 does, lets a row pass.
+                # NOT NULL is explicit: a CHECK that evaluates to NULL, as NULL >= 1 does, passes.
                 condition=Q(left_at__isnull=True, seat__isnull=False, seat__gte=1)
                 | Q(left_at__isnull=False, seat__isnull=True),
             ),
@@ -284,12 +284,14 @@ class Participant(models.Model):
 
     @property
     def is_live(self) -> bool:
+        """Whether the peer has not left: it is connected or away."""
         return self.left_at is None
 
     @property
     def is_away(self) -> bool:
+        """Whether the peer has lost its socket and may still resume."""
         return self.is_live and self.away_until is not None
 
     def receives_through_sfu(self, version: int) -> bool:
-        """Tell whether it has said so, of this version of its room's mode."""
+        """Return whether it reported, for this version of the room's mode, that it receives."""
         return self.sfu_version == version and self.sfu_state == self.SfuState.RECEIVING

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sys import intern
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar
 
-from rooms.models import new_peer_id
+from rooms.defaults import new_peer_id
 from rooms.services import Joined
 from signalling.auth.tokens import Identity
 from signalling.protocol import ServerEvent

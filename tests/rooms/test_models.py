@@ -10,7 +10,8 @@ from django.db import IntegrityError
 from django.utils import timezone
 from pytest_django import Settings
 
-from rooms.models import MESH_MAX, Participant, Room, new_peer_id
+from rooms.defaults import new_peer_id
+from rooms.models import MESH_MAX, Participant, Room
 from tests.conftest import Enter
 
 pytestmark = pytest.mark.django_db
@@ -72,7 +73,7 @@ def test_the_table_refuses_a_total_below_the_mesh() -> None:
 def test_validation_says_the_same_of_limits() -> None:
     with pytest.raises(ValidationError, match="less than or equal to 10"):
         Room(p2p_limit=11).full_clean()
-    with pytest.raises(ValidationError, match="The total limit is at least the mesh limit"):
+    with pytest.raises(ValidationError, match="The total limit must be at least the mesh limit"):
         Room(p2p_limit=5, total_limit=4).full_clean()
 
 

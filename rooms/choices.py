@@ -1,0 +1,43 @@
+"""The values of columns that have a fixed set of them, with labels for the admin."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Mode(models.TextChoices):
+    """How the media of a room travels now."""
+
+    P2P = "p2p", _("mesh")
+    SFU = "sfu", _("SFU")
+
+
+class Topology(models.TextChoices):
+    """How the media of a room may travel."""
+
+    AUTO = "auto", _("mesh, and an SFU when the mesh is full")
+    MESH = "mesh", _("always a mesh")
+    SFU = "sfu", _("SFU from the first peer")
+
+
+class Role(models.TextChoices):
+    """The role of a participant in its room."""
+
+    HOST = "host", _("host")
+    MEMBER = "member", _("member")
+
+
+class SfuState(models.TextChoices):
+    """The state of its connections to the SFU that a participant reported."""
+
+    RECEIVING = "receiving", _("receiving")
+    FAILED = "failed", _("failed")
+
+
+class LeaveReason(models.TextChoices):
+    """Why a membership ended."""
+
+    LEFT = "left", _("left")
+    DISCONNECTED = "disconnected", _("disconnected")
+    REMOVED = "removed", _("removed")
+    ROOM_CLOSED = "room_closed", _("room closed")
+    SERVER_LOST = "server_lost", _("server lost")
