@@ -481,6 +481,7 @@ async def a_client_that_has_stopped_reading(stage: Stage) -> SignallingCommunica
 async def a_handshake_while_the_database_is_away(stage: Stage) -> SignallingCommunicator:
     alice = stage.fragile.client()
     stage.stops_postgresql()
+    stage.logs.will_have("database unavailable")
     await stage.has(alice)
     assert (await alice.receive_error("unavailable", within=10))["retryAfter"] > 0
     return alice
