@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.processes import BenchmarkError
-from signalling.client import Event, Refused, ResumingClient, State, Unanswered
+from signalling.client import ConnectionLost, Event, RequestRefused, ResumingClient, State
 
 
 async def until(check: Callable[[], Any], what: str, *, within: float) -> None:
@@ -123,9 +123,9 @@ class Speaker(Listener):
             try:
                 await self.client.relay(mate.client.peer_id, "candidate", str(number))
                 self.acknowledged.add(number)
-            except Refused as refusal:
+            except RequestRefused as refusal:
                 self.refused[refusal.code] += 1
-            except Unanswered:
+            except ConnectionLost:
                 self.unsure.add(number)
             due += every
             await asyncio.sleep(due - time.monotonic())

@@ -18,7 +18,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from signalling.client import Closed, Refused, Unanswered
+from signalling.client import ClientClosed, ConnectionLost, RequestRefused
 
 from .connection import estimate_nothing, stay_on_this_machine
 from .peer import FakePeer
@@ -85,7 +85,7 @@ async def _run(options: argparse.Namespace) -> int:
         say = _say_all if options.json else _Changes().say
         await _watch(peers, options.seconds, say)
         return 0 if all(not peer.end for peer in peers) else 1
-    except (Refused, Closed, Unanswered, OSError, ValueError) as error:
+    except (RequestRefused, ClientClosed, ConnectionLost, OSError, ValueError) as error:
         print(f"\n{_explained(error, options)}", file=sys.stderr)
         return 1
     finally:
@@ -218,9 +218,9 @@ def _explained(error: Exception, options: argparse.Namespace) -> str:
             return f"{options.url} does not accept the password."
         case URLError() | ConnectionError():
             return f"Nobody answers at {options.url}: {error}. Is the site running there?"
-        case Refused(code="room_full"):
+        case RequestRefused(code="room_full"):
             return "The room is full, and no SFU helps: run `make demo-sfu` instead of `make demo`."
-        case Refused():
+        case RequestRefused():
             return f"The server refuses: {error}"
     return str(error)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from signalling.client import Closed, Event, Refused, ResumingClient, Unanswered
+from signalling.client import ClientClosed, ConnectionLost, Event, RequestRefused, ResumingClient
 from signalling.client.connection import Data
 
 from . import media
@@ -126,7 +126,7 @@ class FakePeer:
     # --- Coming and going -------------------------------------------------------------------------
 
     async def join(self) -> None:
-        """Join the room, and take part from here on. Raises ``Refused`` and ``Closed``."""
+        """Join the room, and take part from here on. Raises ``RequestRefused`` and ``ClientClosed``."""
         self._call.clips = await asyncio.to_thread(self._encode)
         try:
             await self._client.connect()
@@ -160,13 +160,13 @@ class FakePeer:
                 async with self._lock:
                     await self._hear(event)
                 self._news.set()
-        except Closed as closed:
+        except ClientClosed as closed:
             async with self._lock:
                 await self._is_put_out(self.end or str(closed.code))
 
     async def _look(self) -> None:
         """See what is due whenever something has happened, and now and then."""
-        with suppress(Closed):
+        with suppress(ClientClosed):
             while not self.end:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
@@ -233,7 +233,9 @@ class FakePeer:
     async def _note_error(self, error: Data) -> None:
         self._speaker.errors.append(error)
         if error["code"] == "sfu_unavailable" and "event" not in error:
-            with suppress(Refused, Unanswered):  # we have left already; the client should know
+            with suppress(
+                RequestRefused, ConnectionLost
+            ):  # we have left already; the client should know
                 await self._client.leave()
             await self._is_put_out(error["code"])  # one too many for the mesh
 

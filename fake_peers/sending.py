@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Literal
 
-from signalling.client import Refused, ResumingClient, Unanswered
+from signalling.client import ConnectionLost, RequestRefused, ResumingClient
 from signalling.client.connection import Data
 
 What = Literal["offer", "answer", "candidate"]
@@ -16,7 +16,7 @@ EVENTS: dict[What, str] = {
 
 
 class Speaker:
-    """All of it raises ``Closed`` where the client has ended; refusals are kept in ``errors``."""
+    """All of it raises ``ClientClosed`` where the client has ended; refusals are kept in ``errors``."""
 
     def __init__(self, client: ResumingClient) -> None:
         self.errors: list[Data] = []
@@ -33,9 +33,9 @@ class Speaker:
         while True:
             try:
                 await ask()
-            except Unanswered:
+            except ConnectionLost:
                 continue
-            except Refused as refusal:
+            except RequestRefused as refusal:
                 if refusal.code != "peer_not_found":  # it has left, and we shall hear of it
                     self.errors.append(refusal.details)
             return

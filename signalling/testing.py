@@ -40,7 +40,7 @@ def access_token(user: AbstractBaseUser) -> str:
     return str(AccessToken.for_user(user))
 
 
-class Refused(client_connection.Refused, AssertionError):
+class RequestRefused(client_connection.RequestRefused, AssertionError):
     """The server answered a request with an ``error`` event.
 
     ``code`` is its code, ``details`` all of its data. An ``AssertionError``, so that a refusal that a
@@ -154,14 +154,14 @@ class SignallingCommunicator:
     ) -> Data:
         """Send an event with an ``id`` and return the data of the frame that answers it.
 
-        Frames that come before the answer wait for ``receive``. Raises ``Refused``.
+        Frames that come before the answer wait for ``receive``. Raises ``RequestRefused``.
         """
         request_id = next(self._ids)
         await self.send_raw(json.dumps({"event": event, "data": data or {}, "id": request_id}))
         frame = await self._next({"id": request_id}, within, f"the answer to {event}")
         answer: Data = frame.get("data", {})
         if frame["event"] == "error":
-            raise Refused(event, answer)
+            raise RequestRefused(event, answer)
         return answer
 
     async def join(
@@ -172,7 +172,7 @@ class SignallingCommunicator:
         resumable: bool = False,
         resume_token: str | None = None,
     ) -> Data:
-        """Join a room and return its ``room:joined``. Raises ``Refused``.
+        """Join a room and return its ``room:joined``. Raises ``RequestRefused``.
 
         ``resumable``: keep the seat after a loss; ``resume_token``: the last ``resumeToken``.
         """
@@ -186,13 +186,13 @@ class SignallingCommunicator:
         return self.room
 
     async def resume(self, room_code: str, token: str, *, within: float = TIMEOUT) -> Data:
-        """Come back as the peer that got this token and return ``room:joined``. Raises ``Refused``."""
+        """Resume as the peer with this token and return ``room:joined``. Raises ``RequestRefused``."""
         room = await self.join(room_code, within=within, resumable=True, resume_token=token)
         assert room["resumed"] is True, f"{self.name} is another peer now: {room}"
         return room
 
     async def leave(self) -> None:
-        """Leave the room and wait until the server says so. Raises ``Refused``."""
+        """Leave the room and wait until the server says so. Raises ``RequestRefused``."""
         await self.request("leave:room")
 
     # --- Seeing ---------------------------------------------------------------------------------

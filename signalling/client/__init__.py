@@ -1,4 +1,4 @@
-"""A client for programs that take part in calls: bots, recorders, benchmarks. Needs no Django.
+"""A client for programs that take part in calls: bots, recorders, benchmarks. Does not need Django.
 
     async with ResumingClient("wss://example.org/ws/signalling/", token=token) as client:
         room = await client.join("ABC123")
@@ -8,10 +8,11 @@
             if event == "webrtc:answer":
                 ...
 
-Needs the ``websockets`` package: ``pip install django-signalling[client]``.
+Requires the ``websockets`` package: ``pip install django-signalling[client]``.
 """
 
-from .connection import Refused, Unanswered
-from .resuming import Closed, Event, ResumingClient, State
+from .connection import ConnectionLost, RequestRefused
+from .events import ClientClosed, Event, State
+from .resuming import ResumingClient
 
-__all__ = ["Closed", "Event", "Refused", "ResumingClient", "State", "Unanswered"]
+__all__ = ["ClientClosed", "ConnectionLost", "Event", "RequestRefused", "ResumingClient", "State"]

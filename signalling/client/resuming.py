@@ -1,79 +1,46 @@
-"""A client for programs that take part in calls: bots, recorders, benchmarks. Needs no Django.
+"""``ResumingClient``: one peer that survives lost connections.
 
-    async with ResumingClient("wss://example.org/ws/signalling/", token=token) as client:
-        room = await client.join("ABC123")
-        for peer in room["peers"]:
-            await client.relay(peer["id"], "offer", {"type": "offer", "sdp": sdp})
-        async for event, data in client:
-            if event == "webrtc:answer":
-                ...
-
-It joins resumably, and comes back by the rules of PROTOCOL.md ("Membership", "Close codes") when its
-connection is lost: as the same peer, on whichever worker. Needs the ``websockets`` package.
+It joins resumably, and reconnects by the rules of PROTOCOL.md ("Membership", "Close codes"): as the
+same peer, on whichever worker accepts it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from enum import StrEnum
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from signalling.protocol import CLIENT_EVENTS, CloseCode, Relay
 
-from .backoff import COMES_BACK, Pauses, Seat, backoff, is_passing
-from .connection import ABNORMAL, Connection, Data, Refused, Unanswered, next_frame, open_socket
+from .backoff import RECONNECT_CODES, Backoff, is_transient, reconnect_delay
+from .connection import Connection, ConnectionLost, Data, RequestRefused, open_socket
+from .events import ClientClosed, Event, EventQueue, State
+from .membership import Membership
+from .token_source import Token, TokenSource
 
-__all__ = ["Closed", "Event", "Refused", "ResumingClient", "State", "Unanswered"]
-
-Token = str | Callable[[], Awaitable[str]]
 _RELAYS = {
     event.payload_name: event.event for event in CLIENT_EVENTS.values() if issubclass(event, Relay)
 }
 
 
-class Event(NamedTuple):
-    """What the server said: the name of an event and its data, as PROTOCOL.md describes them."""
-
-    name: str
-    data: Data
-
-
-class State(StrEnum):
-    CONNECTING = "connecting"
-    """Not connected yet."""
-    CONNECTED = "connected"
-    """Connected and, if it was in a room, in it again."""
-    RECONNECTING = "reconnecting"
-    CLOSED = "closed"
-    """For good: ``close`` was called, or the server refused for good."""
-
-
-class Closed(Exception):
-    """The client has ended. ``code`` is the close code; a refusal that ended it is the ``__cause__``."""
-
-    def __init__(self, code: int, reason: str = "") -> None:
-        super().__init__(f"closed with {code}{reason and ': '}{reason}")
-        self.code = code
-
-
 class ResumingClient:
-    """One peer, on as many sockets as it takes, one after the other. Made on a running event loop.
+    """One peer, connected by one socket after another. Create it in a running event loop.
 
-    ``urls``: one address, or several that are tried in turn. ``token``: an access token, or a function
-    that is asked for one before each attempt; if it raises ``OSError`` that attempt has failed.
-    ``ping_every`` and ``silence`` are seconds: how often the server is asked for a ``pong``, and how
-    long it may say nothing before the connection counts as lost. ``delays`` is ``backoff``, or another
-    function like it; ``on_state`` is told of each new state. ``max_events`` may wait to be iterated
-    over; one more ends the client, rather than memory. ``options`` go to ``websockets.connect``.
+    - ``urls``: one address, or several to try in turn.
+    - ``token``: an access token, or an async function that returns one. It is called before each
+      attempt to connect; an ``OSError`` from it counts as a failed attempt.
+    - ``ping_interval``: seconds between ``ping`` events.
+    - ``heartbeat_timeout``: seconds without any frame after which the connection counts as lost.
+    - ``delays``: a function like ``backoff.reconnect_delay``.
+    - ``on_state``: called with each new ``State``.
+    - ``max_events``: how many events may wait to be read. One more closes the client.
+    - ``options``: passed to ``websockets.connect``.
 
-    After a loss a ``room:joined`` with ``resumed`` true says that this is still the same peer, and with
-    ``gap`` true that frames were lost; with ``resumed`` false the client has joined anew, under another
-    ``peerId``. It stands among the events, before whatever came after it.
+    After a reconnect, iteration yields a ``room:joined`` before the events that follow it. If its
+    ``resumed`` is true this is still the same peer, and ``gap`` tells whether frames were lost. If
+    ``resumed`` is false the client has joined again, with a new ``peerId``.
     """
 
     def __init__(
@@ -81,41 +48,39 @@ class ResumingClient:
         urls: str | Sequence[str],
         *,
         token: Token | None = None,
-        ping_every: float = 20.0,
-        silence: float = 45.0,
-        delays: Callable[[int], float] = backoff,
+        ping_interval: float = 20.0,
+        heartbeat_timeout: float = 45.0,
+        delays: Callable[[int], float] = reconnect_delay,
         on_state: Callable[[State], None] | None = None,
         max_events: int = 10_000,
         **options: Any,
     ) -> None:
         self.state = State.CONNECTING
         self.attempts = 0
-        """How many connections were tried; each has its number, so that none is taken for another."""
+        """The number of connections tried, successful or not."""
         self.reconnects = 0
-        """How often the client was connected again after a loss."""
+        """The number of times that the client has connected again after a loss."""
         self.close_code: int | None = None
-        """The code of the last connection that ended, 1006 where it had none."""
+        """The close code of the last connection that ended, 1006 if it had none."""
         self._urls = [urls] if isinstance(urls, str) else [*urls]
-        self._token = token
-        self._used_token: str | None = None
-        self._refused_token: str | None = None
-        self._ping_every = ping_every
-        self._silence = silence
-        self._pauses = Pauses(delays)
-        self._seat = Seat(self._pauses)
+        self._token = TokenSource(token)
+        self._ping_interval = ping_interval
+        self._heartbeat_timeout = heartbeat_timeout
+        self._backoff = Backoff(delays)
+        self._membership = Membership(self._backoff)
         self._on_state = on_state
         self._options = options
-        self._events = _Events(max_events)
+        self._events = EventQueue(max_events)
         self._ids = itertools.count(1)
         self._ended: Exception | None = None
-        self._is_asked_to_end = False
+        self._is_close_requested = False
         self._ready: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<ResumingClient {self.peer_id} {self.state}>"
 
-    # --- Coming and going -----------------------------------------------------------------------
+    # --- Connecting and closing -------------------------------------------------------------------
 
     async def __aenter__(self) -> ResumingClient:
         await self.connect()
@@ -130,10 +95,12 @@ class ResumingClient:
         await self.close()
 
     async def connect(self) -> None:
-        """Connect, as often as it takes. Raises ``Closed``, and ``websockets.InvalidStatus`` where a
-        handshake is refused for good (403: a foreign origin; 404: another path).
+        """Connect, retrying after transient errors.
+
+        Raises ``ClientClosed``; ``websockets.InvalidStatus`` if the server rejects the handshake for
+        good (403: origin not allowed; 404: wrong path).
         """
-        self._task = asyncio.create_task(self._live())
+        self._task = asyncio.create_task(self._run())
         try:
             await self._connection()
         except BaseException:
@@ -141,202 +108,178 @@ class ResumingClient:
             raise
 
     async def close(self) -> None:
-        """Close with 1000: the membership ends at once, where the server can be told of it.
+        """Close with code 1000. Safe to call more than once.
 
-        Otherwise it ends with its window. Harmless where the client is closed.
+        The membership ends at once if the client is connected, otherwise with its resume window.
         """
-        self._is_asked_to_end |= self._ended is None
-        self._end(Closed(CloseCode.NORMAL))
+        self._is_close_requested |= self._ended is None
+        self._end(ClientClosed(CloseCode.NORMAL))
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def wake(self) -> None:
-        """Try now, if the client waits before an attempt to reconnect: the network is there again."""
-        self._pauses.wake()
+        """Reconnect now instead of waiting, for instance because the network is up again."""
+        self._backoff.wake()
 
     @property
     def room(self) -> Data | None:
-        """The last ``room:joined``, None where the client is in no room."""
-        return self._seat.room
+        """The data of the last ``room:joined``, ``None`` outside a room."""
+        return self._membership.room
 
     @property
     def peer_id(self) -> str:
-        """The id of this peer, empty where it is in no room."""
+        """The id of this peer, empty outside a room."""
         return self.room["peerId"] if self.room is not None else ""
 
     @property
     def resumes(self) -> int:
-        """How often the client has come back as the same peer."""
-        return self._seat.resumes
+        """The number of times that the client has resumed as the same peer."""
+        return self._membership.resumes
 
-    # --- Speaking -------------------------------------------------------------------------------
+    # --- Sending ----------------------------------------------------------------------------------
 
     async def join(self, room_code: str) -> Data:
-        """Join a room and return its ``room:joined``.
+        """Join a room and return the data of its ``room:joined``.
 
-        Goes on through lost connections and waits as long as the server says (``retryAfter``); a limit
-        is ``asyncio.timeout``'s business. Raises ``Refused`` and ``Closed``.
+        Survives lost connections, and waits as long as the server asks (``retryAfter``); use
+        ``asyncio.timeout`` for a limit. Raises ``RequestRefused`` and ``ClientClosed``.
         """
         while True:
             connection = await self._connection()
             try:
-                return await self._seat.take(connection, room_code)
-            except Unanswered:  # a seat that was taken nevertheless is free again after the window
+                return await self._membership.join(connection, room_code)
+            except ConnectionLost:  # a seat taken nevertheless is freed after the resume window
                 continue
 
     async def leave(self) -> None:
-        """Leave the room. Raises ``Refused``, ``Unanswered`` (it ends with its window) and ``Closed``."""
+        """Leave the room.
+
+        Raises ``RequestRefused``, ``ClientClosed`` and ``ConnectionLost``; after the latter the
+        membership ends with its resume window.
+        """
         connection = await self._connection()
-        self._seat.give_up()
+        self._membership.clear()
         await connection.request("leave:room", {})
 
     async def request(self, event: str, data: Mapping[str, Any] | None = None) -> Data:
         """Send an event with an ``id`` and return the data of its answer.
 
-        Waits while the client reconnects. Raises ``Refused``, ``Unanswered`` and ``Closed``.
+        Waits while the client reconnects. Raises ``RequestRefused``, ``ConnectionLost`` and
+        ``ClientClosed``.
         """
         return await (await self._connection()).request(event, data or {})
 
     async def relay(
-        self, peer_id: str, what: Literal["offer", "answer", "candidate"], payload: Any
+        self, peer_id: str, kind: Literal["offer", "answer", "candidate"], payload: Any
     ) -> None:
-        """Relay to a peer what WebRTC has for it (PROTOCOL.md, "Client to server"), as ``request`` does.
+        """Send an offer, an answer or an ICE candidate to a peer. Waits and raises as ``request`` does.
 
-        On return the server has accepted the frame. If it is lost after all, an ``error`` with its
-        ``targetPeerId`` comes among the events.
+        ``payload`` is what a browser puts there (PROTOCOL.md, "Client to server"). On return the server
+        has accepted the frame. If it is lost later, iteration yields an ``error`` with ``targetPeerId``.
         """
-        await self.request(_RELAYS[what], {"targetPeerId": peer_id, what: payload})
+        await self.request(_RELAYS[kind], {"targetPeerId": peer_id, kind: payload})
 
     async def send(self, event: str, data: Mapping[str, Any] | None = None) -> None:
-        """Send an event without an ``id``: refusals come among the events.
+        """Send an event without an ``id``: iteration yields its errors.
 
-        Waits while the client reconnects. Raises ``Unanswered`` and ``Closed``.
+        Waits while the client reconnects. Raises ``ConnectionLost`` and ``ClientClosed``.
         """
-        await (await self._connection()).say(event, data or {})
+        await (await self._connection()).send(event, data or {})
 
-    # --- Hearing --------------------------------------------------------------------------------
+    # --- Receiving --------------------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
 
     async def __anext__(self) -> Event:
-        """Return the next event that answers no request. Raises ``Closed``, unless ``close`` was called."""
+        """Return the next event that is not an answer. Raises ``ClientClosed`` if the server ended it."""
         event = await self._events.next()
         if event is not None:
             return event
-        if self._is_asked_to_end or self._ended is None:
+        if self._is_close_requested or self._ended is None:
             raise StopAsyncIteration
         raise self._ended
 
-    def _take(self, connection: Connection, frame: Data) -> None:
+    def _handle(self, connection: Connection, frame: Data) -> None:
         name, data = frame["event"], frame.get("data", {})
-        if name != "error":  # a server that drains accepts connections too, to refuse them
-            self._pauses.succeeded()
-        is_event = not connection.is_answered(frame) and name != "pong"
+        if name != "error":  # a draining server accepts the connection and sends an error
+            self._backoff.reset()
+        is_event = not connection.resolve(frame) and name != "pong"
         if name == "room:joined":
-            is_event = self._seat.is_retaken(data)
+            is_event = self._membership.update(data)
         if is_event:
             self._events.put(Event(name, data))
 
-    # --- One connection after the other -----------------------------------------------------------
+    # --- Reconnecting -----------------------------------------------------------------------------
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         try:
             while True:
-                await self._try()
-                await self._pauses.wait()
+                await self._attempt()
+                await self._backoff.wait()
         except Exception as error:
             self._end(error)
 
-    async def _try(self) -> None:
-        """Open a connection and serve it until it is lost. Raises ``Closed`` where that is the end."""
+    async def _attempt(self) -> None:
+        """Open a connection and use it until it is lost. Raises if the client must not reconnect."""
         self.attempts += 1
         try:
-            self._used_token = await self._fresh_token()
+            token = await self._token.get()
             url = self._urls[(self.attempts - 1) % len(self._urls)]
-            socket = await open_socket(url, token=self._used_token, **self._options)
+            socket = await open_socket(url, token=token, **self._options)
         except Exception as error:
-            if is_passing(error):
+            if is_transient(error):
                 return
             raise
         connection = Connection(socket, self._ids)
         try:
-            await self._serve(connection)
+            self.close_code = await connection.run(
+                lambda frame: self._handle(connection, frame),
+                self._rejoin(connection),
+                self._ping_interval,
+                self._heartbeat_timeout,
+            )
+            if self.close_code == CloseCode.AUTHENTICATION and self._token.is_renewable:
+                self._token.refused()
+            elif self.close_code not in RECONNECT_CODES:
+                reason = str(connection.refusal or "")
+                raise ClientClosed(self.close_code, reason) from connection.refusal
         except Exception as error:
             self._end(error)
             raise
         finally:
-            self._lose(connection)
+            self._connection_lost(connection)
             await socket.close()
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _rejoin(self, connection: Connection) -> None:
+        """Rejoin the room, if the client was in one, then release the requests that wait."""
         try:
-            async with asyncio.TaskGroup() as beside:
-                tasks = [beside.create_task(do(connection)) for do in (self._ping, self._come_back)]
-                self.close_code = await self._listen(connection)
-                for task in tasks:
-                    task.cancel()
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None
-        if self.close_code == CloseCode.AUTHENTICATION and callable(self._token):
-            self._refused_token = self._used_token
-        elif self.close_code not in COMES_BACK:
-            raise Closed(self.close_code, str(connection.refusal or "")) from connection.refusal
-
-    async def _fresh_token(self) -> str | None:
-        token = await self._token() if callable(self._token) else self._token
-        if token is not None and token == self._refused_token:
-            raise Closed(CloseCode.AUTHENTICATION, "the server has refused this token")
-        return token
-
-    async def _listen(self, connection: Connection) -> int:
-        """Take frames until the connection ends, and return the code of that."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._silence) as silence:
-                while (frame := await next_frame(connection.socket)) is not None:
-                    silence.reschedule(loop.time() + self._silence)
-                    self._take(connection, json.loads(frame))
-        except TimeoutError:
-            connection.socket.transport.abort()  # whom should a close frame reach?
-            return ABNORMAL
-        return connection.socket.close_code or ABNORMAL
-
-    async def _ping(self, connection: Connection) -> None:
-        with suppress(Unanswered):
-            while True:
-                await asyncio.sleep(self._ping_every)
-                await connection.say("ping", {})
-
-    async def _come_back(self, connection: Connection) -> None:
-        """Take the seat again, if there was one, and let the requests that wait go on."""
-        try:
-            await self._seat.retake(connection)
-        except Unanswered:
+            await self._membership.rejoin(connection)
+        except ConnectionLost:
             return
-        except Refused as refusal:  # the membership is over, and so is the client
-            connection.refusal = refusal
+        except RequestRefused as error:  # the membership is over, and the client ends with it
+            connection.refusal = error
             await connection.socket.close()
             return
         if not connection.is_lost and self._ended is None:
             self.reconnects += self.state == State.RECONNECTING
             self._ready.set_result(connection)
-            self._becomes(State.CONNECTED)
+            self._set_state(State.CONNECTED)
 
     async def _connection(self) -> Connection:
-        """Return a connection that is not known to be lost, and in the room if there is one."""
+        """Wait for a connection that has rejoined the room and return it."""
         while True:
             connection = await asyncio.shield(self._ready)
             if not connection.is_lost:
                 return connection
 
-    def _lose(self, connection: Connection) -> None:
-        connection.lose()
-        self._pauses.begin()
+    def _connection_lost(self, connection: Connection) -> None:
+        connection.mark_lost()
+        self._backoff.connection_lost()
         if self._ready.done() and self._ended is None:
             self._ready = asyncio.get_running_loop().create_future()
-            self._becomes(State.RECONNECTING)
+            self._set_state(State.RECONNECTING)
 
     def _end(self, error: Exception) -> None:
         if self._ended is not None:
@@ -345,35 +288,11 @@ class ResumingClient:
         if self._ready.done():
             self._ready = asyncio.get_running_loop().create_future()
         self._ready.set_exception(error)
-        self._ready.exception()  # somebody may ask for it, but need not
+        self._ready.exception()  # marks it as retrieved: a caller may never ask for it
         self._events.end()
-        self._becomes(State.CLOSED)
+        self._set_state(State.CLOSED)
 
-    def _becomes(self, state: State) -> None:
+    def _set_state(self, state: State) -> None:
         self.state = state
         if self._on_state is not None:
             self._on_state(state)
-
-
-class _Events:
-    """What waits to be iterated over."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
-
-    def put(self, event: Event) -> None:
-        """Raises ``Closed`` where nobody takes them."""
-        if self._queue.qsize() >= self._limit:
-            raise Closed(CloseCode.TOO_SLOW, f"{self._limit} events wait to be iterated over")
-        self._queue.put_nowait(event)
-
-    async def next(self) -> Event | None:
-        """Return the next event, None after the last one."""
-        event = await self._queue.get()
-        if event is None:
-            self.end()  # for whoever asks again
-        return event
-
-    def end(self) -> None:
-        self._queue.put_nowait(None)

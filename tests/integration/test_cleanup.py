@@ -15,7 +15,7 @@ import pytest
 from signalling.layers import RedisChannelLayer
 from signalling.peers.messages import room_group
 from signalling.protocol import CloseCode
-from signalling.testing import Refused, SignallingCommunicator
+from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration import hooks
 from tests.integration.conftest import Logs, MakeSite
 from tests.integration.locks import PEER_LOCK, ROOM_LOCK, USERS_LOCK, Lock
@@ -203,7 +203,7 @@ async def test_a_join_that_fails_with_a_bug(site: Site, logs: Logs) -> None:
     logs.will_have("broken on purpose")
     room = site.room(name=hooks.BROKEN)
     async with site.client("alice") as alice:
-        with pytest.raises(Refused, match="internal"):
+        with pytest.raises(RequestRefused, match="internal"):
             await alice.join(room)
         site.is_empty(room)
         await alice.join(site.room())  # the socket is as good as before

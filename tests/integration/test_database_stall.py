@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from signalling.testing import Refused, SignallingCommunicator
+from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.conftest import MakeSite
 from tests.integration.locks import ALL_LOCK, ROOM_LOCK, Lock, WriteLock
 from tests.integration.servers import PostgreSQL, Site
@@ -101,7 +101,7 @@ async def test_relays_and_pings_do_not_wait_for_a_join_that_waits(
 async def join(client: SignallingCommunicator, room: str) -> str:
     try:
         await client.join(room, within=30)
-    except Refused as refusal:
+    except RequestRefused as refusal:
         return refusal.code
     return "joined"
 

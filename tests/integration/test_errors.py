@@ -15,7 +15,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 from signalling.layers import RedisChannelLayer
 from signalling.peers.messages import room_group
 from signalling.protocol import CloseCode, ErrorCode
-from signalling.testing import Refused, SignallingCommunicator, access_token
+from signalling.testing import RequestRefused, SignallingCommunicator, access_token
 from tests.integration import hooks
 from tests.integration.conftest import Logs, MakeSite
 from tests.integration.servers import PostgreSQL, Redis, Site
@@ -371,17 +371,17 @@ async def test_an_error_names_its_request_by_id_and_event(site: Site) -> None:
 
 async def test_a_refused_frame_is_answered_with_its_id_and_the_failing_path(site: Site) -> None:
     async with site.client() as alice:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             await alice.request("join:room", {"roomCode": []})
         assert refused.value.details["path"] == "$.data.roomCode"
         assert refused.value.details["event"] == "join:room"
-        with pytest.raises(Refused, match="unknown_event"):
+        with pytest.raises(RequestRefused, match="unknown_event"):
             await alice.request("join:everything")
 
 
 async def test_internal_errors_have_a_reference_that_is_in_the_log(site: Site, logs: Logs) -> None:
     async with site.client() as alice:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             await alice.join(site.room(name=hooks.BROKEN))
     assert refused.value.code == "internal"
     assert "broken on purpose" not in json.dumps(refused.value.details)
@@ -515,9 +515,9 @@ async def test_who_guesses_codes_is_slowed_down(strict: Site) -> None:
     room = strict.room()
     async with strict.client("guesser", address="127.0.0.2") as guesser:
         for number in range(3):
-            with pytest.raises(Refused, match="room_not_found"):
+            with pytest.raises(RequestRefused, match="room_not_found"):
                 await guesser.join(f"GUESS{number}")
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             await guesser.join(room)
         assert refused.value.code == "rate_limited"
         assert refused.value.details["retryAfter"] >= 1

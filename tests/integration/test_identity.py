@@ -14,7 +14,7 @@ from django.conf import settings
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
-from signalling.testing import Refused, SignallingCommunicator, access_token
+from signalling.testing import RequestRefused, SignallingCommunicator, access_token
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import ORIGIN, Site
 
@@ -37,7 +37,7 @@ async def is_alice(client: SignallingCommunicator, site: Site) -> None:
     """Make sure that a socket is Alice's: it takes her token for a renewal, and no other."""
     renewed = await client.request("authenticate", {"token": site.token("alice")})
     assert renewed["userInfo"] == {"username": "alice"}
-    with pytest.raises(Refused, match="token_subject_mismatch"):
+    with pytest.raises(RequestRefused, match="token_subject_mismatch"):
         await client.request("authenticate", {"token": site.token("bob")})
     await client.join(site.room())
 

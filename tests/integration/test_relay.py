@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from signalling.testing import Refused, SignallingCommunicator
+from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
 
@@ -143,13 +143,13 @@ async def test_relays_never_cross_rooms(
         targets = [carol.peer_id, dave.peer_id, gone, alice.peer_id, "", channel, "peer_nobody"]
         texts: Counter[str] = Counter()
         for target in targets:
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(RequestRefused) as refused:
                 await alice.request(event, {"targetPeerId": target, **PAYLOADS[event]})
             assert refused.value.code == "peer_not_found"
             texts[json.dumps(refused.value.details)] += 1
         assert len(texts) == 1, "the answers differ, so rooms can be probed"
 
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             await lonely.request(event, {"targetPeerId": bob.peer_id, **PAYLOADS[event]})
         assert refused.value.code == "not_in_room"
         for client in (alice, bob, carol, dave, lonely):
@@ -163,7 +163,7 @@ async def test_nothing_reaches_a_peer_that_has_left(
     await bob.leave()
     await alice.send("webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
     assert (await alice.receive("peer:left"))["peerId"] == bob.peer_id
-    with pytest.raises(Refused, match="peer_not_found"):
+    with pytest.raises(RequestRefused, match="peer_not_found"):
         await alice.request("webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
     await bob.receive_nothing()
 

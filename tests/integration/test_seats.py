@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from signalling.testing import Refused, SignallingCommunicator
+from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
 
@@ -39,7 +39,7 @@ async def tries(client: SignallingCommunicator, room: str, barrier: asyncio.Barr
     await barrier.wait()
     try:
         await client.join(room, within=IN_TIME)
-    except Refused as refusal:
+    except RequestRefused as refusal:
         return refusal.code
     return "in"
 
@@ -96,7 +96,7 @@ async def test_a_leave_and_a_join_at_a_full_room_swap_the_seat(
     for client in inside:
         await client.join(room)
     for leaver, comer in zip(inside, waiting, strict=False):
-        with pytest.raises(Refused, match="room_full"):
+        with pytest.raises(RequestRefused, match="room_full"):
             await comer.join(room)
         await leaver.leave()
         await comer.join(room)

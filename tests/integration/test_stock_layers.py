@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from signalling.protocol import CloseCode
-from signalling.testing import Refused, SignallingCommunicator
+from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.conftest import Logs, MakeSite
 from tests.integration.servers import Redis, Site, running
 from tests.integration.test_seed import TestEdgeCases, TestJoinRoom, TestLeaveRoom, TestSignalling
@@ -130,6 +130,6 @@ async def hears_again(one: SignallingCommunicator, other: SignallingCommunicator
     """Relay until something arrives: a stock layer loses what is sent before it has noticed."""
     async with asyncio.timeout(10):
         while not any(frame["event"] == "webrtc:ice" for frame in other.unread):
-            with suppress(Refused):
+            with suppress(RequestRefused):
                 await one.request("webrtc:ice", {"targetPeerId": other.peer_id, "candidate": ""})
             await other.request("ping")

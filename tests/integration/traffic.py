@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from signalling.testing import Refused, SignallingCommunicator
+from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.servers import Site, Worker
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Talker:
             try:
                 await self.client.request("webrtc:ice", data, within=10)
                 self.acknowledged.add(note)
-            except Refused as refusal:
+            except RequestRefused as refusal:
                 self.refused[note] = refusal.code
             self.round_trips.append(time.monotonic() - began)
             await asyncio.sleep(every)

@@ -22,8 +22,15 @@ import websockets
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from signalling.client import Closed, Event, Refused, ResumingClient, State, Unanswered
-from signalling.client.backoff import backoff
+from signalling.client import (
+    ClientClosed,
+    ConnectionLost,
+    Event,
+    RequestRefused,
+    ResumingClient,
+    State,
+)
+from signalling.client.backoff import reconnect_delay
 from signalling.client.connection import Connection, open_socket
 from signalling.testing import SignallingCommunicator
 
@@ -208,7 +215,7 @@ def test_the_waits_are_those_of_the_contract(
     failures: int, shortest: float, longest: float
 ) -> None:
     random.seed(failures)
-    waits = [backoff(failures) for _ in range(2000)]
+    waits = [reconnect_delay(failures) for _ in range(2000)]
     span = longest - shortest
     assert shortest <= min(waits) < shortest + span / 50
     assert longest - span / 50 < max(waits) <= longest
@@ -316,7 +323,7 @@ async def test_who_asks_again_at_once_lets_the_loss_be_noticed(server: Server) -
     await socket.close()
     is_others_turn = asyncio.Event()
     asyncio.get_running_loop().call_soon(is_others_turn.set)
-    with pytest.raises(Unanswered):
+    with pytest.raises(ConnectionLost):
         await Connection(socket, count(1)).request("ping", {})
     assert is_others_turn.is_set()
 
@@ -332,15 +339,15 @@ async def test_it_does_not_come_back(server: Server, make: Make, code: int) -> N
     await accepted.receive("peer:update")
     await accepted.says("room:closed", {"reason": "over"})
     await accepted.close(code)
-    with pytest.raises(Unanswered):
+    with pytest.raises(ConnectionLost):
         await soon(asking)
     assert await soon(anext(client)) == ("room:closed", {"reason": "over"})
     for _ in range(2):
-        with pytest.raises(Closed) as closed:
+        with pytest.raises(ClientClosed) as closed:
             await soon(anext(client))
         assert closed.value.code == client.close_code == code
     for request in (client.request("ping"), client.send("ping"), client.join("X"), client.leave()):
-        with pytest.raises(Closed):
+        with pytest.raises(ClientClosed):
             await soon(request)
     assert states == [State.CONNECTED, State.CLOSED]
     assert client.attempts == 1
@@ -348,7 +355,7 @@ async def test_it_does_not_come_back(server: Server, make: Make, code: int) -> N
 
 async def test_a_late_end_of_an_old_connection_means_nothing(server: Server, make: Make) -> None:
     """The server closes it 4409 when it sees that the peer was resumed elsewhere: with the client."""
-    client = make(server.url, ping_every=0.2, silence=1.0)
+    client = make(server.url, ping_interval=0.2, heartbeat_timeout=1.0)
     old = await joined(server, client)
     new = await server.accepts()
     await new.resume()
@@ -363,7 +370,7 @@ async def test_a_late_end_of_an_old_connection_means_nothing(server: Server, mak
 
 
 async def test_pings_keep_a_silent_connection_up(server: Server, make: Make) -> None:
-    client = make(server.url, ping_every=0.05, silence=1.0)
+    client = make(server.url, ping_interval=0.05, heartbeat_timeout=1.0)
     accepted = await joined(server, client)
     began = time.monotonic()
     while time.monotonic() < began + 2.5:
@@ -375,7 +382,7 @@ async def test_pings_keep_a_silent_connection_up(server: Server, make: Make) -> 
 
 
 async def test_silence_is_a_loss_though_the_connection_stands(server: Server, make: Make) -> None:
-    client = make(server.url, ping_every=0.05, silence=0.3)
+    client = make(server.url, ping_interval=0.05, heartbeat_timeout=0.3)
     began = time.monotonic()
     silent = await joined(server, client)
     await (await server.accepts()).resume()
@@ -387,8 +394,8 @@ async def test_silence_is_a_loss_though_the_connection_stands(server: Server, ma
 
 def test_the_heartbeat_is_the_contracts_unless_it_is_set() -> None:
     parameters = inspect.signature(ResumingClient).parameters
-    assert parameters["ping_every"].default == 20
-    assert parameters["silence"].default == 45
+    assert parameters["ping_interval"].default == 20
+    assert parameters["heartbeat_timeout"].default == 45
 
 
 # --- Handshakes that fail -----------------------------------------------------------------------------
@@ -507,7 +514,7 @@ async def test_after_4401_it_comes_back_with_another_token_alone(
     await accepted.resume()
     await accepted.close(4401)
     assert (await soon(anext(client))).name == "room:joined"
-    with pytest.raises(Closed) as closed:
+    with pytest.raises(ClientClosed) as closed:
         await soon(anext(client))
     assert closed.value.code == 4401
     assert client.state == State.CLOSED
@@ -559,7 +566,7 @@ async def test_a_refused_join_leaves_the_client_as_it_was(server: Server, make: 
     accepted = await connected(server, client)
     joining = asyncio.create_task(client.join("NONE"))
     await accepted.refuses(await accepted.receive("join:room"), "room_full", limit=10)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         await soon(joining)
     assert (refused.value.code, refused.value.details["limit"]) == ("room_full", 10)
     assert (client.state, client.room, client.peer_id) == (State.CONNECTED, None, "")
@@ -648,9 +655,9 @@ async def test_who_may_not_come_back_is_told_why(server: Server, make: Make, cod
     await (await joined(server, client)).close(1006)
     accepted = await server.accepts()
     await accepted.refuses(await accepted.receive("join:room"), code)
-    with pytest.raises(Closed, match=code) as closed:
+    with pytest.raises(ClientClosed, match=code) as closed:
         await soon(anext(client))
-    assert isinstance(closed.value.__cause__, Refused)
+    assert isinstance(closed.value.__cause__, RequestRefused)
     assert closed.value.__cause__.code == code
     assert await accepted.is_closed() == 1000
     assert client.attempts == 2
@@ -683,7 +690,7 @@ async def test_each_request_gets_the_answer_that_is_its_own(server: Server, make
     await accepted.refuses(asked[1], "peer_not_found")
     await accepted.says("ack", {"n": 1}, id=asked[0]["id"])
     assert await soon(first) == {"n": 1}
-    with pytest.raises(Refused, match="peer_not_found"):
+    with pytest.raises(RequestRefused, match="peer_not_found"):
         await soon(second)
 
 
@@ -709,7 +716,7 @@ async def test_a_request_that_is_cut_off_may_have_been_done(server: Server, make
     asking = asyncio.create_task(client.request("peer:update"))
     await accepted.receive("peer:update")
     await accepted.close(1006)
-    with pytest.raises(Unanswered):
+    with pytest.raises(ConnectionLost):
         await soon(asking)
     await (await server.accepts()).resume()
     await becomes(client, State.CONNECTED)
@@ -758,7 +765,7 @@ async def test_too_many_events_end_the_client_and_not_the_memory(
         await accepted.says("webrtc:ice", CANDIDATE)
     assert await accepted.is_closed() == 1000
     assert [await soon(anext(client)) for _ in range(3)] == [("webrtc:ice", CANDIDATE)] * 3
-    with pytest.raises(Closed, match="3 events"):
+    with pytest.raises(ClientClosed, match="3 events"):
         await soon(anext(client))
 
 
@@ -779,9 +786,9 @@ async def test_closing_says_so_and_ends_the_iteration(server: Server, make: Make
     assert await accepted.is_closed() == 1000
     assert [event async for event in client] == [("webrtc:ice", CANDIDATE)]
     assert [event async for event in client] == []
-    with pytest.raises(Unanswered):
+    with pytest.raises(ConnectionLost):
         await soon(asking)
-    with pytest.raises(Closed):
+    with pytest.raises(ClientClosed):
         await client.request("ping")
     await client.close()
     assert client.state == State.CLOSED
@@ -794,7 +801,7 @@ async def test_closing_ends_a_wait(server: Server, make: Make) -> None:
     asking = asyncio.create_task(client.request("ping"))
     await asyncio.sleep(0)
     await soon(client.close())
-    with pytest.raises(Closed):
+    with pytest.raises(ClientClosed):
         await soon(asking)
 
 

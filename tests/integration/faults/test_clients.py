@@ -17,7 +17,7 @@ from typing import Self
 import pytest
 
 from signalling.client import ResumingClient
-from signalling.testing import Refused
+from signalling.testing import RequestRefused
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import ROOT, Process, ServerName, Site, Victim, require
 from tests.integration.traffic import becomes
@@ -95,7 +95,7 @@ class Sleeper(Process):
 import asyncio, sys
 from signalling.client import ResumingClient
 async def main(url, token, room):
-    async with ResumingClient(url, token=token, ping_every=0.5) as client:
+    async with ResumingClient(url, token=token, ping_interval=0.5) as client:
         await client.join(room)
         async for event in client:
             pass
@@ -204,11 +204,11 @@ async def test_what_is_not_theirs_brings_nobody_back(site: Site) -> None:
     async with site.client("keen") as keen, site.client("mallory", worker=1) as mallory:
         token = (await keen.join(code, resumable=True))["resumeToken"]
         for stolen in (token, keen.peer_id):
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(RequestRefused) as refused:
                 await mallory.resume(code, stolen)
             assert refused.value.code == "resume_invalid"
         async with site.client("keen", worker=1) as again:
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(RequestRefused) as refused:
                 await again.resume(elsewhere, token)
             assert refused.value.code == "resume_invalid"
         await keen.receive_nothing()
@@ -228,7 +228,7 @@ async def test_who_comes_too_late_has_left_and_is_said_to_once(site: Site) -> No
         for client in (watcher, other):
             await client.wait_for("peer:left", peerId=keen.peer_id, within=10)
         async with site.client("keen", worker=1) as again:
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(RequestRefused) as refused:
                 await again.resume(code, token)
             assert refused.value.code == "resume_expired"
             await again.join(code, resumable=True)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from signalling.testing import Refused, SignallingCommunicator
+from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
 from tests.integration.traffic import becomes
@@ -88,7 +88,7 @@ class Machine(RuleBasedStateMachine):
         taken = sum(person.room == room for person in self.people.values())
         try:
             await client.join(room, resumable=resumable)
-        except Refused as refused:
+        except RequestRefused as refused:
             if (refused.code, taken) != ("room_full", SEATS):
                 raise
             await client.close()
@@ -164,7 +164,7 @@ class Machine(RuleBasedStateMachine):
         data = {"targetPeerId": target.peer_id, "candidate": str(number)}
         try:
             await sender.client.request("webrtc:ice", data)
-        except Refused as refused:
+        except RequestRefused as refused:
             # Of the same room: of a worker that was killed, or with news that are still on the way.
             expected = {"peer_not_found"} | (
                 {"unavailable"} if sender.room == target.room else set()

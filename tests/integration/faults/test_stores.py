@@ -19,7 +19,7 @@ from urllib.request import urlopen
 import pytest
 
 from signalling.client import ResumingClient
-from signalling.testing import Refused, SignallingCommunicator
+from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.conftest import Logs, MakeSite
 from tests.integration.locks import ROOM_LOCK, Lock
 from tests.integration.servers import PostgreSQL, Redis, Site, Worker, migrate, running
@@ -101,7 +101,7 @@ async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, log
         await watcher.wait_for("peer:joined", peerId=keen_id)
         begun = time.monotonic()
         is_stopped(postgresql)
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             await late.join(code, within=10)
         assert refused.value.code == "unavailable"
         assert refused.value.details["retryAfter"] > 0
@@ -170,7 +170,7 @@ async def joins_at_last(client: SignallingCommunicator, code: str) -> None:
         try:
             await client.join(code, within=15)
             return
-        except Refused as refused:
+        except RequestRefused as refused:
             if refused.code != "unavailable":
                 raise
 
@@ -212,7 +212,7 @@ async def test_an_outage_of_redis(site: Site, redis: Redis) -> None:
         to_near = {"targetPeerId": near[1].peer_id, "candidate": "near"}
         await near[0].request("webrtc:ice", to_near)
         assert (await near[1].wait_for("webrtc:ice"))["candidate"] == "near"
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             await far.request("webrtc:ice", to_near)
         assert refused.value.code == "unavailable"
         status, checks = await answer_of(site.worker, "ready")

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from signalling.client import Refused, ResumingClient, Unanswered
+from signalling.client import ConnectionLost, RequestRefused, ResumingClient
 from tests.integration.conftest import Engine, MakeSite
 from tests.integration.servers import ServerName, Site
 from tests.integration.traffic import becomes
@@ -172,7 +172,7 @@ class Speaker:
             try:
                 await self.client.relay(to, "candidate", candidate(number))
                 self.acknowledged.append(number)
-            except (Refused, Unanswered):
+            except (RequestRefused, ConnectionLost):
                 self.unsure.add(number)
             await asyncio.sleep(every)
 

@@ -134,7 +134,7 @@ class Crowd:
     async def comes(
         self, *, audio: bool = False, workers: Iterable[int] = (0,), **options: Any
     ) -> FakePeer:
-        """Have one more join, who comes back to these workers in turn. Raises ``Refused``."""
+        """Have one more join, who comes back to these workers in turn. Raises ``RequestRefused``."""
         urls = [self.site.workers[worker].url for worker in workers]
         options = {"token": self.site.token("alice"), "proxy": None, **options}
         number = len(self.people) + 1

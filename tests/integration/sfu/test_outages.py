@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from fake_peers.peer import FakePeer
-from signalling.client.connection import Refused
+from signalling.client.connection import RequestRefused
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
 from tests.integration.sfu.janus import Janus
@@ -42,7 +42,7 @@ async def has_sfu(site: Site) -> bool:
         try:
             for client in (a, b, c):
                 await client.join(code)
-        except Refused:
+        except RequestRefused:
             return False
     return True
 
@@ -79,7 +79,7 @@ async def test_without_an_sfu_the_eleventh_is_refused_and_ten_notice_nothing(
             await client.wait_for("peer:joined", peerId=ten[-1].peer_id)
             client.clear()
         eleventh = await stack.enter_async_context(site.client("eleventh"))
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             await eleventh.join(code)
         assert refused.value.code == "room_full"
         assert (refused.value.details["limit"], refused.value.details["mode"]) == (10, "p2p")
@@ -110,7 +110,7 @@ async def test_a_janus_that_dies_in_the_middle_of_a_switch_costs_those_who_were_
             assert reasons(peer) == ["sfu room_grew", "p2p sfu_lost"]
         await leaves_sfu(first, second, third)
         janus.start()
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             await crowd.comes()
         assert refused.value.code == "room_full", "it does not try again at once"
         await fourth.close()

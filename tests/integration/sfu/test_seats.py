@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from rooms.models import Room
-from signalling.testing import Refused, SignallingCommunicator
+from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.conftest import Engine, MakeSite
 from tests.integration.servers import Site
 from tests.integration.sfu.janus import Janus
@@ -56,7 +56,7 @@ async def test_of_fifty_who_come_at_once_as_many_are_in_as_there_are_seats_and_o
             await everybody.wait()
             try:
                 await client.join(code, within=30)
-            except Refused as refused:
+            except RequestRefused as refused:
                 return f"{refused.code} {refused.details['limit']}"
             return f"{client.room['mode']} {client.room.get('modeVersion', 0)}"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from signalling.testing import Refused, SignallingCommunicator
+from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
 from tests.integration.sfu.janus import Janus
@@ -50,7 +50,7 @@ async def state(client: SignallingCommunicator, version: int, state: str = "rece
 async def is_refused(
     client: SignallingCommunicator, event: str, data: dict[str, Any]
 ) -> dict[str, Any]:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         await client.request(event, data)
     details: dict[str, Any] = refused.value.details
     return details
