@@ -1,23 +1,23 @@
-"""Why the domain says no.
+"""Errors that the domain raises when it refuses a request.
 
     RoomError
-    ├── CodeInvalid      the wished-for code has the wrong form
-    ├── CodeTaken        the wished-for code is another room's
+    ├── CodeInvalid      the requested code is malformed
+    ├── CodeTaken        another room has the requested code
     ├── RoomNotFound
     ├── RoomClosed
     ├── RoomLocked
     ├── RoomFull         details: {"limit": int, "mode": "p2p" | "sfu"}
-    ├── SfuUnavailable   no SFU answers, or none can serve the room
-    ├── NotInRoom        the peer has left, or never joined
-    ├── ResumeInvalid    no token of this room and user, or one that was used before
-    ├── ResumeExpired    the membership has ended meanwhile
-    ├── Removed          the membership was ended by somebody else
+    ├── SfuUnavailable   no SFU is healthy, or none can serve the room
+    ├── NotInRoom        the peer has left or never joined
+    ├── ResumeInvalid    the token is not of this room and user, or was used before
+    ├── ResumeExpired    the membership has ended
+    ├── Removed          the participant was removed from the room
     ├── UserInactive     the user was deactivated or deleted
-    └── Forbidden        a policy refused
+    └── Forbidden        a policy refused the request
 
-``code`` is stable and is what clients act on. The text beside it is for people: it is marked for
-translation, no catalogue is shipped, so it is English unless the host site brings one. A socket has
-no language of its own: there it is in ``LANGUAGE_CODE``'s; in REST and on pages, in the request's.
+Clients act on ``code``, which is stable. The message is for people. It is marked for
+translation; without a catalogue of the host site it is English. Sockets use ``LANGUAGE_CODE``,
+the REST API and pages use the language of the request.
 """
 
 from typing import ClassVar
@@ -27,7 +27,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class RoomError(Exception):
-    """Base of every refusal of the domain."""
+    """Base class of the errors that clients receive."""
 
     code: ClassVar[str] = "bad_request"
     message: ClassVar[str | Promise] = _("The request was refused.")
@@ -42,8 +42,8 @@ class RoomError(Exception):
 
 class CodeInvalid(RoomError):
     message = _(
-        "A room code has 3 to 32 letters, digits, hyphens or underscores, "
-        "and begins and ends with a letter or a digit."
+        "A room code must have 3 to 32 letters, digits, hyphens or underscores, "
+        "and must begin and end with a letter or a digit."
     )
 
 
@@ -69,12 +69,12 @@ class RoomLocked(RoomError):
 
 class RoomFull(RoomError):
     code = "room_full"
-    message = _("This room is full; try again when somebody has left.")
+    message = _("This room is full; try again when a participant has left.")
 
 
 class SfuUnavailable(RoomError):
     code = "sfu_unavailable"
-    message = _("The media server for larger groups cannot be reached; try again later.")
+    message = _("The media server for larger groups is unavailable; try again later.")
 
 
 class NotInRoom(RoomError):
@@ -84,12 +84,12 @@ class NotInRoom(RoomError):
 
 class ResumeInvalid(RoomError):
     code = "resume_invalid"
-    message = _("This resume token is not valid; join the room anew.")
+    message = _("This resume token is not valid; join the room again.")
 
 
 class ResumeExpired(RoomError):
     code = "resume_expired"
-    message = _("You were away for too long; join the room anew.")
+    message = _("You were disconnected for too long; join the room again.")
 
 
 class Removed(RoomError):
@@ -105,3 +105,7 @@ class UserInactive(RoomError):
 class Forbidden(RoomError):
     code = "forbidden"
     message = _("You are not allowed to do this.")
+
+
+class SfuRequired(Exception):
+    """The room requires an SFU. Find a healthy one and call ``services.join`` again with it."""

@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from . import services, signals
+from . import admission, services, signals
 from .conf import conf, hook
 from .exceptions import Forbidden, Removed, ResumeExpired, ResumeInvalid, RoomClosed
 from .models import Participant, Room
@@ -52,7 +52,7 @@ def resume(
     is in.
     """
     with transaction.atomic():
-        room = services.lock_room(code, user)
+        room = admission.lock_room(code, user)
         participant = _find(room, user, digest(token))
         if not hook(conf().can_join)(user, room):
             raise Forbidden

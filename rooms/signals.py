@@ -1,14 +1,22 @@
-"""Sent after the commit, so a receiver never acts on something that is rolled back.
+"""Signals of the domain. The sender is the model class.
 
-- ``room_opened``, ``room_closed``: ``room``
-- ``participant_removed``: ``participant``, besides its ``participant_left``, where somebody else ended it
-- ``participant_joined``, ``participant_left``: ``participant`` (its ``reason`` says why it left)
-- ``room_mode_changed``: ``room`` as it is now, ``reason`` (``transitions.Reason``) and ``surplus``, the
-  participants that were one too many for a mesh and have left
-- ``participants_lost``: ``left`` and ``away``, lists of participants whose worker died, or whose time to
-  come back is over; besides the ``participant_left`` of each that has left
+============================ ==================================================================
+``room_opened``              ``room``
+``room_closed``              ``room``
+``room_mode_changed``        ``room``; ``reason``, a value of ``transitions.Reason``; ``surplus``,
+                             a list of the participants that had to leave because the mesh has
+                             no seat for them
+``participant_joined``       ``participant``
+``participant_left``         ``participant``, with its ``reason``
+``participant_removed``      ``participant``; sent in addition to ``participant_left`` if the
+                             participant was removed
+``participants_lost``        ``left`` and ``away``, lists of the participants whose worker died
+                             or whose resume window ended; sent in addition to
+                             ``participant_left`` for each participant in ``left``
+============================ ==================================================================
 
-The sender is the model class. A receiver that raises is logged and does not disturb the call.
+Signals are sent after the commit, so receivers never act on changes that are rolled back. If a
+receiver raises an exception, Django logs it and the call continues.
 """
 
 from functools import partial
@@ -27,6 +35,6 @@ participant_removed = Signal()
 participants_lost = Signal()
 
 
-def after_commit(signal: Signal, sender: type[Model], **arguments: Any) -> None:
-    """Send a signal once the transaction has been committed."""
+def send_on_commit(signal: Signal, sender: type[Model], **arguments: Any) -> None:
+    """Send a signal after the current transaction has been committed."""
     transaction.on_commit(partial(signal.send_robust, sender, **arguments))

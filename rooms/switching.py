@@ -1,8 +1,9 @@
-"""How the media of a room travel, and when that changes: through a mesh, or through an SFU.
+"""When a room changes between a mesh and an SFU.
 
-A mesh of people who talk is not broken off for an SFU that nobody has tried. A room *switches* for a while,
-in which both ways are there; its peers report, and then the switch is committed or taken back. Who
-asks first decides it, under the lock of the room's row; what others ask later changes nothing.
+A working mesh is not dropped before the SFU has proved to work. A room *switches* for a while, in
+which both carry media. Its peers report whether they receive through the SFU; then the switch is
+committed or rolled back. Every function locks the room's row, so the first request decides and
+later ones change nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def get_room(code: str) -> Room:
-    """Return the room with ``code`` as it is now. Raises ``RoomNotFound``."""
+    """Return the room with ``code``, in its current mode. Raise ``RoomNotFound``."""
     try:
         return Room.objects.get(code=code)
     except Room.DoesNotExist as missing:
@@ -33,10 +34,11 @@ def get_room(code: str) -> Room:
 
 
 def set_mode(code: str, mode: str, *, user: AbstractBaseUser, sfu: str | None) -> None:
-    """Change the mode of a room because its host, or the staff, asks for it.
+    """Change the mode of a room at the request of its host or of a staff user.
 
-    ``sfu``: the name of one that answers. Raises ``Forbidden``, ``SfuUnavailable`` and, where a mesh
-    cannot hold all who are there, ``RoomFull``.
+    ``mode``: a value of ``Room.Mode``. ``sfu``: the alias of a healthy SFU, or empty.
+    Raise ``Forbidden`` if the user or the room's topology does not allow it, ``SfuUnavailable``
+    without a healthy SFU, and ``RoomFull`` if a mesh cannot hold all participants.
     """
     if not (policies.is_host(user, get_room(code)) or getattr(user, "is_staff", False)):
         raise Forbidden
@@ -57,9 +59,11 @@ def set_mode(code: str, mode: str, *, user: AbstractBaseUser, sfu: str | None) -
 
 
 def record_sfu_state(peer_id: str, *, epoch: int, version: int, state: str) -> bool:
-    """Write down what a peer says of its connections to the SFU; true where that counts.
+    """Store the state of its SFU connections that a peer reports. Return whether it counts.
 
-    Raises ``NotInRoom``. What is said of another version than the present one does not count.
+    ``version``: the mode version that the peer reports on; only the current one counts.
+    ``state``: a value of ``Participant.SfuState``.
+    Raise ``NotInRoom``.
     """
     with transaction.atomic():
         mine = Participant.objects.of_socket(peer_id, epoch)
@@ -72,101 +76,114 @@ def record_sfu_state(peer_id: str, *, epoch: int, version: int, state: str) -> b
         if room.mode != Room.Mode.SFU or room.mode_version != version:
             return False
         mine.update(sfu_state=state, sfu_version=version)
-        _settle(room)
+        _decide_switch(room)
     return True
 
 
 def save_claim(peer_id: str, *, epoch: int, claim: dict[str, int] | None) -> bool:
-    """Keep where the SFU has the connections of a peer, for whichever worker it resumes on."""
+    """Store a peer's claim on its SFU connections, so that it can resume on any worker.
+
+    ``claim``: the IDs that the SFU gave them. Return whether the peer is live in this epoch.
+    """
     return bool(Participant.objects.of_socket(peer_id, epoch).update(sfu_claim=claim))
 
 
 def find_orphans(peer_ids: Collection[str]) -> dict[str, dict[str, int] | None]:
-    """Return which of some peers are in no room (any more), and what they had in its SFU."""
+    """Return those of ``peer_ids`` that are in no room, each with its last claim or ``None``."""
     known = Participant.objects.filter(peer_id__in=peer_ids)
-    strangers: dict[str, dict[str, int] | None] = dict.fromkeys(peer_ids)
+    orphans: dict[str, dict[str, int] | None] = dict.fromkeys(peer_ids)
     for peer_id, claim, left_at in known.values_list("peer_id", "sfu_claim", "left_at"):
         if left_at is None:
-            del strangers[peer_id]
+            del orphans[peer_id]
         else:
-            strangers[peer_id] = claim
-    return strangers
+            orphans[peer_id] = claim
+    return orphans
 
 
 def handle_sfu_loss(code: str, version: int) -> bool:
-    """The SFU of a room is lost: make it a mesh where that holds it. Tell whether it is one now."""
+    """Make a room that has lost its SFU a mesh. Return whether it is a mesh now.
+
+    A room that is too large for a mesh keeps its mode, except during a switch, when the mesh
+    still exists. ``version``: the mode version in which the SFU was lost.
+    """
     with transaction.atomic():
         room = _lock(code)
         if room.mode != Room.Mode.SFU or room.mode_version != version:
             return room.mode == Room.Mode.P2P
         if not room.is_switching and room.participants.live().count() > room.p2p_limit:
             return False
-        _take_back(room, Reason.SFU_LOST)
+        _roll_back(room, Reason.SFU_LOST)
     return True
 
 
-def reconcile(known: frozenset[str]) -> list[Room]:
-    """Do what is due for the rooms that an SFU serves, and return those that it still serves.
+def reconcile(aliases: frozenset[str]) -> list[Room]:
+    """Apply changes that are due in rooms with an SFU. Return the rooms that still have one.
 
-    ``known``: the SFUs that the site has now. Many workers may ask, every few seconds: each change is made,
-    and announced, once.
+    ``aliases``: the SFUs in the settings. Every worker calls this every few seconds; the lock
+    ensures that each change is made and announced once.
     """
-    served = list(Room.objects.filter(mode=Room.Mode.SFU).with_live_counts())
-    return [room for room in served if not _is_due(room, known) or _tend(room.code, known)]
+    routed = list(Room.objects.filter(mode=Room.Mode.SFU).with_live_counts())
+    return [
+        room
+        for room in routed
+        if not _may_change(room, aliases) or _reconcile_room(room.code, aliases)
+    ]
 
 
-def _is_due(room: Room, known: frozenset[str]) -> bool:
+def _may_change(room: Room, aliases: frozenset[str]) -> bool:
     is_small = conf().back_to_mesh and room.live_count <= conf().back_to_mesh_peers
-    is_served = room.live_count > 0 and room.sfu in known
+    is_served = room.live_count > 0 and room.sfu in aliases
     return room.is_switching or not is_served or is_small or room.small_since is not None
 
 
-def _tend(code: str, known: frozenset[str]) -> bool:
-    """Tell whether an SFU serves the room afterwards."""
+def _reconcile_room(code: str, aliases: frozenset[str]) -> bool:
+    """Return whether the room still has an SFU."""
     with transaction.atomic():
         room = _lock(code)
         if room.mode == Room.Mode.SFU:
             live = room.participants.live().count()
             if not live:
                 transitions.to_mesh(room, Reason.ROOM_SHRANK)
-            elif room.sfu not in known:  # taken out of the settings
-                _take_back(room, Reason.SFU_LOST)
+            elif room.sfu not in aliases:  # removed from the settings
+                _roll_back(room, Reason.SFU_LOST)
             elif room.is_switching:
-                _settle(room)
+                _decide_switch(room)
             elif conf().back_to_mesh and room.topology == Room.Topology.AUTO:
                 _shrink(room, live)
     return room.mode == Room.Mode.SFU
 
 
-def _settle(room: Room) -> None:
-    """Commit a switch when all who are here have arrived; decide it when its time is over, or the quorum
-    cannot be reached any more."""
+def _decide_switch(room: Room) -> None:
+    """Commit a switch when every connected peer receives through the SFU.
+
+    At the deadline, a quorum suffices. Roll back if the quorum was missed or is out of reach.
+    """
     if room.switching_until is None:
         return
-    here = list(room.participants.live().filter(away_until=None))
-    reached = sum(peer.receives_through_sfu(room.mode_version) for peer in here)
+    connected = list(room.participants.live().filter(away_until=None))
+    reached = sum(peer.receives_through_sfu(room.mode_version) for peer in connected)
     failed = sum(
         peer.sfu_version == room.mode_version and peer.sfu_state == Participant.SfuState.FAILED
-        for peer in here
+        for peer in connected
     )
-    quorum = conf().switch_quorum * len(here)
+    quorum = conf().switch_quorum * len(connected)
     is_over = room.switching_until <= timezone.now()
-    if here and (reached == len(here) or (is_over and reached >= quorum)):
+    if connected and (reached == len(connected) or (is_over and reached >= quorum)):
         transitions.commit(room)
-    elif is_over or len(here) - failed < quorum:
-        _take_back(room, Reason.SFU_UNREACHABLE)
+    elif is_over or len(connected) - failed < quorum:
+        _roll_back(room, Reason.SFU_UNREACHABLE)
 
 
-def _take_back(room: Room, reason: Reason) -> None:
-    """Make a room a mesh of those who came first; the others leave."""
+def _roll_back(room: Room, reason: Reason) -> None:
+    """Make a room a mesh of its earliest participants. The others leave."""
     surplus = list(room.participants.live().order_by("pk")[room.p2p_limit :])
-    for peer in reversed(surplus):  # the latest first, as all who lock several peers do
+    for peer in reversed(surplus):  # latest first: all code that locks several peers does so
         services.leave(peer.peer_id, reason=Participant.Reason.DISCONNECTED)
     transitions.to_mesh(room, reason, surplus)
 
 
 def _shrink(room: Room, live: int) -> None:
-    """A room that has been small for a while is a mesh again."""
+    """Make a room a mesh if it has been small for long enough."""
     is_small = live <= min(conf().back_to_mesh_peers, room.p2p_limit)
     since, now = room.small_since, timezone.now()
     if not is_small or since is None:

@@ -1,5 +1,7 @@
-"""What a change of a room's mode writes. The room's row is locked; who may ask for it, and when, is
-decided elsewhere: ``services.join`` and ``modes``.
+"""Write a change of a room's mode and send the signal.
+
+The caller has locked the room's row. ``admission`` and ``switching`` decide when a mode
+changes; no other module writes it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from .models import Participant, Room
 
 
 class Reason(StrEnum):
-    """Why the mode of a room has changed: the ``reason`` of ``room:mode``."""
+    """Why the mode of a room changed: the ``reason`` of the event ``room:mode``."""
 
     ROOM_GREW = "room_grew"
     HOST = "host"
@@ -26,7 +28,10 @@ class Reason(StrEnum):
 
 
 def to_sfu(room: Room, sfu: str, reason: Reason, *, switching: bool) -> None:
-    """Route a room through ``sfu``; ``switching``: there is a mesh, to be kept until that works."""
+    """Route a room through the SFU with the alias ``sfu``.
+
+    ``switching``: keep the existing mesh until the switch is committed.
+    """
     room.mode, room.sfu = Room.Mode.SFU, sfu
     room.mode_version += 1
     seconds = conf().switch_seconds if switching else None
@@ -35,13 +40,13 @@ def to_sfu(room: Room, sfu: str, reason: Reason, *, switching: bool) -> None:
 
 
 def commit(room: Room) -> None:
-    """The SFU has proved itself: a mesh is needed no more."""
+    """End the switch to the SFU: the mesh is no longer required."""
     room.switching_until = None
     _save(room, Reason.COMMITTED)
 
 
 def to_mesh(room: Room, reason: Reason, surplus: list[Participant] | None = None) -> None:
-    """Make a room a mesh; ``surplus`` are those who have just left it because of that."""
+    """Make a room a mesh. ``surplus``: the participants that had to leave because of that."""
     has_failed = reason in {Reason.SFU_LOST, Reason.SFU_UNREACHABLE}
     pause = timedelta(seconds=conf().switch_pause)
     room.mode, room.sfu = Room.Mode.P2P, ""
@@ -58,6 +63,6 @@ def _save(room: Room, reason: Reason, surplus: list[Participant] | None = None) 
             "mode", "mode_version", "sfu", "switching_until", "no_sfu_before", "small_since",
         ]
     )  # fmt: skip
-    signals.after_commit(
+    signals.send_on_commit(
         signals.room_mode_changed, Room, room=room, reason=str(reason), surplus=surplus or []
     )

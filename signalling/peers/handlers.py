@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from rooms import codes, resuming, services, switching
 from rooms.conf import hook
-from rooms.exceptions import CodeInvalid, NotInRoom, RoomNotFound
+from rooms.exceptions import CodeInvalid, NotInRoom, RoomNotFound, SfuRequired
 from rooms.services import Joined, ResumeState
 from signalling import protocol, sfu
 from signalling.auth.tokens import Identity, TokenRefused
@@ -185,7 +185,7 @@ async def _join(peer: Peer, place: dict[str, Any]) -> Joined:
     sfus = sfu.get_sfus()
     try:
         return await peer.seat(services.join, **place, sfu=None if sfus else "")
-    except services.SfuRequired:
+    except SfuRequired:
         return await peer.seat(services.join, **place, sfu=await sfus.first_healthy())
 
 

@@ -13,9 +13,8 @@ from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from rooms import services, signals
 from rooms import switching as rooms_switching
-from rooms.exceptions import Forbidden, NotInRoom, RoomFull, SfuUnavailable
+from rooms.exceptions import Forbidden, NotInRoom, RoomFull, SfuRequired, SfuUnavailable
 from rooms.models import Participant, Room
-from rooms.services import SfuRequired
 from tests.conftest import Enter
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from rooms import exceptions, services, signals
+from rooms import admission, exceptions, services, signals
 from rooms.exceptions import RoomError
 from rooms.models import Participant, Room
 from tests.conftest import Enter, statements
@@ -235,9 +235,9 @@ def test_who_is_refused_a_seat_by_the_database_tries_again(
     room: Room, bob: User, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter(bob)
-    right, wrong = services._free_seat, [1, 1]
+    right, wrong = admission.free_seat, [1, 1]
     monkeypatch.setattr(
-        services, "_free_seat", lambda *arguments: wrong.pop() if wrong else right(*arguments)
+        admission, "free_seat", lambda *arguments: wrong.pop() if wrong else right(*arguments)
     )
     assert enter(bob).participant.seat == 2
     assert seats(room) == [1, 2]
@@ -253,7 +253,7 @@ def test_after_three_times_the_conflict_is_said(
         tries.append(1)
         return 1
 
-    monkeypatch.setattr(services, "_free_seat", first_seat)
+    monkeypatch.setattr(admission, "free_seat", first_seat)
     with pytest.raises(IntegrityError):
         enter(bob)
     assert len(tries) == 3
