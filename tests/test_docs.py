@@ -1,8 +1,11 @@
-"""The documents and the code say the same: every table is compared with the types it describes."""
+"""The documents agree with the code: tables, links, paths, commands and versions."""
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,10 +15,23 @@ from signalling.conf import SignallingSettings
 from signalling.protocol import CLIENT_EVENTS, SERVER_EVENTS, CloseCode, ErrorCode
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+)
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SOURCE = PROJECT["urls"]["Source"]
+RAW = SOURCE.replace("https://github.com/", "https://raw.githubusercontent.com/")
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+PATH = re.compile(
+    r"(?<![\w/.:-])(?:benchmarks|docs|fake_peers|rooms|scripts|signalling|signalling_project|tests)"
+    r"/[\w./-]*\w"
+)
+WIDTH = 100
 
 
 def section(document: str, heading: str | None) -> str:
-    """Return what stands between a heading of the second level and the next one."""
+    """Return the text between a heading of the second level and the next one."""
     text = (ROOT / document).read_text()
     if heading is None:
         return text
@@ -26,7 +42,7 @@ def section(document: str, heading: str | None) -> str:
 
 
 def first_cells(document: str, heading: str | None, pattern: str) -> list[str]:
-    """Return the first cells of the tables in a section that look like ``pattern``."""
+    """Return the first cells of the tables in a section that match ``pattern``."""
     lines = section(document, heading).splitlines()
     cells = [line.split("|")[1].strip() for line in lines if line.startswith("|")]
     found = [match[1] for cell in cells if (match := re.fullmatch(pattern, cell))]
@@ -56,3 +72,87 @@ def test_the_protocol_names_every_close_code() -> None:
 def test_every_setting_is_documented() -> None:
     keys = {field.name.upper() for field in fields(SignallingSettings)}
     assert set(first_cells("docs/settings.md", None, r"`([A-Z0-9_]+)`")) == keys
+
+
+def test_the_defaults_of_the_settings_are_documented() -> None:
+    settings = SignallingSettings()
+    rows = re.findall(r"^\| `([A-Z0-9_]+)` \| ([^|]+) \|", section("docs/settings.md", None), re.M)
+    documented = {key.lower(): json.loads(value.strip("`")) for key, value in rows}
+    assert documented == {field.name: getattr(settings, field.name) for field in fields(settings)}
+
+
+# --- Links ------------------------------------------------------------------------------------
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", without_code(document.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def targets(document: str) -> Iterator[tuple[Path, str]]:
+    """Yield the file and the anchor of each link to a file of this repository."""
+    for link in LINK.findall((ROOT / document).read_text()):
+        address, _, anchor = link.partition("#")
+        for prefix in (f"{SOURCE}/blob/main/", f"{RAW}/main/"):
+            if address.startswith(prefix):
+                yield ROOT / address.removeprefix(prefix), anchor
+                break
+        else:
+            if not address.startswith("https://"):
+                yield (ROOT / document).parent / address if address else ROOT / document, anchor
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_to_files_and_headings(document: str) -> None:
+    for path, anchor in targets(document):
+        assert path.is_file(), f"{document} links to {path}"
+        assert not anchor or anchor in anchors(path), f"{document} links to {path}#{anchor}"
+
+
+def test_the_readme_works_on_pypi() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert not [link for link in LINK.findall(readme) if not link.startswith("https://")]
+    assert len(readme.splitlines()) < 120
+
+
+def test_the_readme_names_supported_versions() -> None:
+    readme = (ROOT / "README.md").read_text()
+    classifiers = set(PROJECT["classifiers"])
+    for name, classifier in (
+        ("Python", "Programming Language :: Python"),
+        ("Django", "Framework :: Django"),
+    ):
+        (versions,) = re.findall(rf"\[!\[{name}: ([\d., ]+)\]", readme)
+        assert {f"{classifier} :: {version}" for version in versions.split(", ")} <= classifiers
+    assert f"[![Licence: {PROJECT['license']}]" in readme
+
+
+# --- Paths and commands -----------------------------------------------------------------------
+
+
+def exists(path: str) -> bool:
+    """Tell whether a path exists, from the root or as Django finds a template or a static file."""
+    bases = (ROOT, ROOT / "signalling/static", ROOT / "signalling/templates")
+    return any((base / path).exists() for base in bases)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_paths_exist(document: str) -> None:
+    text = LINK.sub("]", (ROOT / document).read_text())
+    assert not [path for path in PATH.findall(text) if not exists(path)]
+
+
+# --- Form -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_lines_are_wrapped(document: str) -> None:
+    """Tables, code, and what cannot be broken (a link) may be longer."""
+    lines = without_code((ROOT / document).read_text()).splitlines()
+    long = [line for line in lines if len(line) > WIDTH and not line.startswith("|")]
+    assert not [line for line in long if not LINK.search(line)]

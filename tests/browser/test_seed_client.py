@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Enter
 from tests.browser.person import Person, eventually
 
-# Twenty lines that README.md may show. Bare candidate lines are sent, as in the seed's example.
+# Bare candidate lines are sent, as in the gateway's example.
 SEED_CLIENT = """function call(url, roomCode, stream, offers = true) {
   const socket = new WebSocket(url), peers = {};
   const send = (event, data) => socket.send(JSON.stringify({event, data}));
@@ -110,22 +107,3 @@ def test_two_of_its_kind_and_our_page(room: str, enter: Enter) -> None:
     alice.wait_for_media(2)
     eventually(lambda: has_media_from_all(first, 2))
     eventually(lambda: has_media_from_all(second, 2))
-
-
-def readme_client() -> str:
-    readme = Path(__file__).parents[2] / "README.md"
-    (client,) = re.findall(r"```js\n(.*?)```", readme.read_text(), re.DOTALL)
-    return str(client)
-
-
-def test_the_client_of_the_readme_calls_our_page(room: str, enter: Enter) -> None:
-    client = readme_client()
-    assert len(client.splitlines()) <= 20
-    alice, bob = enter("alice").join(room), enter("bob")
-    client = client.replace("http://127.0.0.1:8000", bob.demo.url).replace("ABC123", room)
-    client = client.replace("ws://127.0.0.1:8000/ws/signalling/", bob.demo.socket_url)
-    client = client.replace('password: "…"', f'password: "{bob.demo.passwords["bob"]}"')
-    bob.page.goto(bob.demo.url)
-    bob.page.evaluate(f"async () => {{ {client} }}")
-    alice.wait_for_media(1)
-    bob.page.wait_for_function("document.querySelector('video')?.videoWidth > 0")
