@@ -1,1 +1,1 @@
-"""Who may be in which room: plain, synchronous, transactional Django."""
+"""The domain: rooms and memberships, in plain, synchronous, transactional Django."""

@@ -14,7 +14,7 @@ from .models import Participant, Room, Worker
 
 
 class OccupancyFilter(admin.SimpleListFilter):
-    """Empty, in use or full: filters on the annotated count, so it costs no query of its own."""
+    """Filter by the annotated number of peers, without a query of its own."""
 
     title = _("occupancy")
     parameter_name = "occupancy"
@@ -34,13 +34,13 @@ class OccupancyFilter(admin.SimpleListFilter):
 
 
 class LiveFilter(admin.SimpleListFilter):
-    title = _("presence")
+    title = _("status")
     parameter_name = "live"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [
             ("yes", _("in the room")),
-            ("away", _("in the room, but away")),
+            ("away", _("in the room, connection lost")),
             ("no", _("has left")),
         ]
 
@@ -70,7 +70,7 @@ class RoomAdmin(admin.ModelAdmin):
     list_filter = ("is_active", "is_locked", "mode", "topology", OccupancyFilter, "created_at")
     list_select_related = ("host",)
     search_fields = ("code", "name")
-    raw_id_fields = ("host",)  # asks nothing of the site's own admin of its users
+    raw_id_fields = ("host",)  # works without an admin for the site's user model
     readonly_fields = ("mode", "sfu", "created_at")
     date_hierarchy = "created_at"
     actions = ("close_rooms", "lock_rooms", "unlock_rooms")
@@ -82,38 +82,41 @@ class RoomAdmin(admin.ModelAdmin):
         return (*self.search_fields, f"host__{get_user_model().USERNAME_FIELD}")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Room | None = None) -> tuple[str, ...]:
-        # The people in a room reach each other under its code, so a room keeps it.
+        # Peers of an open room address it by its code, so the code cannot change.
         return (*self.readonly_fields, "code") if obj else self.readonly_fields
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"host": request.user.pk, **super().get_changeform_initial_data(request)}
 
-    @admin.display(description=_("people"), ordering="live_count")
+    @admin.display(description=_("participants"), ordering="live_count")
     def people(self, room: Room) -> str:
         return f"{room.live_count} / {room.limit}"
 
     def save_model(self, request: HttpRequest, obj: Room, form: Any, change: bool) -> None:
-        """Taking the tick off "active" closes the room as the action does: its people are told."""
+        """Save the room. Unticking "active" closes it, as the action does."""
         if change and "is_active" in form.changed_data and not obj.is_active:
             services.close_room(obj)
-        if change:  # what the room has come to meanwhile, such as its mode, is not the form's
+        if change:  # do not overwrite other columns, such as the mode: they may have changed
             obj.save(update_fields=form.changed_data)
         else:
             super().save_model(request, obj, form, change)
 
     @admin.action(
-        description=_("Close: send everybody home and let nobody in"), permissions=["change"]
+        description=_("Close selected rooms and disconnect their participants"),
+        permissions=["change"],
     )
     def close_rooms(self, request: HttpRequest, queryset: QuerySet[Room]) -> None:
         for room in queryset:
             services.close_room(room)
         self._report(request, len(queryset))
 
-    @admin.action(description=_("Lock: let in nobody but the host"), permissions=["change"])
+    @admin.action(
+        description=_("Lock selected rooms: only the host can join"), permissions=["change"]
+    )
     def lock_rooms(self, request: HttpRequest, queryset: QuerySet[Room]) -> None:
         self._set_locked(request, queryset, True)
 
-    @admin.action(description=_("Unlock"), permissions=["change"])
+    @admin.action(description=_("Unlock selected rooms"), permissions=["change"])
     def unlock_rooms(self, request: HttpRequest, queryset: QuerySet[Room]) -> None:
         self._set_locked(request, queryset, False)
 
@@ -127,8 +130,8 @@ class RoomAdmin(admin.ModelAdmin):
 
 @admin.register(Participant)
 class ParticipantAdmin(admin.ModelAdmin):
-    """A record of who was where: written by the server alone, so read only here; but anybody may be
-    removed."""
+    """Memberships, past and present. Only the server writes them, so they are read-only here, but
+    an administrator can remove participants."""
 
     list_display = ("user", "room", "role", "seat", "live", "joined_at", "left_at", "reason")
     list_filter = (LiveFilter, "role", "reason", "joined_at")
@@ -145,7 +148,9 @@ class ParticipantAdmin(admin.ModelAdmin):
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
         return (*self.search_fields, f"user__{get_user_model().USERNAME_FIELD}")
 
-    @admin.action(description=_("End the membership (frees the seat)"), permissions=["end"])
+    @admin.action(
+        description=_("Remove selected participants from their rooms"), permissions=["end"]
+    )
     def end_memberships(self, request: HttpRequest, queryset: QuerySet[Participant]) -> None:
         count = sum(services.remove_participant(participant) for participant in queryset)
         text = ngettext("%(count)d membership ended.", "%(count)d memberships ended.", count)
@@ -162,7 +167,7 @@ class ParticipantAdmin(admin.ModelAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Participant | None = None) -> bool:
-        """Never by itself. It goes with its room or its user, and their pages ask here too."""
+        """Allow deletion with a room or a user, whose admin pages ask here too, but not alone."""
         page = request.resolver_match
         own = f"{self.opts.app_label}_{self.opts.model_name}_"
         if page is None or page.url_name is None or page.url_name.startswith(own):
@@ -176,7 +181,7 @@ class ParticipantAdmin(admin.ModelAdmin):
 
 @admin.register(Worker)
 class WorkerAdmin(admin.ModelAdmin):
-    """The serving processes, and until when the others take them for alive; they write it themselves."""
+    """Worker processes and their leases. Only the workers write them."""
 
     list_display = ("name", "started_at", "expires_at", "people")
     fields = readonly_fields = ("name", "started_at", "expires_at")
@@ -186,7 +191,7 @@ class WorkerAdmin(admin.ModelAdmin):
         workers: QuerySet[Worker] = super().get_queryset(request)
         return workers.annotate(live_count=Count("participants", filter=live))
 
-    @admin.display(description=_("people"), ordering="live_count")
+    @admin.display(description=_("participants"), ordering="live_count")
     def people(self, worker: Any) -> int:
         count: int = worker.live_count
         return count

@@ -1,7 +1,4 @@
-"""System checks of the domain.
-
-``signalling_rooms.E…`` must be mended, ``signalling_rooms.W…`` deserve a look.
-"""
+"""System checks of the domain: errors ``signalling_rooms.E…``, warnings ``signalling_rooms.W…``."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -18,37 +15,37 @@ from .conf import RoomSettings, conf
 
 @register()
 def check_hooks(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Every hook in ``SIGNALLING`` must be the import path of something that can be called."""
+    """Require every hook in ``SIGNALLING`` to be the import path of a callable."""
     hooks = [field.name for field in fields(RoomSettings) if field.metadata.get("hook")]
     return [
         Error(
             f"SIGNALLING[{name.upper()!r}] {problem}",
-            hint="Give the import path of a function, such as 'myproject.calls.can_join'.",
+            hint="Set it to the import path of a function, such as 'myproject.calls.can_join'.",
             id="signalling_rooms.E001",
         )
         for name in hooks
-        if (problem := _problem_of_hook(getattr(conf(), name)))
+        if (problem := _find_problem(getattr(conf(), name)))
     ]
 
 
-def _problem_of_hook(path: str) -> str | None:
+def _find_problem(path: str) -> str | None:
     try:
         found = import_string(path)
     except (ImportError, AttributeError, TypeError) as error:
         return f"cannot be imported: {error}"
-    return None if callable(found) else f"is {path!r}, which cannot be called."
+    return None if callable(found) else f"is {path!r}, which is not callable."
 
 
 @register()
 def check_limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """The limits for new rooms must be ones that the table accepts."""
+    """Require limits for new rooms that the database constraints accept."""
     limits = conf().p2p_limit, conf().total_limit
     if all(isinstance(limit, int) for limit in limits) and 1 <= limits[0] <= min(10, limits[1]):
         return []
     return [
         Error(
-            f"SIGNALLING has P2P_LIMIT {limits[0]!r} and TOTAL_LIMIT {limits[1]!r}.",
-            hint="P2P_LIMIT is a number from 1 to 10, and TOTAL_LIMIT is at least as large.",
+            f"SIGNALLING['P2P_LIMIT'] is {limits[0]!r} and ['TOTAL_LIMIT'] is {limits[1]!r}.",
+            hint="P2P_LIMIT must be an integer from 1 to 10, and TOTAL_LIMIT at least P2P_LIMIT.",
             id="signalling_rooms.E002",
         )
     ]
@@ -56,7 +53,7 @@ def check_limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
 
 @register()
 def check_leases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """One renewal that comes late must not cost a process its peers."""
+    """Require a lease that survives late renewals."""
     lease, renewal = conf().lease_seconds, conf().lease_renewal
     if (
         all(isinstance(time, (int, float)) for time in (lease, renewal))
@@ -65,8 +62,8 @@ def check_leases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
         return []
     return [
         Error(
-            f"SIGNALLING has LEASE_SECONDS {lease!r} and LEASE_RENEWAL {renewal!r}.",
-            hint="LEASE_RENEWAL is at most a third of LEASE_SECONDS, such as 3 and 10.",
+            f"SIGNALLING['LEASE_SECONDS'] is {lease!r} and ['LEASE_RENEWAL'] is {renewal!r}.",
+            hint="LEASE_RENEWAL must be at most a third of LEASE_SECONDS, such as 3 and 10.",
             id="signalling_rooms.E003",
         )
     ]
@@ -74,22 +71,22 @@ def check_leases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
 
 @register()
 def check_switch(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """A switch must be possible, and a room must not switch to and fro."""
+    """Require a valid quorum, and warn about limits that make rooms switch back and forth."""
     problems: list[CheckMessage] = []
     quorum, small, full = conf().switch_quorum, conf().back_to_mesh_peers, conf().p2p_limit
     if not isinstance(quorum, (int, float)) or not 0 < quorum <= 1:
         problems.append(
             Error(
-                f"SIGNALLING has SWITCH_QUORUM {quorum!r}.",
-                hint="It is the part of a room's peers, such as 0.8.",
+                f"SIGNALLING['SWITCH_QUORUM'] is {quorum!r}.",
+                hint="It must be a fraction of the peers in a room, such as 0.8.",
                 id="signalling_rooms.E004",
             )
         )
     if conf().back_to_mesh and small >= full:
         problems.append(
             CheckWarning(
-                f"Rooms become a mesh again at {small} peers, and a mesh is full with {full}.",
-                hint="Let BACK_TO_MESH_PEERS be smaller than P2P_LIMIT, or rooms switch to and fro.",
+                f"Rooms return to a mesh at {small} peers, but a mesh is full at {full} peers.",
+                hint="Set BACK_TO_MESH_PEERS to less than P2P_LIMIT, or rooms will flap.",
                 id="signalling_rooms.W002",
             )
         )
@@ -98,13 +95,13 @@ def check_switch(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
 
 @register(Tags.database)
 def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """A deferred SQLite transaction that reads and then writes fails at once under contention."""
+    """Warn about deferred SQLite transactions, which fail if they read, wait and then write."""
     return [
         CheckWarning(
-            f"The SQLite database {alias!r} does not begin its transactions with IMMEDIATE.",
+            f"The SQLite database {alias!r} does not use IMMEDIATE transactions.",
             hint='Set "OPTIONS": {"transaction_mode": "IMMEDIATE", "init_command": '
-            '"PRAGMA journal_mode=WAL;"}, or use PostgreSQL: joins of one room at the same '
-            'moment fail with "database is locked" otherwise.',
+            '"PRAGMA journal_mode=WAL;"}, or use PostgreSQL. Otherwise concurrent joins of a '
+            'room fail with "database is locked".',
             id="signalling_rooms.W001",
         )
         for alias, database in settings.DATABASES.items()

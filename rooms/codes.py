@@ -1,4 +1,4 @@
-"""Room codes: how they are made, and the one form in which they are kept."""
+"""Room codes: generate them and convert them to their stored form."""
 
 import re
 import secrets
@@ -6,9 +6,9 @@ import secrets
 from .conf import conf, hook
 from .exceptions import CodeInvalid
 
-# No 0/O, 1/I/L: a code must survive being read out over a telephone.
+# No 0/O or 1/I/L: people read codes aloud over the telephone.
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
-LENGTH = 10  # 31 ** 10 is about 2 ** 49.5: guessing is hopeless behind the throttle of failed joins
+LENGTH = 10  # 31 ** 10 is about 2 ** 49.5 codes: too many to guess, as failed joins are throttled
 MAX_LENGTH = 32
 
 _FORM = re.compile(r"[A-Z0-9](?:[A-Z0-9_-]{1,30}[A-Z0-9])")
@@ -20,14 +20,15 @@ def generate() -> str:
 
 
 def new() -> str:
-    """Return a new code as the site makes them (``MAKE_CODE``), in its stored form."""
+    """Return a new code from the site's ``MAKE_CODE``, in its stored form."""
     return normalise(hook(conf().make_code)())
 
 
 def fold(code: str) -> str:
-    """Return how a code is looked up: codes are case-insensitive and kept in upper case.
+    """Return the form in which a code is looked up: upper case, without surrounding whitespace.
 
-    Text beyond ASCII is no code, and stays as it is: the capitals of "straße" would be ASCII.
+    Text that is not ASCII is not a code and is returned unchanged: "straße" in upper case would
+    be ASCII.
     """
     return code.strip().upper() if code.isascii() else code
 
@@ -35,8 +36,8 @@ def fold(code: str) -> str:
 def normalise(code: str) -> str:
     """Return the stored form of a code.
 
-    Raises ``CodeInvalid`` for anything but 3 to 32 ASCII letters, digits, ``-`` and ``_`` that
-    begins and ends with a letter or a digit.
+    A code has 3 to 32 ASCII letters, digits, ``-`` and ``_``, and begins and ends with a letter
+    or a digit. Raise ``CodeInvalid`` for other text.
     """
     normal = fold(code)
     if not _FORM.fullmatch(normal):

@@ -11,10 +11,10 @@ from .exceptions import CodeInvalid
 
 
 class RoomCodeField(models.CharField):
-    """A room code: whatever the case it is asked for in, it is stored and looked up in one form.
+    """A room code, stored and looked up in the form of ``codes.normalise``, regardless of case.
 
-    That form is ``codes.normalise``'s: saving anything else raises ``CodeInvalid``, on every way to
-    the table that Django has (``save``, ``update``, ``bulk_create``), so a stored code is a good one.
+    Saving a malformed code raises ``CodeInvalid``, also through ``update`` and ``bulk_create``,
+    so every stored code is valid.
     """
 
     def clean(self, value: Any, model_instance: models.Model | None) -> str:

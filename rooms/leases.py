@@ -1,7 +1,7 @@
-"""Serving processes and their leases; what becomes of the peers of one that died.
+"""Leases of worker processes, and the memberships that a dead worker leaves behind.
 
-A worker is dead when its lease has run out *and* it was seen not to renew it for a while in which the
-database could be reached: after an outage of the database all leases have run out, and nobody is dead.
+A worker is dead if its lease has expired *and* it was observed not to renew the lease while the
+database was reachable. After a database outage every lease has expired, but no worker is dead.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import socket
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from time import monotonic
 
 from django.db import transaction
@@ -26,28 +25,29 @@ from .models import Participant, Worker
 
 @dataclass(frozen=True)
 class Lease:
-    """One worker as it was found; ``is_expired`` by the clock of the database."""
+    """The lease of a worker when it was read."""
 
     worker_id: str
     expires_at: datetime
     is_expired: bool
+    """By the clock of the database server."""
 
 
 @dataclass
 class LeaseMonitor:
-    """Tells the dead from those who could not reach the database: who looks twice, sees."""
+    """Distinguish dead workers from those that could not reach the database."""
 
     confirm_seconds: float
-    """Seconds for which a lease that has run out must have stayed the same."""
+    """How long an expired lease must stay unchanged before its worker is dead."""
     grace_seconds: float = 0.0
-    """Seconds after an outage of the database in which nobody is dead: pools of connections that wait
-    longer and longer between two attempts bring one process back later than another."""
+    """How long after a database outage no worker is dead. Connection pools wait longer after each
+    failed attempt, so some processes reconnect later than others."""
     _is_after_outage: bool = False
     _grace_until: float = 0.0
     _seen: dict[str, tuple[datetime, float]] = field(default_factory=dict)
 
     def find_dead(self, leases: list[Lease]) -> list[Lease]:
-        """Return the leases of the dead among those that were just read."""
+        """Return the leases of dead workers. ``leases``: all leases, just read."""
         now = monotonic()
         seen = {}
         for lease in leases:
@@ -67,19 +67,19 @@ class LeaseMonitor:
         ]
 
     def reset(self) -> None:
-        """Begin anew: the database was away, or is still."""
+        """Discard all observations, because the database is or was unavailable."""
         self._seen = {}
         self._is_after_outage = True
 
 
 def register_worker() -> str:
-    """Begin to serve: return the id of a new worker with a lease."""
+    """Register this process as a worker with a new lease. Return the worker's ID."""
     name = f"{socket.gethostname()}:{os.getpid()}"
     return Worker.objects.create(name=name, expires_at=_lease_end()).pk
 
 
 def renew(worker_id: str) -> bool:
-    """Renew a lease; false where the worker was taken for dead meanwhile."""
+    """Renew the lease of a worker. Return false if another process has declared it dead."""
     return bool(Worker.objects.filter(pk=worker_id).update(expires_at=_lease_end()))
 
 
@@ -90,48 +90,45 @@ def read_all() -> list[Lease]:
 
 
 def reap(lease: Lease) -> int:
-    """End a dead worker: its resumable peers are away, the others have left. Return how many.
+    """Delete a dead worker: its resumable peers become away, its other peers leave.
 
-    Of several that reap the same worker, one does it and announces it.
+    Return the number of its peers, or 0 if the lease was renewed or another process was first.
     """
     dead = Worker.objects.filter(pk=lease.worker_id, expires_at=lease.expires_at)
     last_seen = lease.expires_at - timedelta(seconds=conf().lease_seconds)
-    return _end(dead, away_until=last_seen + timedelta(seconds=conf().resume_window))
+    return _delete(dead, away_until=last_seen + timedelta(seconds=conf().resume_window))
 
 
 def retire(worker_id: str) -> int:
-    """End a worker that stops, and what it could not end itself. Return the number of those peers."""
+    """Delete a worker that stops, as ``reap`` does. Return the number of its remaining peers."""
     away_until = timezone.now() + timedelta(seconds=conf().resume_window)
-    return _end(Worker.objects.filter(pk=worker_id), away_until=away_until)
+    return _delete(Worker.objects.filter(pk=worker_id), away_until=away_until)
 
 
-def _end(workers: QuerySet[Worker], *, away_until: datetime) -> int:
+def _delete(workers: QuerySet[Worker], *, away_until: datetime) -> int:
     with transaction.atomic():
-        # Not its key: a resume that writes it into a peer's row, and is waited for below, asks for that.
+        # Do not lock the key: a concurrent resume, which the query below waits for, writes a
+        # reference to it.
         worker = workers.select_for_update(no_key=True).first()
         if worker is None:
             return 0
         mine = Participant.objects.live().filter(worker=worker)
-        # Locked: one that is just being resumed elsewhere is not announced as away.
+        # Lock the rows: a peer that is resuming on another worker must not be announced as away.
         peers = list(mine.select_related("room").select_for_update(of=("self",)))
-        away, left = _part(mine, peers, away_until)
+        away, left = _detach_or_end(mine, peers, away_until)
         worker.delete()
-        transaction.on_commit(
-            partial(signals.participants_lost.send_robust, Participant, left=left, away=away)
-        )
+        signals.send_on_commit(signals.participants_lost, Participant, left=left, away=away)
         for participant in left:
-            transaction.on_commit(
-                partial(signals.participant_left.send_robust, Participant, participant=participant)
-            )
+            signals.send_on_commit(signals.participant_left, Participant, participant=participant)
     return len(peers)
 
 
-def _part(
+def _detach_or_end(
     mine: QuerySet[Participant], peers: list[Participant], away_until: datetime
 ) -> tuple[list[Participant], list[Participant]]:
-    """Write what becomes of the peers; return those who go away now, and those who leave."""
+    """Update the rows. Return the peers that have become away and those that have left."""
     resumable = mine.exclude(resume_hash="")
-    # What was held for them died with the worker, unless it was left behind in order.
+    # Frames held for them were lost with the worker, unless it stored them before it stopped.
     resumable.filter(held__isnull=True).update(has_gap=True)
     resumable.filter(away_until=None).update(away_until=away_until)
     lost = {"left_at": timezone.now(), "seat": None, "reason": Participant.Reason.SERVER_LOST}

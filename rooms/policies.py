@@ -1,7 +1,7 @@
-"""Who may do what: the defaults. A site names its own functions in ``settings.SIGNALLING``.
+"""Default policies. A site can name its own functions in ``settings.SIGNALLING``.
 
-Policies run inside the transaction of the join, so they see the room as it is at that moment,
-and a slow one makes everybody else at the door wait.
+``can_join`` and ``user_info`` run inside the transaction of a join, with the room locked. They
+see the current room, and slow ones delay the other joins of that room.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 def can_create(user: AbstractBaseUser) -> bool:
-    """Any signed-in user may open a room."""
+    """Return whether the user may open a room: every authenticated user may."""
     return True
 
 
 def can_join(user: AbstractBaseUser, room: Room) -> bool:
-    """Whoever knows the code may join."""
+    """Return whether the user may join the room: every user with the code may."""
     return True
 
 
 def is_host(user: AbstractBaseUser, room: Room) -> bool:
-    """The creator of a room is its host; a locked room still lets its host in."""
+    """Return whether the user is the host of the room, who can join while it is locked."""
     return room.host_id is not None and room.host_id == user.pk
 
 
 def user_info(user: AbstractBaseUser) -> dict[str, Any]:
-    """What the other peers of a room are told of a user."""
+    """Return the data about a user that is sent to the other peers; any JSON object."""
     return {"username": user.get_username()}

@@ -1,6 +1,6 @@
-"""Nobody is in a room that is not there: what is deleted is ended first, so that its people are told.
+"""End memberships when their room or user is deleted, so that connected peers are notified.
 
-The announcements go out after the commit of the deletion.
+The signals are sent after the deletion has been committed.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from .models import Participant, Room
 
 @receiver(pre_delete, sender=Room, dispatch_uid="signalling_rooms.close_deleted_room")
 def close_deleted_room(*, instance: Room, using: str, **kwargs: Any) -> None:
-    if _is_ours(using):
+    if _is_written_by_services(using):
         services.close_room(instance)
 
 
@@ -27,10 +27,10 @@ def close_deleted_room(*, instance: Room, using: str, **kwargs: Any) -> None:
     dispatch_uid="signalling_rooms.remove_deleted_user",
 )
 def remove_deleted_user(*, instance: AbstractBaseUser, using: str, **kwargs: Any) -> None:
-    if _is_ours(using):
+    if _is_written_by_services(using):
         services.remove_user(instance)
 
 
-def _is_ours(using: str) -> bool:
-    """A deletion in another database than the services write to ends nobody's membership here."""
+def _is_written_by_services(using: str) -> bool:
+    """Return whether ``using`` is the database that the services write to."""
     return using == router.db_for_write(Participant)

@@ -1,7 +1,7 @@
-"""Memberships that outlive a socket: a peer goes away, and comes back as itself or not at all.
+"""Memberships that outlive their socket: a peer becomes away, then resumes or expires.
 
-The token that brings it back is used once: each resume gives a new one. The one before stays good for
-``REPLY_SECONDS``, because the reply with the new one may be what was lost.
+A resume token is valid once; each resume returns a new one. The previous token stays valid for
+``REPLY_SECONDS``, in case the reply with the new one was lost.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ REPLY_SECONDS = 10
 
 
 def mark_away(peer_id: str, *, epoch: int, until: datetime, gap: bool = False) -> bool:
-    """Keep the seat of a peer that has lost its socket; false where that socket no longer counts.
+    """Mark a peer that has lost its socket as away. It keeps its seat until ``until``.
 
-    ``gap``: something that was sent to it is lost already.
+    ``gap``: messages to it were lost. Return false if the peer has left, is away already, or has
+    a later socket than that of ``epoch``.
     """
     lost = {"has_gap": True} if gap else {}
     mine = Participant.objects.of_socket(peer_id, epoch).filter(away_until=None)
@@ -38,30 +39,34 @@ def mark_away(peer_id: str, *, epoch: int, until: datetime, gap: bool = False) -
 
 
 def store_held(peer_id: str, *, epoch: int, held: Any) -> None:
-    """Keep what is held for a peer that is away, for whichever worker it comes back to."""
+    """Store the frames held for a peer that is away, so that it can resume on any worker.
+
+    ``held``: any JSON value. ``resume`` returns it in ``ResumeState``.
+    """
     Participant.objects.of_socket(peer_id, epoch).update(held=held)
 
 
 def resume(
     *, code: str, user: AbstractBaseUser, token: str, channel_name: str, worker_id: str | None
 ) -> Joined:
-    """Give a membership to another socket of its user, in one transaction.
+    """Move a membership to a new socket of its user, in one transaction.
 
-    Raises ``ResumeInvalid``, ``ResumeExpired`` and ``Removed``, and what keeps a user from any room:
-    ``UserInactive``, ``RoomNotFound``, ``RoomClosed`` and ``Forbidden``. A lock keeps nobody out who
-    is in.
+    Raise ``ResumeInvalid``, ``ResumeExpired`` or ``Removed``; also ``UserInactive``,
+    ``RoomNotFound``, ``RoomClosed`` or ``Forbidden``, as ``services.join`` does. A locked room
+    still admits its participants.
     """
     with transaction.atomic():
         room = admission.lock_room(code, user)
         participant = _find(room, user, digest(token))
         if not hook(conf().can_join)(user, room):
             raise Forbidden
-        # What a worker has left in the row, it does not hand over itself.
+        # A worker that has stored the held frames in the row no longer hands them over.
         is_reachable = participant.worker_id is not None and participant.held is None
         found = ResumeState(
             previous_channel=participant.channel_name if is_reachable else None,
             held=participant.held,
-            # Whoever uses the token before never got the reply, nor what was sent after it.
+            # A client that uses the previous token did not receive the last reply, nor the
+            # messages sent after it.
             gap=participant.has_gap or participant.resume_hash != digest(token),
         )
         new_token = secrets.token_urlsafe(32)
@@ -83,7 +88,10 @@ def resume(
 
 
 def end_expired() -> None:
-    """End the memberships of those who were away for too long. Many may ask: one of them ends it."""
+    """End the memberships whose resume window has passed.
+
+    Every worker calls this; each membership is ended and announced once.
+    """
     late = Participant.objects.live().filter(away_until__lt=Now()).select_related("room")
     ended = [
         participant
@@ -127,7 +135,7 @@ def _find(room: Room, user: AbstractBaseUser, used: str) -> Participant:
 
 
 def _rotate(participant: Participant, used: str, new: str) -> None:
-    if participant.resume_hash == used:  # else the time of the token before goes on running out
+    if participant.resume_hash == used:  # otherwise the previous token keeps its expiry time
         participant.resume_rotated_at = timezone.now()
         participant.previous_resume_hash = used
     participant.resume_hash = new

@@ -1,7 +1,7 @@
-"""SimpleJWT where its own validators raise what they do not say.
+"""SimpleJWT, with unexpected exceptions of its validators turned into ``InvalidToken``.
 
-A token that we signed, yet whose claims no code of ours wrote, is an invalid token (RFC 7519, 7.2)
-and no server error: ``user_id: "abc"``, ``exp: 1e300``, a user who was deleted since.
+A correctly signed token with unexpected claims is an invalid token (RFC 7519, section 7.2), not
+a server error. Examples: ``user_id: "abc"``, ``exp: 1e300``, a user that has been deleted.
 """
 
 from collections.abc import Iterator
@@ -17,30 +17,33 @@ from rest_framework_simplejwt.serializers import TokenRefreshSerializer
 
 
 @contextmanager
-def invalid_token_at_worst() -> Iterator[None]:
-    """Turn any exception into ``InvalidToken`` but refusals, and a database that is away."""
+def raise_invalid_token() -> Iterator[None]:
+    """Raise ``InvalidToken`` for every exception except API errors and database outages."""
     try:
         yield
     except (APIException, TokenError):
         raise
     except Exception as error:
-        # DataError: the database is well, and says that no user can have such an id.
+        # DataError is not an outage: the database rejected the user ID.
         if isinstance(error, Error) and not isinstance(error, DataError):
             raise
         raise InvalidToken from error
 
 
 class Authentication(JWTAuthentication):
-    """Access tokens in the header ``Authorization: Bearer …``, as ``JWTAuthentication`` reads them."""
+    """Authenticate with an access token in the header ``Authorization: Bearer …``.
+
+    Raise ``InvalidToken`` (401).
+    """
 
     def authenticate(self, request: Request) -> Any:
-        with invalid_token_at_worst():
+        with raise_invalid_token():
             return super().authenticate(request)
 
 
 class RefreshSerializer(TokenRefreshSerializer):
-    """For ``SIMPLE_JWT["TOKEN_REFRESH_SERIALIZER"]``."""
+    """The serializer for ``SIMPLE_JWT["TOKEN_REFRESH_SERIALIZER"]``."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        with invalid_token_at_worst():
+        with raise_invalid_token():
             return super().validate(attrs)

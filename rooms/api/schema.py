@@ -1,4 +1,4 @@
-"""OpenAPI, where the host site has drf-spectacular; the API needs it for nothing else."""
+"""OpenAPI schema, if drf-spectacular is installed. The API works without it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ except ImportError:
     def extend_schema(**kwargs: Any) -> Callable[[Any], Any]:  # type: ignore[misc]
         return lambda view: view
 
-else:  # they register themselves
+else:  # drf-spectacular registers the subclasses
 
     class AuthenticationScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
         target_class = "rooms.api.authentication.Authentication"

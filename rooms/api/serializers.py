@@ -4,7 +4,7 @@ from rooms.models import Room
 
 
 class RoomSerializer(serializers.ModelSerializer[Room]):
-    """A room as a client sees it before it joins; ``participants`` is the number of peers now."""
+    """A room as clients see it before they join. ``participants``: the number of peers now."""
 
     roomId = serializers.CharField(source="public_id", read_only=True)  # noqa: N815
     participants = serializers.IntegerField(source="live_count", read_only=True, default=0)
@@ -20,7 +20,7 @@ class RoomSerializer(serializers.ModelSerializer[Room]):
 
 
 class RoomRequestSerializer(serializers.Serializer[None]):
-    """What a client may choose when it opens a room. Both may be left out."""
+    """The body of a request to open a room. All fields are optional."""
 
     name = serializers.CharField(max_length=100, required=False, allow_blank=True, default="")
     code = serializers.CharField(
@@ -28,7 +28,7 @@ class RoomRequestSerializer(serializers.Serializer[None]):
         allow_null=True,
         allow_blank=True,
         default=None,
-        help_text="Its form is the domain's to judge; without one a code is made.",
+        help_text="3 to 32 letters, digits, - and _. The server generates a code if it is empty.",
     )
     topology = serializers.ChoiceField(
         choices=Room.Topology.choices, required=False, default=Room.Topology.AUTO
@@ -36,7 +36,7 @@ class RoomRequestSerializer(serializers.Serializer[None]):
 
 
 class ErrorSerializer(serializers.Serializer[None]):
-    """Every refusal: a stable ``code``, and a ``detail`` for people."""
+    """An error response: a stable ``code`` for programs and a ``detail`` for people."""
 
     code = serializers.CharField()
     detail = serializers.CharField()

@@ -1,4 +1,4 @@
-"""REST: open a room, or look whether a code is one. Thin over ``services``."""
+"""The REST API: list, open and find rooms. A thin layer over ``services``."""
 
 from typing import cast
 
@@ -27,8 +27,8 @@ STATUS = {
 }
 
 
-class RefusalMixin(APIView):
-    """Answer a ``RoomError`` with its code, as the socket does."""
+class RoomErrorMixin(APIView):
+    """Respond to a ``RoomError`` with its code, as the WebSocket consumer does."""
 
     permission_classes = (IsAuthenticated,)
 
@@ -40,14 +40,14 @@ class RefusalMixin(APIView):
 
 
 class RoomPagination(CursorPagination):
-    """Pages that neither count all rooms nor slip when one is opened meanwhile."""
+    """Pages that need no count and stay stable while rooms are opened."""
 
     page_size = 50
     ordering = ("-created_at", "-pk")
 
 
-class RoomListView(RefusalMixin, ListAPIView[Room]):
-    """``GET``: the open rooms I host, newest first, in pages. ``POST``: open a room."""
+class RoomListView(RoomErrorMixin, ListAPIView[Room]):
+    """``GET``: list the open rooms that the user hosts, newest first. ``POST``: open a room."""
 
     serializer_class = RoomSerializer
     pagination_class = RoomPagination
@@ -60,15 +60,15 @@ class RoomListView(RefusalMixin, ListAPIView[Room]):
         responses={201: RoomSerializer, 403: ErrorSerializer, 409: ErrorSerializer},
     )
     def post(self, request: Request) -> Response:
-        wish = RoomRequestSerializer(data=request.data)
-        wish.is_valid(raise_exception=True)
-        user = cast(AbstractBaseUser, request.user)  # IsAuthenticated lets no other in
-        room = services.open_room(host=user, **wish.validated_data)
+        serializer = RoomRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        user = cast(AbstractBaseUser, request.user)  # because of IsAuthenticated
+        room = services.open_room(host=user, **serializer.validated_data)
         return Response(RoomSerializer(room).data, status=status.HTTP_201_CREATED)
 
 
-class RoomDetailView(RefusalMixin):
-    """``GET``: the open room with this code, in upper or lower case."""
+class RoomDetailView(RoomErrorMixin):
+    """``GET``: return the open room with this code, regardless of case."""
 
     @extend_schema(responses={200: RoomSerializer, 404: ErrorSerializer, 410: ErrorSerializer})
     def get(self, request: Request, code: str) -> Response:

@@ -13,18 +13,18 @@ class Command(BaseCommand):
     help = "Open a room and print its code."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--code", help="the code you wish for; a random one is made otherwise")
-        parser.add_argument("--name", default="", help="a name for people to read")
-        parser.add_argument("--host", metavar="USERNAME", help="the user who hosts the room")
+        parser.add_argument("--code", help="code of the room (default: a random code)")
+        parser.add_argument("--name", default="", help="display name of the room")
+        parser.add_argument("--host", metavar="USERNAME", help="username of the host")
         parser.add_argument(
             "--topology",
             choices=Room.Topology.values,
             default=Room.Topology.AUTO,
-            help="how media travel: in a mesh that an SFU relieves when it is full (auto, the "
-            "default), always in a mesh, or through an SFU from the first peer on",
+            help="how media travels: in a mesh, and through an SFU when the mesh is full (auto, "
+            "the default); always in a mesh (mesh); or always through an SFU (sfu)",
         )
         parser.add_argument(
-            "--exist-ok", action="store_true", help="do nothing if a room has this code already"
+            "--exist-ok", action="store_true", help="succeed if a room with this code exists"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -36,12 +36,12 @@ class Command(BaseCommand):
                 code=options["code"],
                 topology=options["topology"],
             )
-        except CodeTaken as refusal:
+        except CodeTaken as error:
             if not (options["exist_ok"] and options["code"]):
-                raise CommandError(str(refusal)) from refusal
+                raise CommandError(str(error)) from error
             self.stdout.write(codes.normalise(options["code"]))
-        except RoomError as refusal:
-            raise CommandError(str(refusal)) from refusal
+        except RoomError as error:
+            raise CommandError(str(error)) from error
         else:
             self.stdout.write(room.code)
 

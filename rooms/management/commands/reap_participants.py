@@ -1,4 +1,4 @@
-"""``manage.py reap_participants``: ends what servers left behind that died. For cron, or by hand."""
+"""``manage.py reap_participants``: end the memberships of dead servers, by hand or from cron."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rooms.conf import conf
 
 class Command(BaseCommand):
     help = (
-        "Ends the memberships that servers left behind when they died. Running servers do so by "
-        "themselves; this is for when none is running. It looks twice, some seconds apart: whoever "
-        "renews its lease meanwhile is alive."
+        "End the memberships of servers that died. Running servers do this themselves; use this "
+        "command when no server is running. It reads the leases twice, some seconds apart, and "
+        "skips servers that renew their lease in between."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -23,19 +23,19 @@ class Command(BaseCommand):
             "--wait",
             type=float,
             metavar="SECONDS",
-            help="time between the two looks (default: two renewals of a lease)",
+            help="time between the two reads (default: twice LEASE_RENEWAL)",
         )
 
     def handle(self, *args: Any, wait: float | None, **options: Any) -> None:
         wait = 2 * conf().lease_renewal if wait is None else wait
-        watch = leases.LeaseMonitor(confirm_seconds=wait)
+        monitor = leases.LeaseMonitor(confirm_seconds=wait)
         suspects = [lease for lease in leases.read_all() if lease.is_expired]
         ended = 0
         if suspects:
-            self.stdout.write(f"{len(suspects)} leases have run out; looking again in {wait:g} s …")
-            watch.find_dead(suspects)
+            self.stdout.write(f"{len(suspects)} expired leases; reading them again in {wait:g} s …")
+            monitor.find_dead(suspects)
             sleep(wait)
-            for lease in watch.find_dead(leases.read_all()):
+            for lease in monitor.find_dead(leases.read_all()):
                 ended += leases.reap(lease)
         resuming.end_expired()
-        self.stdout.write(self.style.SUCCESS(f"{ended} memberships of dead servers were ended."))
+        self.stdout.write(self.style.SUCCESS(f"Ended {ended} memberships of dead servers."))
