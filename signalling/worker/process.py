@@ -112,11 +112,17 @@ class Presence:
 
     async def beat(self) -> None:
         """Renew, write, reap, expire; raises what the database raises where it is away."""
+        begun = monotonic()
         if self.worker_id and not await run_in_background_thread(leases.renew)(self.worker_id):
             logger.warning("others took this process for dead: closing its sockets")
             self.fence()
         await self._write_what_was_not()
-        for lease in self._watch.find_dead(await run_in_background_thread(leases.read_all)()):
+        found = await run_in_background_thread(leases.read_all)()
+        if monotonic() - begun > self.renewal:
+            # The database kept this process waiting. Others may be waiting still: their leases have
+            # expired, but the processes are alive.
+            self._watch.reset()
+        for lease in self._watch.find_dead(found):
             ended = await run_in_background_thread(leases.reap)(lease)
             if ended:
                 logger.warning("worker %s is dead; it had %d peers", lease.worker_id, ended)

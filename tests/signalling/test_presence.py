@@ -104,6 +104,34 @@ async def test_an_outage_is_nobodys_death(monkeypatch: pytest.MonkeyPatch) -> No
     assert await Worker.objects.acount() == 0
 
 
+async def test_a_heartbeat_that_waited_for_the_database_ends_no_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A short outage makes the database calls of all workers wait, and no call fails."""
+    worker = process.get_worker()
+    now = 0.0
+    for module in (leases, process):
+        monkeypatch.setattr(module, "monotonic", lambda: now)
+    await database_sync_to_async(leases.register_worker)()
+    await Worker.objects.aupdate(expires_at="2020-01-01T00:00Z")
+    await worker.beat()
+
+    def read_all_after_an_outage() -> list[leases.Lease]:
+        nonlocal now
+        now = 4 * worker.renewal
+        return read_all()
+
+    read_all = leases.read_all
+    now = worker.renewal
+    with monkeypatch.context() as patched:
+        patched.setattr(leases, "read_all", read_all_after_an_outage)
+        await worker.beat()
+    assert await Worker.objects.acount() == 1
+    now += 2 * worker.lease
+    await worker.beat()
+    assert await Worker.objects.acount() == 0
+
+
 async def test_health(async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await async_client.get("/health/live/")).status_code == 200
     ready = await async_client.get("/health/ready/")
