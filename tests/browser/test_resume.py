@@ -61,8 +61,9 @@ def watch(*people: Person) -> None:
 
 def expect_unbroken_media(*people: Person) -> None:
     for person in people:
+        # A peer may be back before the page has looked so often: once in 100 ms.
+        eventually(lambda person=person: person.page.evaluate("() => window.watch.looks") > 5)  # type: ignore[misc]
         seen: dict[str, Any] = person.page.evaluate("() => window.watch")
-        assert seen["looks"] > 5
         assert seen["problems"] == []
         assert seen["longest"] < STILL
 
