@@ -1,0 +1,82 @@
+"""A new Django project that follows the README has a working call page and WebSocket."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+USE_IT = """
+import asyncio
+from myproject.asgi import application
+from channels.testing import WebsocketCommunicator
+from django.core.management import call_command
+from django.test import Client
+
+call_command("check")
+call_command("migrate", verbosity=0)
+
+page = Client(headers={"host": "localhost"}).get("/calls/")
+assert page.status_code == 200, page
+assert 'action="/calls/login/"' in page.text, page.text
+call = Client(headers={"host": "localhost"}).get("/calls/r/ABC123/")
+assert call.headers["location"] == "/calls/login/?next=/calls/r/ABC123/", call.headers
+
+async def connect():
+    communicator = WebsocketCommunicator(application, "/ws/signalling/")
+    is_accepted, _ = await communicator.connect(timeout=10)
+    assert is_accepted
+    await communicator.send_json_to({"event": "ping"})
+    reply = await communicator.receive_json_from(timeout=10)
+    assert reply["data"]["code"] == "authentication_required", reply
+    await communicator.disconnect()
+
+asyncio.run(connect())
+print("It works.")
+"""
+
+
+def snippet(name: str) -> str:
+    """Return the README's lines for a file of the project."""
+    (lines,) = re.findall(
+        rf"^```python\n# {re.escape(name)}\n(.*?)^```$",
+        (ROOT / "README.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    return str(lines)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project made by ``startproject`` and the README."""
+    run(tmp_path, "-m", "django", "startproject", "myproject", ".")
+    package = tmp_path / "myproject"
+    for name, existing in (("settings.py", "*INSTALLED_APPS"), ("urls.py", "*urlpatterns")):
+        with (package / name).open("a") as file:
+            file.write(snippet(name).replace("...", existing))
+    (package / "asgi.py").write_text(snippet("asgi.py"))
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str) -> str:
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_project_that_follows_the_readme_works(project: Path) -> None:
+    assert run(project, "-c", USE_IT).endswith("It works.\n")
