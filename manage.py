@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line for the example site."""
+"""Django's command-line utility for the example site."""
 
 import os
 import sys

@@ -20,8 +20,8 @@ class RoomCodeField(models.CharField):
     def clean(self, value: Any, model_instance: models.Model | None) -> str:
         try:
             value = codes.normalise(self.to_python(value) or "")
-        except CodeInvalid as refusal:
-            raise ValidationError(str(refusal)) from refusal
+        except CodeInvalid as error:
+            raise ValidationError(str(error)) from error
         cleaned: str = super().clean(value, model_instance)
         return cleaned
 

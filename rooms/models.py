@@ -184,10 +184,10 @@ class ParticipantQuerySet(models.QuerySet["Participant"]):
 class Participant(models.Model):
     """A membership: one device of one user in one room, from its join to its leave.
 
-    A live participant holds a *seat*. The table guarantees that a live participant has a seat
-    from 1, that one that has left has none, and that no two live participants of a room share
-    one. ``services.join`` assigns no seat above the room's limit. Together they enforce the
-    limit under concurrency: the database rejects the second of two transactions for one seat.
+    A live participant holds a *seat*. The table guarantees that every live participant has a
+    seat from 1, that participants that have left have none, and that no two live participants of
+    a room share a seat. ``services.join`` assigns no seat above the room's limit. Together they
+    enforce the limit: if two transactions take the same seat, the database rejects the second.
 
     A *resumable* peer that has lost its socket is *away*: it is live and keeps its seat until
     ``away_until``. ``epoch`` counts its sockets; requests of earlier sockets change nothing.

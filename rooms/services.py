@@ -121,8 +121,8 @@ def join(
     """Take a seat in the room with ``code``, in one transaction of three statements.
 
     The lock on the room's row serialises joins of one room (on SQLite, IMMEDIATE transactions
-    do) and leaves other rooms unaffected. The constraint on seats has the final say: after a
-    conflict, the join is retried in a new transaction.
+    do) and does not affect other rooms. If the join still violates the constraint on seats, it
+    is retried in a new transaction.
 
     ``resumable``: create a token for ``resuming.resume``.
     ``sfu``: the alias of a healthy SFU, through which a full mesh is routed in the same

@@ -1,1 +1,1 @@
-"""A site that anyone can run, and copy from."""
+"""An example site that runs as it is and can serve as a template."""

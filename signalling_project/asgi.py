@@ -5,7 +5,7 @@ import os
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "signalling_project.settings")
-http = get_asgi_application()  # sets Django up, so it comes before the imports below
+http = get_asgi_application()  # sets up Django, which the imports below require
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 

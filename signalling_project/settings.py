@@ -1,23 +1,27 @@
-"""Settings of the example site, all from the environment or a ``.env`` file; secure by default.
+"""Settings of the example site, secure by default.
+
+All of them come from the environment or from a ``.env`` file. Values below are defaults.
 
 SECRET_KEY         required; signs sessions
-JWT_SIGNING_KEY    required; signs access tokens, 32 characters or more, not SECRET_KEY
-DATABASE_URL       sqlite:///db.sqlite3 | postgres://user:password@host/name
-DATABASE_POOL      8, most PostgreSQL connections of a process
-DATABASE_TIMEOUT   5000, milliseconds of a PostgreSQL statement; 0 for a migration that takes long
-REDIS_URL          redis://host:6379/0, channel layer and cache; without it the site is one process
+JWT_SIGNING_KEY    required; signs access tokens; 32 characters or more, different from SECRET_KEY
+DATABASE_URL       sqlite:///db.sqlite3; or postgres://user:password@host/name
+DATABASE_POOL      8; maximum number of PostgreSQL connections per process
+DATABASE_TIMEOUT   5000; milliseconds per PostgreSQL statement; 0 (no limit) for long migrations
+REDIS_URL          empty; redis://host:6379/0 for the channel layer and the cache. Without Redis
+                   the site must run in one process
 ALLOWED_HOSTS      localhost,127.0.0.1,[::1]
-CLIENT_URL         http://localhost:5173, the browser client on another origin (comma-separated)
+CLIENT_URL         http://localhost:5173; comma-separated origins of browser clients elsewhere
 DEBUG              off
-HTTPS              on: cookies are Secure and plain HTTP is redirected
-HSTS_SECONDS       3600, where HTTPS is on
-BEHIND_PROXY       off; on trusts X-Forwarded-Proto and X-Forwarded-For of one proxy, which sets both
+HTTPS              on; makes cookies Secure and redirects plain HTTP
+HSTS_SECONDS       3600; applies if HTTPS is on
+BEHIND_PROXY       off; if on, trusts X-Forwarded-Proto and X-Forwarded-For from a proxy, which
+                   must set both
 ACCESS_TOKEN_MINUTES                    10
-THROTTLE_ANONYMOUS, THROTTLE_USER       30/min, 120/min: REST requests
-SIGNALLING         {}, JSON: any key of the SIGNALLING setting
+THROTTLE_ANONYMOUS, THROTTLE_USER       30/min, 120/min; limits for REST requests
+SIGNALLING         {}; JSON with any key of the SIGNALLING setting
 LOG_LEVEL          INFO
-ENV_FILE           .env beside manage.py
-DEMO               off; scripts/demo_env.py sets it for `make demo`, whose command needs it
+ENV_FILE           .env in the directory of manage.py
+DEMO               off; scripts/demo_env.py turns it on for `make demo`, which requires it
 """
 
 import warnings
@@ -34,12 +38,12 @@ env.read_env(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
 
 
 def secret(name: str) -> str:
-    """Return a required secret, or say how to make one."""
+    """Return a required secret. Raise ``ImproperlyConfigured``, with help, if it is too short."""
     value: str = env.str(name, default="")
     if len(value) < 32:
         raise ImproperlyConfigured(
-            f"Set {name} to a secret of 32 characters or more, in the environment or in .env; "
-            'make one with: python -c "import secrets; print(secrets.token_urlsafe(48))"'
+            f"Set {name} to a secret of 32 characters or more, in the environment or in .env. "
+            'To generate one: python -c "import secrets; print(secrets.token_urlsafe(48))"'
         )
     return value
 
@@ -48,8 +52,8 @@ SECRET_KEY = secret("SECRET_KEY")
 JWT_SIGNING_KEY = secret("JWT_SIGNING_KEY")
 if JWT_SIGNING_KEY == SECRET_KEY:
     raise ImproperlyConfigured(
-        "JWT_SIGNING_KEY must be another secret than SECRET_KEY: who learns the one that signs "
-        "access tokens could sign sessions too."
+        "JWT_SIGNING_KEY must be different from SECRET_KEY. Otherwise a leak of the key for "
+        "access tokens would also allow signing sessions."
     )
 DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
@@ -58,7 +62,7 @@ BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
 CLIENT_URLS = [url.rstrip("/") for url in env.list("CLIENT_URL", default=["http://localhost:5173"])]
 
 INSTALLED_APPS = [
-    "daphne",  # first, so that runserver speaks ASGI
+    "daphne",  # first, so that runserver serves ASGI
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -109,14 +113,14 @@ TEMPLATES = [
 
 DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    # Readers beside one writer, and a writer that waits for its turn instead of failing at once.
+    # WAL: readers do not block the writer. IMMEDIATE: a second writer waits and does not fail.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 else:
-    # A database that is away, or hangs, must say so in seconds: a join then answers `unavailable`.
+    # Detect an unavailable database within seconds, so that a join fails with `unavailable`.
     statement_timeout = env.int("DATABASE_TIMEOUT", default=5000)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     DATABASES["default"]["OPTIONS"] = {
@@ -124,19 +128,20 @@ else:
             "min_size": 1,
             "max_size": env.int("DATABASE_POOL", default=8),
             "timeout": 3,
-            # A pool waits twice as long before each attempt; one that gives up tries anew when asked.
+            # The pool doubles its delay after each attempt. After it has given up, the next request
+            # makes it try again at once.
             "reconnect_timeout": 3,
         },
         "connect_timeout": 3,
         "tcp_user_timeout": 5000,
         "options": f"-c statement_timeout={statement_timeout} -c lock_timeout=3000",
-        **DATABASES["default"].get("OPTIONS", {}),  # what DATABASE_URL itself asks for
+        **DATABASES["default"].get("OPTIONS", {}),  # from the query string of DATABASE_URL
     }
 
 REDIS_URL = env.str("REDIS_URL", default="")
 CHANNEL_LAYERS = {
     "default": {
-        # Several processes need Redis to reach each other; commas part several hosts.
+        # Several processes reach each other through Redis. Separate several hosts by commas.
         "BACKEND": "signalling.layers.RedisChannelLayer",
         "CONFIG": {"hosts": REDIS_URL.split(",")},
     }
@@ -144,7 +149,7 @@ CHANNEL_LAYERS = {
     else {"BACKEND": "signalling.layers.LocalChannelLayer"}
 }
 if REDIS_URL:
-    # The REST throttles count here: with a cache of each process they would count many times over.
+    # REST throttles count in the cache, so all processes must share it.
     CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
@@ -179,12 +184,12 @@ REST_FRAMEWORK = {
         "rest_framework.throttling.AnonRateThrottle",
         "rest_framework.throttling.UserRateThrottle",
     ],
-    # Anonymous requests are sign-ins, and a user's requests can be guesses at room codes.
+    # Anonymous requests are logins; authenticated requests may be guesses at room codes.
     "DEFAULT_THROTTLE_RATES": {
         "anon": env.str("THROTTLE_ANONYMOUS", default="30/min"),
         "user": env.str("THROTTLE_USER", default="120/min"),
     },
-    # Whose address is counted: the one that our proxy saw, else the one at the other end.
+    # The address to throttle: from X-Forwarded-For if behind a proxy, otherwise the peer's.
     "NUM_PROXIES": 1 if BEHIND_PROXY else 0,
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -197,7 +202,7 @@ SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", default=10)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
     "UPDATE_LAST_LOGIN": True,
-    "CHECK_REVOKE_TOKEN": True,  # a new password ends the tokens that the old one gave
+    "CHECK_REVOKE_TOKEN": True,  # changing a password revokes the user's tokens
 }
 
 SIGNALLING = {"ALLOWED_ORIGINS": CLIENT_URLS, **env.json("SIGNALLING", default={})}
@@ -218,11 +223,11 @@ X_FRAME_OPTIONS = "DENY"
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-# Served from the packages themselves where `collectstatic` has not been run.
+# Before `collectstatic` has run, serve static files from the packages.
 WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
-warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)  # as just said
+warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)  # STATIC_ROOT
 
-# --- The rest -------------------------------------------------------------------------------
+# --- Other -------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"

@@ -1,4 +1,4 @@
-"""``make demo``: everything that a two-tab call needs, then Daphne."""
+"""``make demo``: prepare a site for a call between two tabs, then serve it with Daphne."""
 
 import fcntl
 import json
@@ -27,8 +27,8 @@ ROOM = "ABC123"
 
 class Command(BaseCommand):
     help = (
-        "Prepare a demo site (migrations, users alice and bob, room ABC123) and serve it with Daphne. "
-        "Safe to run again: the database, the secrets and the passwords are kept."
+        "Prepare a demo site (migrations, users alice and bob, room ABC123) and serve it with "
+        "Daphne. It is safe to run again: it keeps the database, the secrets and the passwords."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -38,13 +38,15 @@ class Command(BaseCommand):
         parser.add_argument(
             "--sfu",
             action="store_true",
-            help="start a Janus of the demo's own (Debian's package janus), so that rooms may have more "
-            "than ten people; it ends with the demo",
+            help="also start a Janus server (Debian package: janus), which allows rooms of more "
+            "than ten people; it stops with the demo",
         )
-        parser.add_argument("--prepare-only", action="store_true", help="prepare, but do not serve")
+        parser.add_argument(
+            "--prepare-only", action="store_true", help="prepare the site without serving it"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        _refuse_another_site()
+        _require_demo_environment()
         with closing(Lock(_folder() / "lock")) as lock:
             call_command("migrate", verbosity=0, interactive=False)
             if lock.is_exclusive:
@@ -55,7 +57,7 @@ class Command(BaseCommand):
                 "bob": self._user("bob"),
             }
             self._room()
-            self._print(f"http://127.0.0.1:{options['port']}", passwords)
+            self._print_summary(f"http://127.0.0.1:{options['port']}", passwords)
             if options["sfu"]:
                 os.environ["SIGNALLING"] = json.dumps(
                     {**env.json("SIGNALLING", default={}), "SFU": _janus()}
@@ -64,12 +66,12 @@ class Command(BaseCommand):
                 self._serve(options["port"])
 
     def _end_lost_memberships(self) -> None:
-        # No demo runs on this database, so whoever is still in a room was there when one was killed.
+        # No demo is running on this database, so memberships are left over from a killed one.
         for participant in Participant.objects.live():
             services.leave(participant.peer_id, reason=Participant.Reason.SERVER_LOST)
 
     def _user(self, username: str, **flags: bool) -> str:
-        password = _kept_secret(f"password-{username}", 9)
+        password = _load_or_create_secret(f"password-{username}", 9)
         user, _ = get_user_model()._default_manager.get_or_create(
             **{get_user_model().USERNAME_FIELD: username}, defaults=flags
         )
@@ -83,22 +85,22 @@ class Command(BaseCommand):
         try:
             services.open_room(host=alice, name="Demo room", code=ROOM)
         except CodeTaken:
-            self.stdout.write(f"Room {ROOM} is there already.")
+            self.stdout.write(f"Room {ROOM} exists.")
 
-    def _print(self, url: str, passwords: dict[str, str]) -> None:
+    def _print_summary(self, url: str, passwords: dict[str, str]) -> None:
         self.stdout.write(
             "\n".join(
                 (
                     "",
                     "  django-signalling demo",
                     "",
-                    f"  Call page   {url}/r/{ROOM}/     open it in two tabs",
+                    f"  Call page   {url}/r/{ROOM}/     open in two tabs",
                     f"  Home        {url}/",
                     f"  Admin       {url}/admin/         as alice",
                     "",
                     *(f"  user {name:6} password {word}" for name, word in passwords.items()),
                     "",
-                    "  Both tabs may be alice; for bob use another browser or a private window.",
+                    "  Both tabs can be alice. For bob, use another browser or a private window.",
                     "  Stop with Ctrl-C.",
                     "",
                 )
@@ -107,7 +109,7 @@ class Command(BaseCommand):
 
     def _serve(self, port: int) -> None:
         if find_spec("daphne") is None:
-            raise CommandError("Daphne is not installed for this Python; run `make demo`.")
+            raise CommandError("Daphne is not installed for this Python. Run `make demo`.")
         self.stdout.flush()
         daphne = [
             sys.executable,
@@ -124,11 +126,11 @@ class Command(BaseCommand):
 
 
 def _janus() -> dict[str, str]:
-    """Start a Janus that ends with the server which this process becomes; return how it is reached."""
+    """Start a Janus that stops with this process. Return the value of ``SIGNALLING["SFU"]``."""
     if not janus.is_installed():
         raise CommandError(
-            "Janus is not installed: sudo apt-get install --no-install-recommends janus. "
-            "Without it `make demo` shows everything but rooms of more than ten."
+            "Janus is not installed. Run: sudo apt-get install --no-install-recommends janus. "
+            "Without Janus, use `make demo`, with rooms of up to ten people."
         )
     private = janus.PrivateJanus.configure(_folder() / "janus")
     with (private.folder / "log").open("wb") as log:
@@ -140,8 +142,8 @@ def _janus() -> dict[str, str]:
     return private.settings
 
 
-def _kept_secret(name: str, size: int) -> str:
-    """Return a secret that was made at the first run, and is the same at the next."""
+def _load_or_create_secret(name: str, size: int) -> str:
+    """Return a secret that the first run generates and later runs reuse."""
     path = _folder() / name
     if not path.exists():
         path.touch(mode=0o600)
@@ -153,29 +155,32 @@ def _folder() -> Path:
     return Path(settings.DATABASES["default"]["NAME"]).parent
 
 
-def _refuse_another_site() -> None:
-    """The demo makes a superuser whose password it prints; a site that was meant for more has none."""
+def _require_demo_environment() -> None:
+    """Raise ``CommandError`` outside a demo environment: the demo prints a superuser's password."""
     is_sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
     if not (settings.DEMO and is_sqlite):
         raise CommandError(
-            "This is not the demo's environment: run `make demo`, which makes one with a SQLite "
-            "database of its own and DEMO=on. For another site use `manage.py migrate`, "
-            "`createsuperuser` and `create_room`."
+            "This is not a demo environment. Run `make demo`, which creates one, with DEMO=on and "
+            "its own SQLite database. For other sites, use `manage.py migrate`, `createsuperuser` "
+            "and `create_room`."
         )
 
 
 class Lock:
-    """One file for the demos of one folder: each shares it while it runs, and who has it all is alone."""
+    """A lock file in the demo's folder.
+
+    Running demos share it. The lock is exclusive while a demo prepares and no other is running.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-        os.set_inheritable(self._file, True)  # by the Daphne that this process becomes
+        os.set_inheritable(self._file, True)  # Daphne replaces this process and keeps the lock
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.is_exclusive = True
         except BlockingIOError:
             self.is_exclusive = False
-            self.share()  # waits while another one prepares alone
+            self.share()  # waits while another demo prepares exclusively
 
     def share(self) -> None:
         fcntl.flock(self._file, fcntl.LOCK_SH)
