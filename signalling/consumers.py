@@ -1,18 +1,13 @@
-"""The socket: frames in, frames out. What an event does is in ``handlers``, what it looks like in
-``protocol``; here is only what a connection adds to them.
-"""
+"""The consumer: one WebSocket of one peer, composed of the parts in ``signalling.peers``."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from channels.exceptions import ChannelFull
-
-from rooms.exceptions import RoomError
 from rooms.services import Joined
 
 from . import database, metrics, protocol
@@ -20,42 +15,46 @@ from .auth.identify import client_address, identify_token
 from .auth.tokens import Identity, subprotocols
 from .conf import conf
 from .peers import handlers
-from .peers.messages import Relayed
-from .peers.port import Membership
-from .peers.replies import from_domain
-from .peers.room_events import MemberConsumer, in_layer, layer_refusal
+from .peers.membership import Membership
+from .peers.messages import Announcement, HeldState, RosterChange
+from .peers.replies import Replies, internal_error, to_protocol_error
+from .peers.resumption import Resumption
+from .peers.room_events import RoomEvents
+from .peers.stores import Stores
 from .protocol import CloseCode, ErrorCode, FrameRefused, ProtocolError, Request, errors
 from .throttling.sockets import SocketLimits
+from .transport.consumer import BoundedConsumer
+from .transport.heartbeat import Heartbeat
 from .transport.send_queue import Overflow
-from .worker import process
+from .transport.tasks import spawn
+from .transport.timers import Timers
 from .worker.gc import cycles
+from .worker.process import get_worker
 
 logger = logging.getLogger("signalling")
 
-# Whoever is closed so has broken the rules: its seat is not kept.
-FINAL_CLOSES = {CloseCode.PROTOCOL_VIOLATIONS, CloseCode.AUTHENTICATION, CloseCode.FLOOD}
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-class SignallingConsumer(MemberConsumer):
-    """One socket of one peer; the ``peers.Peer`` of the handlers.
+class SignallingConsumer(BoundedConsumer):
+    """One WebSocket. Implements ``peers.port.Peer`` for the handlers.
 
-    Needs ``SignallingMiddlewareStack`` around it. Nothing raises out of it, and its membership ends with
-    it, however it ends, unless its client may come back.
+    Needs ``SignallingMiddlewareStack`` around it. It raises nothing, and its membership ends with
+    it however it ends, unless the client may resume.
     """
 
-    identity: Identity | None
-
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        self.settings = conf()
-        self.limits = SocketLimits(self.settings)
-        self.frame_limits = self.settings.frame_limits
-        self.outbound_frames = self.settings.outbound_frames
-        self.outbound_bytes = self.settings.outbound_bytes
-        self.identity = scope["identity"]
+        settings = self.settings = conf()
+        self.outbound_frames = settings.outbound_frames
+        self.outbound_bytes = settings.outbound_bytes
+        self.limits = SocketLimits(settings)
+        self.frame_limits = settings.frame_limits
+        self.identity: Identity | None = scope["identity"]
         self.address = client_address(scope)
-        self.ended_by = "disconnected"
-        self.presence = process.get_worker()
-        self.presence.sockets.add(self)
+        self.leave_reason = "disconnected"
+        self.worker = get_worker()
+        self.worker.sockets.add(self)
         metrics.totals["sockets"] += 1
         cycles.socket_opened()
         try:
@@ -63,15 +62,38 @@ class SignallingConsumer(MemberConsumer):
         finally:
             metrics.totals["sockets"] -= 1
             cycles.socket_closed(metrics.totals["sockets"])
-            self.presence.sockets.discard(self)
+            self.worker.sockets.discard(self)
+
+    def prepare(self) -> None:
+        settings, tasks = self.settings, set[asyncio.Task[None]]()
+        self.tasks = tasks
+        self.timers = Timers(self._run_timer)
+        self.heartbeat = Heartbeat(self.timers, settings.heartbeat_timeout, self._on_silence)
+        self.stores = Stores(self.subscription, self.worker.pending)
+        self.replies = Replies(self.send_queue, on_close=self._on_close, abandon=self.abandon)
+        self.resumption = Resumption(
+            settings,
+            worker=self.worker,
+            stores=self.stores,
+            replies=self.replies,
+            send_queue=self.send_queue,
+            heartbeat=self.heartbeat,
+            timers=self.timers,
+            release_subscription=self.release_subscription,
+        )
+        self.room = RoomEvents(
+            settings,
+            stores=self.stores,
+            replies=self.replies,
+            resumption=self.resumption,
+            tasks=tasks,
+        )
 
     async def listen(self) -> None:
-        self._put_message: Callable[[str, Any], None] | None = None
         try:
             await super().listen()
-            self._put_message = getattr(self.channel_layer, "put", None)
-        except Exception as error:  # told once the socket is accepted
-            logger.warning("no channel for %s: %r", self.address, error)
+        except Exception as error:
+            logger.warning("Channel layer unavailable, refusing %s: %r", self.address, error)
             self.scope["refusal"] = errors.unavailable(close=CloseCode.UNAVAILABLE)
 
     # --- Channels' events -------------------------------------------------------------------
@@ -82,54 +104,39 @@ class SignallingConsumer(MemberConsumer):
         await self.accept(subprotocol=chosen)
         refusal = self.scope["refusal"]
         if refusal is not None:
-            self.refuse(refusal)
-        elif self.presence.is_draining:
+            self.replies.reply_error(refusal)
+        elif self.worker.is_draining:
             self.close_for_drain()
         elif self.identity is None:
-            self._timers.start(self.settings.authentication_timeout, self._require_authentication)
+            self.timers.start(self.settings.authentication_timeout, self._require_authentication)
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
     ) -> None:
-        """Handle one frame; a binary one that holds UTF-8 JSON is read the same way."""
-        if self.is_closing:
+        """Handle one frame. A binary frame of UTF-8 JSON is handled like a text frame."""
+        replies = self.replies
+        if replies.is_closing:
             return
         frame = text_data if text_data is not None else bytes_data or b""
-        self._heard_at = monotonic()
-        if self._heard_at > self.presence.alive_until:
-            self.presence.fence()
+        self.heartbeat.last_frame_at = now = monotonic()
+        if now > self.worker.alive_until:
+            self.worker.fence()
             return
         request: Request | None = None
         try:
-            self.limits.check_frame(len(frame), self._heard_at)
+            self.limits.check_frame(len(frame), now)
             request = protocol.decode(frame, self.frame_limits)
-            self._request_id = request.id
+            replies.request_id = request.id
             await self.handle(request)
-        except Overflow:  # the answer found the send_queue full: no fault of ours
+        except Overflow:  # handled by BoundedConsumer
             raise
-        except FrameRefused as refusal:
-            self._request_id = refusal.request_id
-            if self.identity is None and refusal.request_event != protocol.Authenticate.event:
-                self.refuse(errors.authentication_required())
-                return
-            refusal.close = self.limits.violated() or refusal.close
-            self._say_no(refusal, refusal.request_event)
-        except ProtocolError as refusal:
-            if request is None:  # over the rate: not decoded
-                self._request_id = protocol.identify(frame)[0]
-            self.refuse(refusal, request)
-        except RoomError as refusal:
-            self.refuse(from_domain(refusal), request)
-        except database.DATABASE_UNAVAILABLE:
-            logger.warning("the database is away", exc_info=True)
-            self.refuse(errors.unavailable(), request)
-        except Exception:
-            self.refuse(self._internal(request.event.event if request else "frame"), request)
+        except Exception as error:
+            self._refuse(error, frame, request)
         finally:
-            self._request_id = None
+            replies.request_id = None
 
     async def handle(self, request: Request) -> None:
-        """Run the handler of a request; what it does not answer itself is acknowledged."""
+        """Run the handler of a request; acknowledge it unless the handler has answered."""
         event = request.event
         if self.identity is None and not isinstance(event, protocol.Authenticate):
             raise errors.authentication_required()
@@ -138,123 +145,164 @@ class SignallingConsumer(MemberConsumer):
         elif isinstance(event, protocol.RATE_LIMITED_EVENTS):
             self.limits.check_costly()
         elif isinstance(event, protocol.Ping):
-            self.expect_heartbeat()
+            self.heartbeat.expect()
         metrics.requests[type(event)] += 1
         await handlers.HANDLERS[type(event)](self, event)
-        if self._request_id is not None:
-            await self.answer(protocol.Ack())
+        if self.replies.request_id is not None:
+            self.replies.answer(protocol.Ack())
 
     async def disconnect(self, code: int) -> None:
-        """Remember how it ended; ``clean_up`` is where every way out passes."""
         if code in (1000, 1001):
-            self.ended_by = "left"
+            self.leave_reason = "left"
 
-    # --- peers.Peer, but for what a member hears and asks of the stores ----------------------
+    def deliver(self, message: dict[str, Any]) -> None:
+        self.room.deliver(message)
+
+    def delivery_failed(self, message_type: str) -> None:
+        self.replies.send_error(internal_error(message_type, close=CloseCode.INTERNAL))
+
+    def overflowed(self) -> None:
+        self.replies.close_too_slow()
+
+    def _refuse(self, error: Exception, frame: str | bytes, request: Request | None) -> None:
+        """Answer a frame that could not be handled with an ``error`` event."""
+        if isinstance(error, FrameRefused):
+            self._refuse_frame(error)
+            return
+        if request is None:  # over the rate limit, so it was not decoded
+            self.replies.request_id = protocol.identify(frame)[0]
+        event = request.event.event if request else None
+        self.replies.reply_error(to_protocol_error(error, event or "frame"), event)
+
+    def _refuse_frame(self, refusal: FrameRefused) -> None:
+        self.replies.request_id = refusal.request_id
+        event = refusal.request_event
+        if self.identity is None and event != protocol.Authenticate.event:
+            self.replies.reply_error(errors.authentication_required())
+            return
+        refusal.close = self.limits.violated() or refusal.close
+        self.replies.reply_error(refusal, event)
+
+    # --- peers.port.Peer ----------------------------------------------------------------------
+
+    @property
+    def membership(self) -> Membership | None:
+        return self.room.membership
+
+    @membership.setter
+    def membership(self, membership: Membership | None) -> None:
+        self.room.membership = membership
+
+    async def answer(self, event: protocol.ServerEvent) -> None:
+        self.replies.answer(event)
+
+    async def identify(self, token: str) -> Identity:
+        # The token came in time; checking it may take longer.
+        self.timers.cancel(self._require_authentication)
+        return await identify_token(token, self.address)
+
+    async def register_worker(self) -> str:
+        return await self.worker.register()
 
     async def seat(self, service: Callable[..., Joined], **arguments: Any) -> Joined:
         assert self.membership is not None
-        joined: Joined = await self._shield(_seat(self.membership, service, arguments))
+        joined: Joined = await self.stores.shield(_seat(self.membership, service, arguments))
         return joined
 
-    async def worker(self) -> str:
-        return await self.presence.enlisted()
+    async def database(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.stores.database(function, *args, **kwargs)
 
-    async def identify(self, token: str) -> Identity:
-        # It came in time; checking it may take longer.
-        self._timers.cancel(self._require_authentication)
-        return await identify_token(token, self.address)
+    async def record(self, function: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
+        return await self.stores.record(function, *args, **kwargs)
 
-    async def relay(self, target_peer_id: str, frame: str) -> None:
+    async def subscribe(self, room_code: str) -> None:
+        await self.stores.subscribe(room_code)
+
+    async def unsubscribe(self, room_code: str) -> None:
+        await self.room.unsubscribe(room_code)
+
+    async def publish(self, message: RosterChange | Announcement) -> None:
+        await self.stores.publish(message)
+
+    def relay(self, target_peer_id: str, frame: str) -> Awaitable[None]:
+        has_id = self.replies.request_id is not None
+        return self.room.relay(target_peer_id, frame, wait=has_id)
+
+    async def take_over(self, channel: str) -> None:
         assert self.membership is not None
-        sent = self.membership.sent
-        number = sent[target_peer_id] = sent.get(target_peer_id, 0) + 1
-        message = Relayed(
-            type="signalling.relay",
-            target=target_peer_id,
-            sender=self.membership.peer_id,
-            number=number,
-            reply_channel=self.channel_name,
-            frame=frame,
-        )
-        channel = self.membership.roster[target_peer_id]
-        # Who wants an answer waits until the message has left; the others go on, and hear of a loss.
-        if self._request_id is None and self._put_message is not None:
-            try:
-                self._put_message(channel, message)
-            except ChannelFull as error:
-                raise layer_refusal(error) from None
-        else:
-            await in_layer(self.channel_layer.send(channel, message))
+        await self.resumption.take_over(self.membership, channel)
+
+    def restore(self, held: HeldState) -> None:
+        assert self.membership is not None
+        self.resumption.restore(self.membership, held)
 
     def expect_heartbeat(self) -> None:
-        """Who pings is held to it; a client that knows only the seed's events may stay silent."""
-        if not self._timers.is_running(self._check_silence):
-            self._timers.start(self.settings.heartbeat_timeout, self._check_silence)
+        self.heartbeat.expect()
 
-    # --- Timers -------------------------------------------------------------------------------
+    def seated(self) -> None:
+        self.room.seated()
 
-    def _check_silence(self) -> None:
-        silence = monotonic() - self._heard_at
-        if silence < self.settings.heartbeat_timeout:
-            self._timers.start(self.settings.heartbeat_timeout - silence, self._check_silence)
+    def follow_mode(self, claim: dict[str, int] | None) -> None:
+        self.room.follow_mode(claim)
+
+    # --- The end ------------------------------------------------------------------------------
+
+    def close_for_drain(self) -> None:
+        """Close with 4503: the process stops, or other workers consider it dead."""
+        self.replies.push_error(errors.unavailable(close=CloseCode.UNAVAILABLE))
+
+    async def clean_up(self) -> None:
+        self.replies.is_closing = True
+        self.timers.cancel_all()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+        await self.leave()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+
+    async def leave(self) -> None:
+        """End the membership, or detach a peer that may resume."""
+        await self.stores.settled()
+        if self._detach():
             return
-        self.interrupt(
-            ProtocolError(
-                ErrorCode.UNAVAILABLE, "Nothing was heard of you.", close=CloseCode.HEARTBEAT
+        try:
+            await handlers.leave(self, reason=self.leave_reason)
+        except (ProtocolError, *database.DATABASE_UNAVAILABLE) as error:
+            logger.warning(
+                "The leave of %s was not announced to all peers: %r", self.address, error
             )
+        except Exception:
+            logger.exception("The leave of %s failed", self.address)
+
+    def _on_close(self) -> None:
+        membership = self.membership
+        if self.replies.closed_with == CloseCode.TOO_SLOW and membership is not None:
+            membership.has_gap = True  # the queued frames were dropped
+        if not self._detach():  # at once, so that what is sent from now on is held
+            spawn(self.leave(), self.tasks)
+
+    def _detach(self) -> bool:
+        """Detach the peer if its client may resume; return whether it may."""
+        membership, has_hung_up = self.membership, self.leave_reason == "left"
+        if membership is None or not self.resumption.is_possible(membership, has_hung_up):
+            return False
+        self.room.detach(membership, is_abandoned=self.is_abandoned)
+        return True
+
+    def _run_timer(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Overflow:
+            self.replies.close_too_slow()
+
+    def _on_silence(self) -> None:
+        message = "No message received within the heartbeat timeout."
+        self.replies.send_error(
+            ProtocolError(ErrorCode.UNAVAILABLE, message, close=CloseCode.HEARTBEAT)
         )
 
     def _require_authentication(self) -> None:
-        self.interrupt(errors.authentication_required())
-
-    # --- The end --------------------------------------------------------------------------------
-
-    def close_for_drain(self) -> None:
-        """Have the client come back elsewhere: this process ends, or others take it for dead."""
-        self._say(errors.unavailable(close=CloseCode.UNAVAILABLE))
-
-    def lost(self) -> None:
-        membership = self.membership
-        if self._closed_with == CloseCode.TOO_SLOW and membership is not None:
-            membership.has_gap = True  # what waited was dropped
-        if membership is not None and self._comes_back(membership):
-            self._go_away(membership)  # at once: what is sent from now on is held
-        else:
-            self._spawn(self.leave())
-
-    async def clean_up(self) -> None:
-        self.is_closing = True
-        self._timers.cancel_all()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self.leave()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
-    async def leave(self) -> None:
-        if self._shielded is not None:  # a join that was cut off still commits: wait for it
-            await asyncio.wait([self._shielded])
-        membership = self.membership
-        if membership is not None and self._comes_back(membership):
-            self._go_away(membership)
-            return
-        try:
-            await handlers.leave(self, reason=self.ended_by)
-        except (ProtocolError, *database.DATABASE_UNAVAILABLE) as error:
-            logger.warning("not everybody learns that %s left: %r", self.address, error)
-        except Exception:
-            logger.exception("the leave of %s was not completed", self.address)
-
-    def _comes_back(self, membership: Membership) -> bool:
-        """Tell whether the client may resume: one that got a token, and did not end it on purpose."""
-        has_token = membership.is_seated or membership.epoch > 0
-        ended = self._closed_with is None and self.ended_by == "left"
-        return (
-            membership.is_resumable
-            and has_token
-            and not ended
-            and self._closed_with not in FINAL_CLOSES
-        )
+        self.replies.send_error(errors.authentication_required())
 
 
 async def _seat(

@@ -1,4 +1,6 @@
-"""What the domain's signals set off on the wire."""
+"""Send domain events to connected peers."""
+
+from __future__ import annotations
 
 import logging
 from typing import Any
@@ -11,59 +13,53 @@ from rooms.models import Participant, Room
 from rooms.signals import participant_removed, participants_lost, room_closed, room_mode_changed
 
 from .peers import messages
-from .peers.messages import Closed, Removed, RosterChange, room_group
-from .sfu import mode
-from .sfu.mode import ModeChanged
+from .peers.messages import Closed, Removed, RoomMessage, room_group
 
 logger = logging.getLogger("signalling")
 
 
 @receiver(room_closed, dispatch_uid="signalling.room_closed")
 def announce_closed_room(*, room: Room, **kwargs: Any) -> None:
-    """Tell everybody in the room, on all workers, that it was closed."""
-    _publish(room.code, Closed(type="signalling.closed", room=room.code, reason="closed"))
+    """Notify all peers of a room, on all workers, that it was closed."""
+    _publish(Closed(type="signalling.closed", room=room.code, reason="closed"))
 
 
 @receiver(participant_removed, dispatch_uid="signalling.participant_removed")
 def announce_removed_participant(*, participant: Participant, **kwargs: Any) -> None:
-    """Tell a peer that it was removed, and the others of its room that it has gone."""
+    """Notify a removed peer and the others in its room."""
     code, peer_id = participant.room.code, participant.peer_id
-    _publish(code, Removed(type="signalling.removed", room=code, peer_id=peer_id))
+    _publish(Removed(type="signalling.removed", room=code, peer_id=peer_id))
 
 
 @receiver(participants_lost, dispatch_uid="signalling.participants_lost")
 def announce_lost_participants(
     *, left: list[Participant], away: list[Participant], **kwargs: Any
 ) -> None:
-    """Tell the rooms of those who are gone for good, or for a while, without having said so."""
+    """Notify the rooms of peers that have left, or are away, without announcing it themselves."""
     for peer in left:
-        code = peer.room.code
-        _publish(code, messages.left(code, peer.peer_id, peer.reason))
+        _publish(messages.left(peer.room.code, peer.peer_id, peer.reason))
     for peer in away:
-        code = peer.room.code
         assert peer.away_until is not None
-        _publish(code, messages.away(code, peer.peer_id, peer.channel_name, peer.away_until))
+        _publish(messages.away(peer.room.code, peer.peer_id, peer.channel_name, peer.away_until))
 
 
 @receiver(room_mode_changed, dispatch_uid="signalling.room_mode_changed")
 def announce_changed_mode(
     *, room: Room, reason: str, surplus: list[Participant], **kwargs: Any
 ) -> None:
-    """Tell a room that its media travel in another way, and who has had to leave it because of that."""
-    announcements: list[ModeChanged | RosterChange] = [mode.changed(room, reason, surplus)]
-    announcements += (
-        messages.left(room.code, peer.peer_id, Participant.Reason.DISCONNECTED) for peer in surplus
-    )
+    """Notify a room of its new mode, and of the ``surplus`` peers that had to leave."""
+    announcements: list[RoomMessage] = [messages.mode_changed(room, reason, surplus)]
+    for peer in surplus:
+        reason = Participant.Reason.DISCONNECTED
+        announcements.append(messages.left(room.code, peer.peer_id, reason))
     for message in announcements:
         try:
-            _publish(room.code, message)
-        except (
-            Exception
-        ) as error:  # other workers learn of it later, those of this one hear the rest
-            logger.warning("some hear later that %s has another mode: %r", room.code, error)
+            _publish(message)
+        except Exception as error:  # other workers will refresh; this one has delivered
+            logger.warning("Announcement to room %s delayed: %r", room.code, error)
 
 
-def _publish(room_code: str, message: Closed | Removed | RosterChange | ModeChanged) -> None:
+def _publish(message: RoomMessage) -> None:
     layer = get_channel_layer()
     if layer is not None:
-        async_to_sync(layer.group_send)(room_group(room_code), message)
+        async_to_sync(layer.group_send)(room_group(message["room"]), message)

@@ -1,81 +1,94 @@
-"""What each event does: one function an event, named after it, in one table.
+"""The handlers: one function for each event, registered with ``@handles``.
 
-Knows no Channels and no ORM: it talks to a ``Peer`` and to ``rooms.services``. A refusal is an
-exception (``ProtocolError``, or ``RoomError`` of the domain), which the consumer turns into an
-``error`` event.
+Handlers use a ``Peer`` and ``rooms.services``, neither Channels nor the ORM. To refuse a request
+they raise ``ProtocolError``, or ``RoomError`` of the domain; the consumer sends it as an ``error``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from msgspec import UNSET
-
-from rooms import codes, resuming, services, switching
+from rooms import services, switching
 from rooms.conf import hook
-from rooms.exceptions import CodeInvalid, NotInRoom, RoomNotFound, SfuRequired
-from rooms.services import Joined, ResumeState
+from rooms.exceptions import NotInRoom
 from signalling import protocol, sfu
 from signalling.auth.tokens import Identity, TokenRefused
 from signalling.conf import conf
-from signalling.protocol import CloseCode, ErrorCode, ProtocolError
+from signalling.protocol import ErrorCode, ProtocolError
 from signalling.protocol.errors import authentication_required, peer_not_found
-from signalling.sfu.routes import route
-from signalling.throttling import failures
 
-from . import messages
-from .port import Membership, Peer
+from . import joining, messages
+from .membership import Membership
+from .port import Peer
 
 Handler = Callable[[Peer, Any], Awaitable[None]]
 
+HANDLERS: dict[type[protocol.ClientEvent], Handler] = {}
+"""The handlers by event type, as they register themselves."""
 
+H = TypeVar("H", bound=Handler)
+
+
+def handles(*events: type[protocol.ClientEvent]) -> Callable[[H], H]:
+    """Register the decorated function as the handler of ``events``."""
+
+    def register(handler: H) -> H:
+        for event in events:
+            HANDLERS[event] = handler
+        return handler
+
+    return register
+
+
+@handles(protocol.Authenticate)
 async def authenticate(peer: Peer, event: protocol.Authenticate) -> None:
-    """Prove or renew an identity; a socket never changes hands."""
+    """Authenticate the socket, or renew its token. The user of a socket never changes."""
     try:
         identity = await peer.identify(event.token)
     except TokenRefused as refusal:
         if peer.identity is not None and refusal.code == ErrorCode.TOKEN_EXPIRED:
-            refusal.close = None  # what expires ends no call
+            refusal.close = None  # the call goes on without a valid token
         raise
     if peer.identity is not None and peer.identity.user.pk != identity.user.pk:
-        raise ProtocolError(
-            ErrorCode.TOKEN_SUBJECT_MISMATCH, "This token is another user's than this socket."
-        )
+        raise ProtocolError(ErrorCode.TOKEN_SUBJECT_MISMATCH, "The token belongs to another user.")
     peer.identity = identity
     expires_at = identity.expires_at.isoformat() if identity.expires_at else None
     info = await peer.database(hook(conf().user_info), identity.user)
     await peer.answer(protocol.Authenticated(user_info=info, expires_at=expires_at))
 
 
+@handles(protocol.JoinRoom)
 async def join_room(peer: Peer, event: protocol.JoinRoom) -> None:
-    """Take a seat, answer with the room, and announce the newcomer to those who are there.
+    """Take a seat, answer with the room, and announce the new peer to the others.
 
-    Group first, row second: a peer that commits between the two is either in the list or will be
-    announced to this socket, whose announcements wait until this function has answered.
+    The socket subscribes to the room before it takes the seat. A peer that joins between the two
+    is therefore in the answer or announced afterwards: announcements wait for the answer.
     """
     identity = _require_identity(peer)
     if peer.membership is not None:
-        raise ProtocolError(ErrorCode.ALREADY_JOINED, "Leave your present room first.")
-    joined = await _take_seat(peer, identity, event)
+        raise ProtocolError(ErrorCode.ALREADY_JOINED, "Leave your current room first.")
+    joined = await joining.take_seat(peer, identity, event)
     if joined.resumed is not None:
-        await _fetch_what_was_held(peer, joined.resumed)
+        await joining.fetch_held(peer, joined.resumed)
     if joined.resume_token is not None:
         peer.expect_heartbeat()
-    await peer.answer(_room_joined(joined, _require_membership(peer)))
+    await peer.answer(joining.room_joined(joined, _require_membership(peer)))
     peer.follow_mode(joined.participant.sfu_claim)
     peer.seated()
-    if peer.membership is not None:  # it may have heard that it is out again
-        await _announce(peer, joined)
+    if peer.membership is not None:  # unless it was removed at once
+        await joining.announce(peer, joined)
 
 
+@handles(protocol.LeaveRoom)
 async def leave_room(peer: Peer, event: protocol.LeaveRoom) -> None:
     _require_membership(peer)
     await leave(peer, reason="left")
 
 
+@handles(protocol.WebrtcOffer, protocol.WebrtcAnswer, protocol.WebrtcIce)
 async def relay(peer: Peer, event: protocol.Relay) -> None:
-    """Pass an offer, an answer or a candidate on. No database, no thread, no copy of the payload."""
+    """Relay an offer, an answer or a candidate, without the database or a thread."""
     membership = _require_membership(peer)
     if event.target_peer_id not in membership.roster:
         await _to_sfu(membership, event)
@@ -84,8 +97,9 @@ async def relay(peer: Peer, event: protocol.Relay) -> None:
     await peer.relay(event.target_peer_id, frame)
 
 
+@handles(protocol.PeerUpdate)
 async def peer_update(peer: Peer, event: protocol.PeerUpdate) -> None:
-    """Tell the others what this peer sends and is called, and remember it for those who come later."""
+    """Store the peer's media state and display name, and announce them to the others."""
     membership = _require_membership(peer)
     changes = event.changes()
     await peer.database(
@@ -95,8 +109,9 @@ async def peer_update(peer: Peer, event: protocol.PeerUpdate) -> None:
     await peer.publish(messages.updated(membership.room_code, updated))
 
 
+@handles(protocol.ChooseMode)
 async def choose_mode(peer: Peer, event: protocol.ChooseMode) -> None:
-    """Route the room through an SFU, or make it a mesh, because its host says so."""
+    """Route the room through an SFU or make it a mesh, at the request of its host."""
     membership, identity = _require_membership(peer), _require_identity(peer)
     alias = await sfu.get_sfus().first_healthy() if event.mode == "sfu" else ""
     await peer.database(
@@ -104,8 +119,9 @@ async def choose_mode(peer: Peer, event: protocol.ChooseMode) -> None:
     )
 
 
+@handles(protocol.SfuState)
 async def sfu_state(peer: Peer, event: protocol.SfuState) -> None:
-    """Note that a peer has reached the SFU, or has not, and tell the others."""
+    """Record whether the peer receives through the SFU, and announce it if it does."""
     membership = _require_membership(peer)
     counts = await peer.database(
         switching.record_sfu_state,
@@ -119,20 +135,22 @@ async def sfu_state(peer: Peer, event: protocol.SfuState) -> None:
         await peer.publish(messages.updated(membership.room_code, updated))
 
 
+@handles(protocol.SfuRestart)
 async def sfu_restart(peer: Peer, event: protocol.SfuRestart) -> None:
-    """Mend a peer's connections to the SFU."""
+    """Restart the peer's connections to the SFU."""
     link = _require_membership(peer).link
     if link is None:
         raise peer_not_found()
     await link.restart(anew=event.anew)
 
 
+@handles(protocol.Ping)
 async def ping(peer: Peer, event: protocol.Ping) -> None:
     await peer.answer(protocol.Pong())
 
 
 async def leave(peer: Peer, *, reason: str) -> None:
-    """End a membership, whichever way it ends. Idempotent: only who ended it announces it."""
+    """End the membership and announce it. Idempotent."""
     membership, peer.membership = peer.membership, None
     if membership is None:
         return
@@ -155,101 +173,10 @@ async def _to_sfu(membership: Membership, event: protocol.Relay) -> None:
     await membership.link.receive(event)
 
 
-async def _take_seat(peer: Peer, identity: Identity, event: protocol.JoinRoom) -> Joined:
-    keys = f"code:{identity.user.pk}", f"code:{peer.address}"
-    failures.check(*keys)
-    try:
-        # From here on the socket's clean-up knows which membership to end.
-        peer.membership = membership = Membership(codes.normalise(event.room_code))
-        await peer.subscribe(membership.room_code)
-        place: dict[str, Any] = {
-            "code": membership.room_code,
-            "user": identity.user,
-            "channel_name": peer.channel_name,
-            "worker_id": await peer.worker(),
-        }
-        if event.resume_token is not None:
-            return await peer.seat(resuming.resume, **place, token=event.resume_token)
-        place |= {"peer_id": membership.peer_id, "resumable": event.resumable}
-        return await _join(peer, place)
-    except Exception as refusal:
-        await _give_up(peer)
-        if isinstance(refusal, (RoomNotFound, CodeInvalid)):
-            failures.failed(*keys)
-            raise RoomNotFound from None
-        raise
-
-
-async def _join(peer: Peer, place: dict[str, Any]) -> Joined:
-    """Join; an SFU is asked whether it answers where the room cannot do without one."""
-    sfus = sfu.get_sfus()
-    try:
-        return await peer.seat(services.join, **place, sfu=None if sfus else "")
-    except SfuRequired:
-        return await peer.seat(services.join, **place, sfu=await sfus.first_healthy())
-
-
-async def _fetch_what_was_held(peer: Peer, resumed: ResumeState) -> None:
-    _require_membership(peer).has_gap = resumed.gap
-    if resumed.previous_channel is not None:
-        await peer.take_over(resumed.previous_channel)
-    elif resumed.held is not None:
-        peer.restore(resumed.held)
-
-
-async def _announce(peer: Peer, joined: Joined) -> None:
-    change = messages.back if joined.resumed is not None else messages.joined
-    try:
-        await peer.publish(change(joined.room.code, joined.participant))
-    except ProtocolError as failure:
-        # The others would never know of this peer, and drop what it sends: it comes back instead.
-        failure.close = CloseCode.UNAVAILABLE
-        raise
-
-
-async def _give_up(peer: Peer) -> None:
-    membership, peer.membership = peer.membership, None
-    if membership is not None:
-        await peer.unsubscribe(membership.room_code)
-
-
-def _room_joined(joined: Joined, membership: Membership) -> protocol.RoomJoined:
-    room, participant, settings = joined.room, joined.participant, conf()
-    way = route(membership.mode, room.code, participant.peer_id)
-    gap, membership.has_gap = membership.has_gap, False
-    token = joined.resume_token
-    return protocol.RoomJoined(
-        room_id=room.public_id,
-        peer_id=participant.peer_id,
-        peers=[
-            protocol.PeerInfo(
-                id=other.peer_id,
-                user_info=other.user_info,
-                media=other.media,
-                away=other.is_away,
-                path="sfu" if other.receives_through_sfu(room.mode_version) else UNSET,
-            )
-            for other in joined.others
-        ],
-        mode=room.mode,
-        mode_version=room.mode_version,
-        switching=room.is_switching,
-        sfu=way if way is not None else UNSET,
-        ice_servers=settings.ice_servers,
-        ice_expires_at=None,
-        role=participant.role,
-        limits=protocol.Limits(room.p2p_limit, room.total_limit, settings.mesh_kbps),
-        resumed=joined.resumed is not None,
-        resume_token=token if token is not None else UNSET,
-        resume_window=settings.resume_window if token is not None else UNSET,
-        gap=gap,
-    )
-
-
 def _require_identity(peer: Peer) -> Identity:
     if peer.identity is None:
         raise authentication_required()
-    if peer.identity.has_expired:  # ends no call, but opens no door
+    if peer.identity.has_expired:  # the current call may go on
         raise ProtocolError(
             ErrorCode.TOKEN_EXPIRED, "The access token has expired; renew it with authenticate."
         )
@@ -260,18 +187,3 @@ def _require_membership(peer: Peer) -> Membership:
     if peer.membership is None:
         raise NotInRoom
     return peer.membership
-
-
-HANDLERS: dict[type[protocol.ClientEvent], Handler] = {
-    protocol.Authenticate: authenticate,
-    protocol.JoinRoom: join_room,
-    protocol.LeaveRoom: leave_room,
-    protocol.WebrtcOffer: relay,
-    protocol.WebrtcAnswer: relay,
-    protocol.WebrtcIce: relay,
-    protocol.PeerUpdate: peer_update,
-    protocol.ChooseMode: choose_mode,
-    protocol.SfuState: sfu_state,
-    protocol.SfuRestart: sfu_restart,
-    protocol.Ping: ping,
-}

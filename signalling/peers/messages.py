@@ -1,24 +1,28 @@
-"""What the consumers say to each other over the channel layer, and the names they say it under."""
+"""Messages that consumers send each other through the channel layer.
+
+Each type has a ``Literal`` type name, so ``match message["type"]`` narrows a ``Message``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
-from typing import TypedDict
+from typing import Literal, TypedDict
 
-from rooms.models import Participant
+from rooms.models import Participant, Room
 from signalling import protocol
+from signalling.sfu.mode import Mode
 
-from .port import Change, Membership
+Change = Literal["joined", "left", "away", "back"]
 
 
 class Relayed(TypedDict):
-    """To one peer: a frame of another peer, as it will be sent; ``reply_channel`` hears of its loss.
+    """To one peer: an encoded frame of another peer.
 
-    ``number`` counts the frames of this sender to this target.
+    ``number`` counts the frames from this sender to this target. The layer reports a loss to
+    ``reply_channel``.
     """
 
-    type: str
+    type: Literal["signalling.relay"]
     target: str
     sender: str
     number: int
@@ -27,36 +31,41 @@ class Relayed(TypedDict):
 
 
 HeldFrame = tuple[str, int, str]
-"""Sender, number and frame of a relay that waits for its target."""
+"""Sender, number and frame of a relay that is held for its target."""
+
+
+class HeldState(TypedDict):
+    """What a socket needs to resume a peer; also stored as JSON in ``Participant.held``."""
+
+    frames: list[HeldFrame]
+    sent: dict[str, int]
+    received: dict[str, int]
+    gap: bool
 
 
 class Takeover(TypedDict):
-    """To where a peer was reached until now: it is reached at ``reply_channel``."""
+    """To the peer's previous channel: another socket, at ``reply_channel``, has resumed the peer."""
 
-    type: str
+    type: Literal["signalling.takeover"]
     peer_id: str
     reply_channel: str
 
 
-class Handover(TypedDict):
-    """The answer: what waited there, and how far the peer has counted."""
+class Handover(HeldState):
+    """Reply to a ``Takeover``: the held frames and the relay counters."""
 
-    type: str
+    type: Literal["signalling.handover"]
     peer_id: str
-    frames: list[HeldFrame]
-    sent: dict[str, int]
-    heard: dict[str, int]
-    gap: bool
 
 
 class RosterChange(TypedDict):
-    """To a room: one of its peers joined, left or changed; ``channel`` is where it is reached.
+    """To a room: a peer joined, left, lost its socket or resumed; ``channel`` is its channel.
 
-    Who joined the room later has the greater ``number``; of who is back it is the epoch, for the news of
-    two resumes may come in any order.
+    ``number`` orders the changes, which may arrive in any order: the join number of a peer that
+    joined, the epoch of a peer that is back.
     """
 
-    type: str
+    type: Literal["signalling.roster"]
     room: str
     peer_id: str
     channel: str
@@ -65,39 +74,66 @@ class RosterChange(TypedDict):
     frame: str
 
 
+class Announcement(TypedDict):
+    """To a room: an encoded event about one of its peers, for all others."""
+
+    type: Literal["signalling.announcement"]
+    room: str
+    peer_id: str
+    frame: str
+
+
 class Closed(TypedDict):
     """To a room: it was closed."""
 
-    type: str
+    type: Literal["signalling.closed"]
     room: str
     reason: str
 
 
 class Removed(TypedDict):
-    """To a room: one of its peers was removed from outside."""
+    """To a room: one of its peers was removed, in the admin for example."""
 
-    type: str
+    type: Literal["signalling.removed"]
     room: str
     peer_id: str
 
 
+class ModeChanged(TypedDict):
+    """To a room: its mode has changed. The peers in ``surplus`` had to leave because of that."""
+
+    type: Literal["signalling.mode"]
+    room: str
+    mode: str
+    version: int
+    is_switching: bool
+    sfu: str
+    total: int
+    until: str
+    reason: str
+    surplus: list[str]
+
+
+class ChannelLost(TypedDict):
+    """From the layer, to a ``reply_channel``: messages to ``channel`` were lost."""
+
+    type: Literal["channel.lost"]
+    channel: str
+
+
+class ChannelMissed(TypedDict):
+    """From the layer: group messages to this process may have been lost."""
+
+    type: Literal["channel.missed"]
+
+
+RoomMessage = RosterChange | Announcement | Closed | Removed | ModeChanged
+Message = Relayed | Takeover | Handover | RoomMessage | ChannelLost | ChannelMissed
+
+
 def room_group(room_code: str) -> str:
-    """Return the group of a room. A stored code has only characters that a group name may have."""
+    """Return the group name of a room. Every stored code is valid in a group name."""
     return f"signalling.room.{room_code}"
-
-
-def missed(membership: Membership, present: list[Participant]) -> Iterator[RosterChange]:
-    """Yield what a peer has not heard, as the announcements that it should have heard."""
-    room = membership.room_code
-    live = {participant.peer_id for participant in present}
-    for peer_id in membership.roster.keys() - live:
-        yield left(room, peer_id, "disconnected")
-    for participant in present:
-        known = membership.roster.get(participant.peer_id)
-        if known is None:
-            yield joined(room, participant)
-        elif known != participant.channel_name:
-            yield back(room, participant)
 
 
 def joined(room: str, participant: Participant) -> RosterChange:
@@ -105,40 +141,92 @@ def joined(room: str, participant: Participant) -> RosterChange:
     event = protocol.PeerJoined(
         peer_id=participant.peer_id, user_info=participant.user_info, media=participant.media
     )
-    change = _change(room, participant.peer_id, "joined", event)
-    return change | {"channel": participant.channel_name, "number": participant.pk}
+    return _change(
+        room,
+        participant.peer_id,
+        "joined",
+        event,
+        channel=participant.channel_name,
+        number=participant.pk,
+    )
 
 
 def left(room: str, peer_id: str, reason: str) -> RosterChange:
-    """Return the announcement that a peer of the room has left."""
+    """Return the announcement that a peer has left the room."""
     return _change(room, peer_id, "left", protocol.PeerLeft(peer_id=peer_id, reason=reason))
 
 
 def away(room: str, peer_id: str, channel: str, until: datetime) -> RosterChange:
-    """Return the announcement that a peer has lost its socket, which was reached at ``channel``."""
+    """Return the announcement that the peer at ``channel`` has lost its socket."""
     event = protocol.PeerAway(peer_id=peer_id, until=until.isoformat())
-    return _change(room, peer_id, "away", event) | {"channel": channel}
+    return _change(room, peer_id, "away", event, channel=channel)
 
 
 def back(room: str, participant: Participant) -> RosterChange:
-    """Return the announcement that a peer is reached at another channel now."""
-    event = protocol.PeerBack(peer_id=participant.peer_id)
-    change = _change(room, participant.peer_id, "back", event)
-    return change | {"channel": participant.channel_name, "number": participant.epoch}
+    """Return the announcement that a peer has resumed and has a new channel."""
+    return _change(
+        room,
+        participant.peer_id,
+        "back",
+        protocol.PeerBack(peer_id=participant.peer_id),
+        channel=participant.channel_name,
+        number=participant.epoch,
+    )
 
 
-def updated(room: str, event: protocol.PeerUpdated) -> RosterChange:
-    """Return the announcement that a peer has something new to say of itself."""
-    return _change(room, event.peer_id, "updated", event)
+def updated(room: str, event: protocol.PeerUpdated) -> Announcement:
+    """Return the announcement that a peer has changed its media state or display name."""
+    return Announcement(
+        type="signalling.announcement",
+        room=room,
+        peer_id=event.peer_id,
+        frame=protocol.encode(event),
+    )
 
 
-def _change(room: str, peer_id: str, change: Change, event: protocol.ServerEvent) -> RosterChange:
+def mode_changed(room: Room, reason: str, surplus: list[Participant] | None = None) -> ModeChanged:
+    """Return the announcement that the mode of a room has changed."""
+    mode, until = Mode.of(room), room.switching_until
+    return ModeChanged(
+        type="signalling.mode",
+        room=room.code,
+        mode=mode.mode,
+        version=mode.version,
+        is_switching=mode.is_switching,
+        sfu=mode.sfu,
+        total=mode.total,
+        until=until.isoformat() if until else "",
+        reason=reason,
+        surplus=[peer.peer_id for peer in surplus or ()],
+    )
+
+
+def announced_mode(message: ModeChanged) -> Mode:
+    """Return the mode in an announcement."""
+    return Mode(
+        message["mode"],
+        message["version"],
+        message["is_switching"],
+        message["sfu"],
+        message["total"],
+    )
+
+
+def _change(
+    room: str,
+    peer_id: str,
+    change: Change,
+    event: protocol.ServerEvent,
+    *,
+    channel: str = "",
+    number: int = 0,
+) -> RosterChange:
     return RosterChange(
         type="signalling.roster",
         room=room,
         peer_id=peer_id,
-        channel="",
+        channel=channel,
         change=change,
-        number=0,
+        number=number,
         frame=protocol.encode(event),
     )

@@ -1,59 +1,108 @@
-"""What a socket says, and no: answers, errors, closes; and the tasks and timers that may say them."""
+"""Answers, errors and closes of one socket."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 from rooms.exceptions import RoomError
 from signalling import metrics, protocol
-from signalling.protocol import CloseCode, ProtocolError, Request, RequestId, ServerEvent, errors
-from signalling.transport.consumer import BoundedConsumer
-from signalling.transport.send_queue import Overflow
-from signalling.transport.tasks import spawn
-from signalling.transport.timers import Timers
+from signalling.database import DATABASE_UNAVAILABLE
+from signalling.protocol import CloseCode, ProtocolError, RequestId, ServerEvent, errors
+from signalling.transport.send_queue import Overflow, SendQueue
 
 logger = logging.getLogger("signalling")
 
 
-class SpeakingConsumer(BoundedConsumer):
-    """A socket that speaks the protocol. Subclasses write ``lost``."""
+class Replies:
+    """Writes frames to one socket and closes it.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    ``on_close`` is called when the socket is closed from this side; ``abandon`` ends the
+    application of a client that does not even read the close frame.
+    """
+
+    def __init__(
+        self,
+        send_queue: SendQueue,
+        *,
+        on_close: Callable[[], None],
+        abandon: Callable[[], None],
+    ) -> None:
+        self.request_id: RequestId | None = None
+        """The id of the request that is being handled, until it is answered."""
         self.is_closing = False
-        self._closed_with: CloseCode | None = None
-        self._request_id: RequestId | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._timers = Timers(self._on_time)
+        self.closed_with: CloseCode | None = None
+        self._send_queue = send_queue
+        self._on_close = on_close
+        self._abandon = abandon
 
-    def lost(self) -> None:
-        """The socket takes nothing more: it was closed from this side."""
-        raise NotImplementedError
-
-    async def answer(self, event: ServerEvent) -> None:
-        request_id, self._request_id = self._request_id, None
-        self.write(protocol.encode(event, request_id))
+    def answer(self, event: ServerEvent) -> None:
+        """Answer the request that is being handled."""
+        self.write(protocol.encode(event, self._take_request_id()))
 
     def write(self, frame: str) -> None:
-        """Send a frame, or queue it; a client that does not keep up loses its socket."""
+        """Send or queue a frame. Raises ``Overflow`` if the client reads too slowly."""
         if not self.is_closing:
-            self.send_queue.put({"type": "websocket.send", "text": frame})
+            self._send_queue.put({"type": "websocket.send", "text": frame})
 
-    def refuse(self, error: ProtocolError, request: Request | None = None) -> None:
-        """Answer with an ``error`` event, and close the socket where the refusal costs it."""
-        self._say_no(error, request.event.event if request else None)
+    def push(self, frame: str) -> None:
+        """``write`` from outside the socket's own task: an overflow closes the socket."""
+        try:
+            self.write(frame)
+        except Overflow:
+            self.close_too_slow()
 
-    def interrupt(self, error: ProtocolError) -> None:
-        """Say an ``error`` that answers nothing: a request that is being handled keeps its ``id``."""
+    def reply_error(self, error: ProtocolError, request_event: str | None = None) -> None:
+        """Answer the request that is being handled with ``error``."""
+        self._write_error(error, request_event, self._take_request_id())
+
+    def send_error(self, error: ProtocolError) -> None:
+        """Send an ``error`` that answers no request."""
         self._write_error(error, None, None)
 
-    def _say_no(self, error: ProtocolError, request_event: str | None) -> None:
-        request_id, self._request_id = self._request_id, None
-        self._write_error(error, request_event, request_id)
+    def push_error(self, error: ProtocolError) -> None:
+        """``send_error`` from outside the socket's own task: an overflow closes the socket."""
+        try:
+            self.send_error(error)
+        except Overflow:
+            self.close_too_slow()
+
+    def close(self, code: CloseCode) -> None:
+        """Close the socket after the frames that are queued."""
+        if self.is_closing:
+            return
+        self._mark_closed(code)
+        # Without a reason: Daphne drops it, and the error event before it says more.
+        close = {"type": "websocket.close", "code": int(code)}
+        try:
+            self._send_queue.put(close)
+        except Overflow:
+            self._send_queue.put_last(close)
+        self._on_close()
+
+    def close_too_slow(self) -> None:
+        """Drop the queued frames and close a socket whose client reads too slowly."""
+        if self.is_closing:
+            return
+        self._mark_closed(CloseCode.TOO_SLOW)
+        metrics.totals["overflows"] += 1
+        reason = protocol.encode(protocol.error_event(errors.too_slow()))
+        self._send_queue.put_last(
+            {"type": "websocket.send", "text": reason},
+            {"type": "websocket.close", "code": int(CloseCode.TOO_SLOW)},
+        )
+        self._on_close()
+        self._abandon()
+
+    def _mark_closed(self, code: CloseCode) -> None:
+        self.is_closing = True
+        self.closed_with = code
+        metrics.closes[int(code)] += 1
+
+    def _take_request_id(self) -> RequestId | None:
+        request_id, self.request_id = self.request_id, None
+        return request_id
 
     def _write_error(
         self, error: ProtocolError, request_event: str | None, request_id: RequestId | None
@@ -61,64 +110,33 @@ class SpeakingConsumer(BoundedConsumer):
         metrics.errors[str(error.code)] += 1
         self.write(protocol.encode(protocol.error_event(error, request_event), request_id))
         if error.close is not None:
-            self._close(error.close)
+            self.close(error.close)
 
-    def _say(self, error: ProtocolError) -> None:
-        """``interrupt`` from elsewhere than this socket's own turn."""
-        try:
-            self.interrupt(error)
-        except Overflow:
-            self.overflowed()
 
-    def _close(self, code: CloseCode) -> None:
-        if not self.is_closing:
-            self.is_closing = True
-            self._closed_with = code
-            metrics.closes[int(code)] += 1
-            # No reason: Daphne drops it, and the event before says it.
-            close = {"type": "websocket.close", "code": int(code)}
-            try:
-                self.send_queue.put(close)
-            except Overflow:
-                self.send_queue.put_last(close)
-            self.lost()
+def to_protocol_error(error: Exception, activity: str) -> ProtocolError:
+    """Return the error to send for an exception that was raised by ``activity``.
 
-    def overflowed(self) -> None:
-        """Drop what waits, say why, leave the room now, and give the close frame a little time."""
-        if self.is_closing:
-            return
-        self.is_closing = True
-        self._closed_with = CloseCode.TOO_SLOW
-        metrics.totals["overflows"] += 1
-        metrics.closes[int(CloseCode.TOO_SLOW)] += 1
-        why = protocol.encode(protocol.error_event(errors.too_slow()))
-        self.send_queue.put_last(
-            {"type": "websocket.send", "text": why},
-            {"type": "websocket.close", "code": int(CloseCode.TOO_SLOW)},
-        )
-        self.lost()
-        self.abandon()
-
-    def delivery_failed(self, message_type: str) -> None:
-        self.interrupt(self._internal(message_type, close=CloseCode.INTERNAL))
-
-    def _internal(self, doing: str, close: CloseCode | None = None) -> ProtocolError:
-        reference = secrets.token_hex(6)
-        logger.exception("internal error %s while handling %s", reference, doing)
-        return errors.internal(reference, close=close)
-
-    def _on_time(self, function: Callable[[], None]) -> None:
-        try:
-            function()
-        except Overflow:
-            self.overflowed()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        spawn(work, self._tasks)
+    Call it from the exception's handler: an unexpected exception is logged with its traceback.
+    """
+    if isinstance(error, ProtocolError):
+        return error
+    if isinstance(error, RoomError):
+        return from_domain(error)
+    if isinstance(error, DATABASE_UNAVAILABLE):
+        logger.warning("Database unavailable", exc_info=True)
+        return errors.unavailable()
+    return internal_error(activity)
 
 
 def from_domain(error: RoomError) -> ProtocolError:
-    """Return the ``ProtocolError`` for a refusal by ``rooms``; both use the same codes."""
+    """Return the ``ProtocolError`` for a refusal by ``rooms``. Both use the same codes."""
     refusal = ProtocolError(error.code, str(error))
     refusal.details = dict(error.details)
     return refusal
+
+
+def internal_error(activity: str, close: CloseCode | None = None) -> ProtocolError:
+    """Log the exception that is being handled; return the error that refers to its traceback."""
+    reference = secrets.token_hex(6)
+    logger.exception("Internal error %s while handling %s", reference, activity)
+    return errors.internal(reference, close=close)

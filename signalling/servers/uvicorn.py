@@ -87,7 +87,7 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
             process,  # which has models: they are there since the application is
         )
 
-        draining = process.get_worker().begin_to_drain()
+        draining = process.get_worker().begin_drain()
         self.tasks.add(draining)  # what the server waits for
         draining.add_done_callback(self.tasks.discard)
         if self.close_sent:  # which the client may answer, for a while

@@ -1,15 +1,18 @@
-"""The mode of a room as its peers know it, and what workers say to each other of it."""
+"""The mode of a room, as its peers know it."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
-from rooms.models import Participant, Room
+from rooms.models import Room
 
 
 class Mode(NamedTuple):
-    """Whether a room is a mesh, and what serves it otherwise. A later ``version`` counts; of the same one,
-    that of a switch that was made."""
+    """Whether a room is a mesh or routed through an SFU, and which one.
+
+    ``version`` grows with every change. A committed switch supersedes the same version while it
+    ``is_switching``.
+    """
 
     mode: str = Room.Mode.P2P
     version: int = 0
@@ -19,6 +22,7 @@ class Mode(NamedTuple):
 
     @classmethod
     def of(cls, room: Room) -> Mode:
+        """Return the mode of a room as it was read from the database."""
         return cls(room.mode, room.mode_version, room.is_switching, room.sfu, room.total_limit)
 
     @property
@@ -29,45 +33,5 @@ class Mode(NamedTuple):
         return (self.version, not self.is_switching) > (other.version, not other.is_switching)
 
 
-MISSED = "missed"
-"""The reason of a change that is made up because it was not heard."""
-
 MESH = Mode()
-"""What every room begins as."""
-
-
-class ModeChanged(TypedDict):
-    """To a room: its mode has changed. Those of ``surplus`` have left because of that."""
-
-    type: str
-    room: str
-    mode: str
-    version: int
-    is_switching: bool
-    sfu: str
-    total: int
-    until: str
-    reason: str
-    surplus: list[str]
-
-
-def changed(room: Room, reason: str, surplus: list[Participant] | None = None) -> ModeChanged:
-    """Return the announcement that the mode of a room has changed."""
-    mode, until = Mode.of(room), room.switching_until
-    return ModeChanged(
-        type="signalling.mode",
-        room=room.code,
-        mode=mode.mode,
-        version=mode.version,
-        is_switching=mode.is_switching,
-        sfu=mode.sfu,
-        total=mode.total,
-        until=until.isoformat() if until else "",
-        reason=reason,
-        surplus=[peer.peer_id for peer in surplus or ()],
-    )
-
-
-def announced(message: ModeChanged) -> Mode:
-    """Return the mode that an announcement is about."""
-    return Mode(**{field: message[field] for field in Mode._fields})  # type: ignore[literal-required]
+"""The initial mode of every room."""

@@ -58,8 +58,11 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
         self.base_send = self._put
         self._application = asyncio.current_task()
         self.is_abandoned = False
-        self.subscription: ChannelSubscription | None = None
+        self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        self.subscription = ChannelSubscription(self.channel_layer, self._deliver)
         self.channel_name = ""
+        self._owns_subscription = True
+        self.prepare()
         try:
             await self.listen()
             await self.read(receive)
@@ -72,6 +75,9 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
             await self._end()
 
     # --- For subclasses -----------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Set up what needs ``send_queue`` or ``subscription``; called once, before any event."""
 
     def deliver(self, message: dict[str, Any]) -> None:
         """Handle a message of the channel layer, at once. ``Overflow`` is the only exception it lets go."""
@@ -92,8 +98,6 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
 
     async def listen(self) -> None:
         """Get a channel, and begin to hear it."""
-        self.channel_layer = get_channel_layer(self.channel_layer_alias)
-        self.subscription = ChannelSubscription(self.channel_layer, self._deliver)
         await self.subscription.open()
         self.channel_name = self.subscription.name
 
@@ -108,6 +112,11 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
                     await getattr(self, get_handler_name(event))(event)
             except Overflow:
                 self.overflowed()
+
+    def release_subscription(self) -> ChannelSubscription:
+        """Return the channel, which is not closed with the socket then."""
+        self._owns_subscription = False
+        return self.subscription
 
     def _deliver(self, message: dict[str, Any]) -> None:
         try:
@@ -149,7 +158,7 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
         try:
             await self.clean_up()
         finally:
-            if self.subscription is not None:
+            if self._owns_subscription:
                 await self.subscription.close()
             self.send_queue.cancel()
             await self.send_queue.drained()

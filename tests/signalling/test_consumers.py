@@ -18,9 +18,9 @@ from rooms import services
 from rooms.models import Participant, Room
 from signalling import protocol
 from signalling.conf import conf
-from signalling.consumers import SignallingConsumer
 from signalling.peers import handlers
 from signalling.peers.messages import room_group
+from signalling.peers.resumption import Resumption
 from signalling.worker import process
 from tests.conftest import access_token
 from tests.signalling.sockets import Socket, connected, in_room
@@ -381,7 +381,7 @@ async def test_a_leave_without_a_database_is_told_at_once_and_written_later(
                 await socket.disconnect(1006)
             assert (await first.expect("peer:left"))["reason"] == "disconnected"
             assert await live() == [first.peer_id, socket.peer_id]
-            await process.get_worker().beat()
+            await process.get_worker().heartbeat()
             assert await live() == [first.peer_id]
         assert subscribers() == 1
 
@@ -948,7 +948,7 @@ async def test_a_bug_on_the_side_of_the_channel_layer_costs_the_socket(
     room: Room, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch, errors: Any
 ) -> None:
     async with in_room(alice, bob) as (first, second):
-        monkeypatch.setattr(SignallingConsumer, "_relayed", explode)
+        monkeypatch.setattr(Resumption, "receive", explode)
         await second.send("webrtc:offer", {"targetPeerId": first.peer_id, "offer": OFFER})
         frame = await first.next()
         assert frame["data"]["code"] == "internal"

@@ -144,12 +144,12 @@ async def test_who_stays_away_too_long_has_left(
         await Participant.objects.filter(peer_id=second.peer_id).aupdate(away_until=past)
         again = await reopened(bob)
         assert (await resume(again, token))["data"]["code"] == "resume_expired"
-        await process.get_worker().beat()
+        await process.get_worker().heartbeat()
         left = {"peerId": second.peer_id, "reason": "disconnected"}
         assert await first.expect("peer:left") == left
-        await process.get_worker().beat()
+        await process.get_worker().heartbeat()
         await first.receive_nothing()
-        assert not process.get_worker().away
+        assert not process.get_worker().detached
         await again.disconnect()
 
 

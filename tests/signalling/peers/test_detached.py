@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signalling.layers import ChannelGone, LocalChannelLayer
-from signalling.peers.detached import DetachedPeer, ReorderBuffer
+from signalling.peers.detached import DetachedPeer
+from signalling.peers.membership import Membership
 from signalling.peers.messages import Relayed, left
-from signalling.peers.port import Membership
+from signalling.peers.reorder import ReorderBuffer
 from signalling.transport.subscription import ChannelSubscription
 
 
@@ -43,7 +44,7 @@ class Stage:
         await subscription.open()
         settings = {"max_frames": 3, "max_bytes": 100, "lifetime": 60.0, **options}
         membership = Membership("ABC123", peer_id="peer_me", epoch=1)
-        return DetachedPeer(subscription, membership, ended=self.ended.append, **settings)
+        return DetachedPeer(subscription, membership, on_end=self.ended.append, **settings)
 
     async def socket(self) -> ChannelSubscription:
         subscription = ChannelSubscription(self.layer, self.heard.append)
@@ -76,7 +77,7 @@ async def test_it_hands_over_once_and_forwards_from_then_on() -> None:
     stage.layer.put(away.subscription.name, relayed(2))
     handover, forwarded = stage.heard
     assert handover["frames"] == [("peer_other", 1, "frame")]
-    assert (handover["heard"], handover["gap"]) == ({"peer_other": 1}, False)
+    assert (handover["received"], handover["gap"]) == ({"peer_other": 1}, False)
     assert forwarded == relayed(2)
     assert stage.ended == [away]
     away.end()
@@ -87,7 +88,7 @@ async def test_what_is_not_its_own_does_not_concern_it() -> None:
     away = await stage.away()
     stage.layer.put(away.subscription.name, relayed(1, target="peer_former"))
     stage.layer.put(away.subscription.name, dict(left("ABC123", "peer_other", "left")))
-    assert (away.frames, away.is_over) == ([], False)
+    assert (away.frames, away.has_ended) == ([], False)
     away.end()
 
 
@@ -104,7 +105,7 @@ async def test_it_ends_with_the_membership(message: dict[str, Any]) -> None:
     stage = Stage()
     away = await stage.away()
     stage.layer.put(away.subscription.name, message)
-    assert away.is_over
+    assert away.has_ended
     assert stage.ended == [away]
     assert away._closing is not None
     await away._closing
@@ -116,7 +117,7 @@ async def test_it_ends_after_its_lifetime_in_any_case() -> None:
     stage = Stage()
     over = asyncio.Event()
     away = await stage.away(lifetime=0.01)
-    away._ended = lambda ended: over.set()
+    away._on_end = lambda ended: over.set()
     async with asyncio.timeout(5):
         await over.wait()
 
@@ -144,17 +145,17 @@ def test_two_ways_come_out_as_one(data: st.DataObject, known: int, count: int) -
     while any(ways):
         way = data.draw(st.sampled_from([way for way in ways if way]))
         number = way.pop(0)
-        in_order.arrives("a", number, str(number))
+        in_order.add("a", number, str(number))
     assert out == [str(number) for number in numbers]
-    assert in_order.rest() == []
+    assert in_order.flush() == []
 
 
 def test_what_follows_a_loss_comes_out_at_the_end() -> None:
     out: list[str] = []
     in_order = ReorderBuffer({"a": 1}, out.append)
     for number in (4, 3):
-        in_order.arrives("a", number, str(number))
+        in_order.add("a", number, str(number))
     assert out == []
-    assert in_order.rest() == [("a", 3, "3"), ("a", 4, "4")]
-    in_order.arrives("a", 2, "a sender that counts anew")
+    assert in_order.flush() == [("a", 3, "3"), ("a", 4, "4")]
+    in_order.add("a", 2, "a sender that counts anew")
     assert out == ["a sender that counts anew"]

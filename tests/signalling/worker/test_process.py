@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 async def test_many_joins_at_once_enlist_once() -> None:
     here = process.get_worker()
-    ids = await asyncio.gather(*(here.enlisted() for _ in range(5)))
+    ids = await asyncio.gather(*(here.register() for _ in range(5)))
     assert len(set(ids)) == 1
     assert await Worker.objects.acount() == 1
 
@@ -34,7 +34,7 @@ async def test_one_beat_is_one_update_however_many_sockets(
         await first.join()
         await second.join()
         before = await Worker.objects.aget()
-        await process.get_worker().beat()
+        await process.get_worker().heartbeat()
         after = await Worker.objects.aget()
         assert after.expires_at > before.expires_at
 
@@ -47,10 +47,10 @@ async def test_who_was_taken_for_dead_closes_its_sockets_and_begins_anew(
         here = process.get_worker()
         former = here.worker_id
         await Worker.objects.all().adelete()
-        await here.beat()
+        await here.heartbeat()
         assert await socket.receive_error() == "unavailable"
         assert await socket.closed() == 4503
-        assert await here.enlisted() != former
+        assert await here.register() != former
 
 
 async def test_who_stood_still_serves_no_frame_before_it_closes(room: Room, bob: User) -> None:
@@ -74,12 +74,12 @@ async def test_what_could_not_be_written_waits_for_the_database() -> None:
         written.append(what)
 
     for what in ("first", "nonsense", "second"):
-        here.remember(lambda what=what: write(what))  # type: ignore[misc]
+        here.pending.add(lambda what=what: write(what))  # type: ignore[misc]
     with pytest.raises(OperationalError):
-        await here.beat()
+        await here.heartbeat()
     is_away = False
-    await here.beat()
-    await here.beat()
+    await here.heartbeat()
+    await here.heartbeat()
     assert written == ["first", "second"]
 
 
@@ -114,7 +114,7 @@ async def test_a_heartbeat_that_waited_for_the_database_ends_no_worker(
         monkeypatch.setattr(module, "monotonic", lambda: now)
     await database_sync_to_async(leases.register_worker)()
     await Worker.objects.aupdate(expires_at="2020-01-01T00:00Z")
-    await worker.beat()
+    await worker.heartbeat()
 
     def read_all_after_an_outage() -> list[leases.Lease]:
         nonlocal now
@@ -125,10 +125,10 @@ async def test_a_heartbeat_that_waited_for_the_database_ends_no_worker(
     now = worker.renewal
     with monkeypatch.context() as patched:
         patched.setattr(leases, "read_all", read_all_after_an_outage)
-        await worker.beat()
+        await worker.heartbeat()
     assert await Worker.objects.acount() == 1
     now += 2 * worker.lease
-    await worker.beat()
+    await worker.heartbeat()
     assert await Worker.objects.acount() == 0
 
 

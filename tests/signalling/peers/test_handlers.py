@@ -18,8 +18,9 @@ from rooms.services import Joined
 from signalling import protocol
 from signalling.auth.tokens import Identity, TokenRefused
 from signalling.peers import handlers, messages
-from signalling.peers.messages import RosterChange
-from signalling.peers.port import Membership, P, T
+from signalling.peers.membership import Membership
+from signalling.peers.messages import Announcement, RosterChange
+from signalling.peers.port import P, T
 from signalling.protocol import ProtocolError, ServerEvent
 from tests.rooms.hooks import shout
 
@@ -58,7 +59,7 @@ class FakePeer:
         self.membership.adopt(joined)
         return joined
 
-    async def worker(self) -> str:
+    async def register_worker(self) -> str:
         return "worker"
 
     async def take_over(self, channel: str) -> None:
@@ -87,8 +88,9 @@ class FakePeer:
     async def unsubscribe(self, room_code: str) -> None:
         self.did.append(f"unsubscribe {room_code}")
 
-    async def publish(self, change: RosterChange) -> None:
-        self.did.append((f"publish {change['change']} to {change['room']}", change))
+    async def publish(self, message: RosterChange | Announcement) -> None:
+        name = message["change"] if message["type"] == "signalling.roster" else "announcement"
+        self.did.append((f"publish {name} to {message['room']}", message))
 
     async def relay(self, target_peer_id: str, frame: str) -> None:
         self.did.append((f"relay to {target_peer_id}", frame))
@@ -350,7 +352,7 @@ async def test_an_update_is_remembered_before_it_is_told() -> None:
     updated = protocol.PeerUpdated(peer_id="peer_me", **changes)
     assert peer.did == [
         ("update_participant", "peer_me", {"epoch": 0, **changes}),
-        ("publish updated to ABC123", messages.updated("ABC123", updated)),
+        ("publish announcement to ABC123", messages.updated("ABC123", updated)),
     ]
 
 

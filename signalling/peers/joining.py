@@ -1,0 +1,124 @@
+"""The steps of ``join:room``: take a seat, fetch the held frames, answer, announce."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from msgspec import UNSET
+
+from rooms import codes, resuming, services
+from rooms.exceptions import CodeInvalid, RoomNotFound, SfuRequired
+from rooms.services import Joined, ResumeState
+from signalling import protocol, sfu
+from signalling.auth.tokens import Identity
+from signalling.conf import conf
+from signalling.protocol import CloseCode, ProtocolError
+from signalling.sfu.routes import route
+from signalling.throttling import failures
+
+from . import messages
+from .membership import Membership
+from .messages import HeldState
+from .port import Peer
+
+
+async def take_seat(peer: Peer, identity: Identity, event: protocol.JoinRoom) -> Joined:
+    """Subscribe to the room and take a seat, or resume the membership of ``resume_token``.
+
+    Raises ``RoomError`` and ``ProtocolError``; the peer has no membership then.
+    """
+    keys = f"code:{identity.user.pk}", f"code:{peer.address}"
+    failures.check(*keys)
+    try:
+        # Set first, so that the clean-up of a socket that closes knows what to end.
+        peer.membership = membership = Membership(codes.normalise(event.room_code))
+        await peer.subscribe(membership.room_code)
+        place: dict[str, Any] = {
+            "code": membership.room_code,
+            "user": identity.user,
+            "channel_name": peer.channel_name,
+            "worker_id": await peer.register_worker(),
+        }
+        if event.resume_token is not None:
+            return await peer.seat(resuming.resume, **place, token=event.resume_token)
+        place |= {"peer_id": membership.peer_id, "resumable": event.resumable}
+        return await _join(peer, place)
+    except Exception as refusal:
+        await _abort(peer)
+        if isinstance(refusal, (RoomNotFound, CodeInvalid)):
+            failures.failed(*keys)
+            raise RoomNotFound from None
+        raise
+
+
+async def fetch_held(peer: Peer, resumed: ResumeState) -> None:
+    """Restore the frames that were held for a peer that resumes."""
+    assert peer.membership is not None
+    peer.membership.has_gap = resumed.gap
+    if resumed.previous_channel is not None:
+        await peer.take_over(resumed.previous_channel)
+    elif resumed.held is not None:
+        peer.restore(cast(HeldState, resumed.held))
+
+
+async def announce(peer: Peer, joined: Joined) -> None:
+    """Publish ``peer:joined`` or ``peer:back`` to the room.
+
+    If that fails the socket is closed: the others would drop the relays of an unknown peer. The
+    client reconnects and joins again.
+    """
+    change = messages.back if joined.resumed is not None else messages.joined
+    try:
+        await peer.publish(change(joined.room.code, joined.participant))
+    except ProtocolError as failure:
+        failure.close = CloseCode.UNAVAILABLE
+        raise
+
+
+def room_joined(joined: Joined, membership: Membership) -> protocol.RoomJoined:
+    """Return the answer to ``join:room``. Resets the membership's ``has_gap``."""
+    room, participant, settings = joined.room, joined.participant, conf()
+    sfu_route = route(membership.mode, room.code, participant.peer_id)
+    gap, membership.has_gap = membership.has_gap, False
+    token = joined.resume_token
+    return protocol.RoomJoined(
+        room_id=room.public_id,
+        peer_id=participant.peer_id,
+        peers=[
+            protocol.PeerInfo(
+                id=other.peer_id,
+                user_info=other.user_info,
+                media=other.media,
+                away=other.is_away,
+                path="sfu" if other.receives_through_sfu(room.mode_version) else UNSET,
+            )
+            for other in joined.others
+        ],
+        mode=room.mode,
+        mode_version=room.mode_version,
+        switching=room.is_switching,
+        sfu=sfu_route if sfu_route is not None else UNSET,
+        ice_servers=settings.ice_servers,
+        ice_expires_at=None,
+        role=participant.role,
+        limits=protocol.Limits(room.p2p_limit, room.total_limit, settings.mesh_kbps),
+        resumed=joined.resumed is not None,
+        resume_token=token if token is not None else UNSET,
+        resume_window=settings.resume_window if token is not None else UNSET,
+        gap=gap,
+    )
+
+
+async def _join(peer: Peer, place: dict[str, Any]) -> Joined:
+    """Join a room. Look for a healthy SFU only if the room requires one."""
+    sfus = sfu.get_sfus()
+    try:
+        return await peer.seat(services.join, **place, sfu=None if sfus else "")
+    except SfuRequired:
+        return await peer.seat(services.join, **place, sfu=await sfus.first_healthy())
+
+
+async def _abort(peer: Peer) -> None:
+    membership, peer.membership = peer.membership, None
+    if membership is not None:
+        await peer.unsubscribe(membership.room_code)

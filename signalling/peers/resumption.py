@@ -1,0 +1,214 @@
+"""How a peer outlives its socket: detach, hand over, take over, restore."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from time import monotonic
+
+from channels.exceptions import ChannelFull
+from django.utils import timezone
+
+from rooms import resuming
+from signalling.conf import SignallingSettings
+from signalling.layers import Undeliverable
+from signalling.protocol import CloseCode
+from signalling.transport.heartbeat import Heartbeat
+from signalling.transport.send_queue import SendQueue
+from signalling.transport.subscription import ChannelSubscription
+from signalling.transport.timers import Timers
+from signalling.worker.process import SETTLE_SECONDS, WorkerProcess
+
+from . import messages
+from .detached import DetachedPeer
+from .membership import Membership
+from .messages import HeldFrame, HeldState, Message, Relayed, Takeover
+from .reorder import ReorderBuffer
+from .replies import Replies
+from .stores import Stores
+
+logger = logging.getLogger("signalling")
+
+FINAL_CLOSES = {CloseCode.PROTOCOL_VIOLATIONS, CloseCode.AUTHENTICATION, CloseCode.FLOOD}
+"""A client that is closed with one of these has broken the rules and loses its seat."""
+TAKEOVER_SECONDS = 2.0
+"""How long to wait for the held frames."""
+ROUND_TRIP_SECONDS = 1.0
+"""A relay older than this, seen from the client's last frame, has arrived."""
+SPARE_SECONDS = 10.0
+"""How much longer than its window a detached peer lives, until its end is announced."""
+
+
+class Resumption:
+    """Detaches the peer of one socket, and resumes on it a peer that was detached elsewhere.
+
+    ``release_subscription`` hands over the socket's channel, which outlives the socket.
+    """
+
+    def __init__(
+        self,
+        settings: SignallingSettings,
+        *,
+        worker: WorkerProcess,
+        stores: Stores,
+        replies: Replies,
+        send_queue: SendQueue,
+        heartbeat: Heartbeat,
+        timers: Timers,
+        release_subscription: Callable[[], ChannelSubscription],
+    ) -> None:
+        self._settings = settings
+        self._worker = worker
+        self._stores = stores
+        self._replies = replies
+        self._send_queue = send_queue
+        self._heartbeat = heartbeat
+        self._timers = timers
+        self._release_subscription = release_subscription
+        self._restored: list[HeldFrame] = []
+        self._handover: asyncio.Future[HeldState] | None = None
+        self._reorder: ReorderBuffer | None = None
+        self._relayed_at = 0.0
+
+    def is_possible(self, membership: Membership, has_hung_up: bool) -> bool:
+        """Return whether the client has a resume token and did not end the membership itself."""
+        closed_with = self._replies.closed_with
+        has_token = membership.is_seated or membership.epoch > 0
+        has_ended = closed_with in FINAL_CLOSES or (closed_with is None and has_hung_up)
+        return membership.is_resumable and has_token and not has_ended
+
+    # --- Detach -------------------------------------------------------------------------------
+
+    def detach(
+        self, membership: Membership, undelivered: Iterable[Message], *, is_abandoned: bool
+    ) -> DetachedPeer:
+        """Replace the socket by a ``DetachedPeer``, which receives everything from now on.
+
+        ``undelivered``: messages that this socket has received and not handled.
+        """
+        membership.has_gap |= self._may_have_lost_frames(is_abandoned)
+        waiting = self._reorder.flush() if self._reorder else []
+        detached = DetachedPeer(
+            self._release_subscription(),
+            membership,
+            frames=[*self._restored, *waiting],
+            max_frames=self._settings.held_frames,
+            max_bytes=self._settings.held_bytes,
+            lifetime=self._settings.resume_window + SPARE_SECONDS,
+            on_end=self._worker.detached.discard,
+        )
+        self._worker.detached.add(detached)
+        if membership.link is not None:
+            membership.link.fall_silent()
+        for message in undelivered:
+            try:
+                detached.deliver(dict(message))
+            except ChannelFull:  # the sender has been acknowledged already
+                membership.has_gap = True
+        return detached
+
+    async def announce_away(self, detached: DetachedPeer) -> None:
+        """Store that the peer is away and send ``peer:away`` to its room."""
+        membership = detached.membership
+        until = timezone.now() + timedelta(seconds=self._settings.resume_window)
+        is_current = await self._stores.record(
+            resuming.mark_away,
+            membership.peer_id,
+            epoch=membership.epoch,
+            until=until,
+            gap=membership.has_gap,
+        )
+        if is_current:
+            channel = detached.subscription.name
+            await self._stores.publish(
+                messages.away(membership.room_code, membership.peer_id, channel, until)
+            )
+
+    def _may_have_lost_frames(self, is_abandoned: bool) -> bool:
+        """Return whether a relay may have been written to a connection that was dead already.
+
+        Everything that precedes our own close frame arrives. After an unexpected end the time of
+        death is unknown, but the client was alive one round trip before its last frame.
+        """
+        if self._send_queue.waiting or is_abandoned:
+            return True
+        is_unexpected = self._replies.closed_with in {None, CloseCode.HEARTBEAT}
+        return is_unexpected and (
+            self._relayed_at > self._heartbeat.last_frame_at - ROUND_TRIP_SECONDS
+        )
+
+    # --- Resume -------------------------------------------------------------------------------
+
+    async def take_over(self, membership: Membership, channel: str) -> None:
+        """Fetch the held frames from the peer's previous ``channel`` and fence its socket.
+
+        Without an answer the peer resumes with a gap.
+        """
+        takeover = Takeover(
+            type="signalling.takeover",
+            peer_id=membership.peer_id,
+            reply_channel=self._stores.channel_name,
+        )
+        self._handover = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(TAKEOVER_SECONDS):
+                await self._stores.send(channel, takeover)
+                held = await self._handover
+        except Exception as error:
+            logger.warning("%s resumes without its held frames: %r", membership.peer_id, error)
+            membership.has_gap = True
+        else:
+            self.restore(membership, held)
+
+    def restore(self, membership: Membership, held: HeldState) -> None:
+        """Adopt the held frames and the relay counters. ``release`` sends the frames."""
+        membership.sent, membership.received = held["sent"], held["received"]
+        membership.has_gap |= held["gap"]
+        self._restored = held["frames"]
+        self._reorder = ReorderBuffer(membership.received, self._replies.write)
+
+    def accept_handover(self, message: Message) -> bool:
+        """Take the answer to ``take_over``. Return whether ``message`` was that."""
+        handover = self._handover
+        if handover is None or message["type"] not in {"signalling.handover", "channel.lost"}:
+            return False
+        if handover.done():
+            return True
+        if message["type"] == "signalling.handover":
+            handover.set_result(message)
+        else:
+            handover.set_exception(Undeliverable("the previous channel is closed"))
+        return True
+
+    def release(self, membership: Membership) -> None:
+        """Send the held frames, after ``room:joined``; restore the order of what follows."""
+        frames, self._restored = self._restored, []
+        for sender, _, frame in frames:
+            if sender in membership.roster:
+                self._replies.write(frame)
+
+    def settle_later(self) -> None:
+        """Stop reordering when all senders know the new channel."""
+        if self._reorder is not None:
+            self._timers.start(SETTLE_SECONDS, self._settle)
+
+    def _settle(self) -> None:
+        if self._reorder is not None:
+            for _, _, frame in self._reorder.flush():
+                self._replies.write(frame)
+            self._reorder = None
+
+    # --- Relays -------------------------------------------------------------------------------
+
+    def receive(self, membership: Membership, message: Relayed) -> None:
+        """Write a relay to the client, in the order of its sender."""
+        sender = message["sender"]
+        if membership.is_resumable:
+            self._relayed_at = monotonic()
+        if self._reorder is not None:
+            self._reorder.add(sender, message["number"], message["frame"])
+        else:
+            membership.received[sender] = message["number"]
+            self._replies.write(message["frame"])

@@ -1,0 +1,132 @@
+"""Calls of one socket to the database and the channel layer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from channels.exceptions import ChannelFull
+
+from signalling import database
+from signalling.layers import ChannelGone, Undeliverable
+from signalling.protocol import ProtocolError, errors
+from signalling.transport.subscription import ChannelSubscription
+from signalling.worker.pending import PendingWrites
+
+from .messages import Announcement, Message, RosterChange, room_group
+
+logger = logging.getLogger("signalling")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Stores:
+    """Runs database calls to their end and turns failures of the layer into ``ProtocolError``."""
+
+    def __init__(self, subscription: ChannelSubscription, pending: PendingWrites) -> None:
+        self._layer = subscription.layer
+        self._subscription = subscription
+        self._pending = pending
+        self._put = getattr(self._layer, "put", None)
+        self._running: asyncio.Future[Any] | None = None
+
+    @property
+    def channel_name(self) -> str:
+        return self._subscription.name
+
+    # --- The database -------------------------------------------------------------------------
+
+    async def database(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``function`` in a database thread, to its end even if the caller is cancelled."""
+        return await self.shield(database.database_sync(function)(*args, **kwargs))
+
+    async def shield(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await ``work``, which goes on if the caller is cancelled; ``settled`` waits for it."""
+        running = self._running = asyncio.ensure_future(work)
+        return await asyncio.shield(running)
+
+    async def settled(self) -> None:
+        """Wait for a call that is still running: a cancelled join may yet commit."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
+
+    async def record(self, function: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Run a write; queue it and return true if the database is unavailable."""
+        try:
+            return await self.database(function, *args, **kwargs)
+        except database.DATABASE_UNAVAILABLE as error:
+            logger.warning("Database unavailable, write queued: %s", error)
+            self._pending.add(partial(database.database_sync(function), *args, **kwargs))
+            return True
+
+    # --- The channel layer --------------------------------------------------------------------
+
+    async def subscribe(self, room_code: str) -> None:
+        """Receive what is published to a room."""
+        await self._call(self._layer.group_add(room_group(room_code), self.channel_name))
+
+    async def unsubscribe(self, room_code: str) -> None:
+        """Stop receiving what is published to a room."""
+        await self._call(self._layer.group_discard(room_group(room_code), self.channel_name))
+
+    async def publish(self, message: RosterChange | Announcement) -> None:
+        """Send a message to all peers of a room, in the order of the calls.
+
+        While the layer is unavailable a roster change is only logged: every worker reads its
+        rosters from the database when the layer returns. Other announcements raise.
+        """
+        try:
+            await self._call(self._layer.group_send(room_group(message["room"]), message))
+        except LayerUnavailable:
+            if message["type"] == "signalling.announcement":
+                raise
+            logger.warning(
+                "Channel layer unavailable, announcement delayed: %s %s",
+                message["peer_id"],
+                message["change"],
+            )
+
+    async def send(self, channel: str, message: Message) -> None:
+        """Send to one channel and wait until the layer has taken the message."""
+        await self._call(self._layer.send(channel, message))
+
+    async def send_soon(self, channel: str, message: Message) -> None:
+        """Send to one channel; without waiting if the layer reports losses by itself."""
+        if self._put is None:
+            await self.send(channel, message)
+            return
+        try:
+            self._put(channel, message)
+        except ChannelFull as error:
+            raise layer_error(error) from None
+
+    async def _call(self, call: Coroutine[Any, Any, None]) -> None:
+        try:
+            await call
+        except Exception as error:
+            raise layer_error(error) from None
+
+
+class LayerUnavailable(ProtocolError):
+    """The channel layer is unavailable; all workers refresh their rosters when it returns."""
+
+    def __init__(self) -> None:
+        error = errors.unavailable()
+        super().__init__(error.code, error.message, **error.details)
+
+
+def layer_error(error: Exception) -> ProtocolError:
+    """Return the ``ProtocolError`` for a failed call of the channel layer."""
+    match error:
+        case ChannelGone():
+            return errors.peer_not_found()
+        case ChannelFull():
+            return errors.peer_busy()
+        case Undeliverable():
+            return LayerUnavailable()
+    logger.warning("Channel layer unavailable: %r", error)
+    return errors.unavailable()
