@@ -35,7 +35,7 @@ class Lease:
 
 @dataclass
 class LeaseMonitor:
-    """Distinguish dead workers from those that could not reach the database."""
+    """Distinguish dead workers from workers that could not reach the database."""
 
     confirm_seconds: float
     """How long an expired lease must stay unchanged before its worker is dead."""
@@ -126,7 +126,7 @@ def _delete(workers: QuerySet[Worker], *, away_until: datetime) -> int:
 def _detach_or_end(
     mine: QuerySet[Participant], peers: list[Participant], away_until: datetime
 ) -> tuple[list[Participant], list[Participant]]:
-    """Update the rows. Return the peers that have become away and those that have left."""
+    """Update the rows. Return the peers that became away and the peers that left."""
     resumable = mine.exclude(resume_hash="")
     # Frames held for them were lost with the worker, unless it stored them before it stopped.
     resumable.filter(held__isnull=True).update(has_gap=True)

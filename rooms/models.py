@@ -152,7 +152,7 @@ class Worker(models.Model):
     """A serving process and its lease: until when other processes consider it alive.
 
     The process renews the lease with one statement per interval, however many sockets it has.
-    Times are those of the database server, so clocks need not agree. See ``rooms.leases``.
+    All times come from the clock of the database server. See ``rooms.leases``.
     """
 
     id = models.CharField(primary_key=True, max_length=32, default=new_worker_id, editable=False)

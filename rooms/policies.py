@@ -25,7 +25,7 @@ def can_join(user: AbstractBaseUser, room: Room) -> bool:
 
 
 def is_host(user: AbstractBaseUser, room: Room) -> bool:
-    """Return whether the user is the host of the room, who can join while it is locked."""
+    """Return whether the user created the room. The host can join while the room is locked."""
     return room.host_id is not None and room.host_id == user.pk
 
 

@@ -89,7 +89,7 @@ def save_claim(peer_id: str, *, epoch: int, claim: dict[str, int] | None) -> boo
 
 
 def find_orphans(peer_ids: Collection[str]) -> dict[str, dict[str, int] | None]:
-    """Return those of ``peer_ids`` that are in no room, each with its last claim or ``None``."""
+    """Return the ``peer_ids`` that are in no room, each with its last claim or ``None``."""
     known = Participant.objects.filter(peer_id__in=peer_ids)
     orphans: dict[str, dict[str, int] | None] = dict.fromkeys(peer_ids)
     for peer_id, claim, left_at in known.values_list("peer_id", "sfu_claim", "left_at"):

@@ -1,4 +1,4 @@
-"""The wheel that a host site installs: built as the index would get it, and looked into."""
+"""Build the wheel that a host site installs, and inspect it."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
     return message_from_string(wheel.read(name).decode())
 
 
-def test_the_wheel_holds_the_two_apps_and_nothing_else(files: set[str]) -> None:
+def test_the_wheel_contains_only_the_two_apps(files: set[str]) -> None:
     assert {name.split("/")[0] for name in files} == {"rooms", "signalling"}
 
 
-def test_the_wheel_holds_every_file_of_the_apps(files: set[str]) -> None:
+def test_the_wheel_contains_every_file_of_the_apps(files: set[str]) -> None:
     sources = {
         str(path.relative_to(ROOT))
         for app in ("rooms", "signalling")
@@ -69,11 +69,11 @@ def test_the_wheel_holds_every_file_of_the_apps(files: set[str]) -> None:
         "signalling/static/signalling/page/call.css",
     ],
 )
-def test_the_wheel_holds_what_is_no_module_too(files: set[str], name: str) -> None:
+def test_the_wheel_contains_data_files_and_migrations(files: set[str], name: str) -> None:
     assert name in files
 
 
-def test_the_wheel_says_what_it_is(metadata: Message, wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_has_complete_metadata(metadata: Message, wheel: zipfile.ZipFile) -> None:
     assert metadata["Name"] == "django-signalling"
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.11"
@@ -81,7 +81,7 @@ def test_the_wheel_says_what_it_is(metadata: Message, wheel: zipfile.ZipFile) ->
     assert any(name.endswith("/licenses/LICENSE") for name in wheel.namelist())
 
 
-def test_a_host_site_need_not_install_what_only_the_example_site_runs_on(
+def test_the_wheel_does_not_require_packages_of_the_example_site(
     metadata: Message,
 ) -> None:
     required = [name for name in metadata.get_all("Requires-Dist", []) if "extra ==" not in name]
@@ -97,8 +97,8 @@ def test_a_host_site_need_not_install_what_only_the_example_site_runs_on(
     }
 
 
-def test_the_apps_run_on_nothing_but_what_they_require() -> None:
-    """Every module is imported, and a site of its own, with a user model of its own, is used."""
+def test_the_apps_run_with_only_their_required_packages() -> None:
+    """Import every module and use a site with a custom user model; see tests/minimal_site."""
     command = [sys.executable, "-m", "tests.minimal_site"]
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A host site with the required packages alone and a user model that Django's own is not.
+"""A host site with only the required packages and with a custom user model.
 
 ``python -m tests.minimal_site`` uses it, in a process of its own; see ``tests/test_packaging.py``.
 """

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Member(AbstractBaseUser, PermissionsMixin):
-    """Has an e-mail address for a name, and no column ``is_active``."""
+    """A user that is named by an email address and has no column ``is_active``."""
 
     email = models.EmailField(unique=True)
     is_staff = models.BooleanField(default=True)

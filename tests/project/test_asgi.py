@@ -31,7 +31,7 @@ async def test_one_application_serves_pages_and_sockets(room: Room, bob: User) -
 
 
 @pytest.mark.parametrize("path", ["/", "/ws/", "/ws/signalling", "/ws/signalling/x", "/admin/"])
-async def test_a_socket_to_nowhere_is_refused_and_raises_nothing(path: str) -> None:
+async def test_a_socket_with_an_unknown_path_is_rejected_without_an_exception(path: str) -> None:
     socket = WebsocketCommunicator(application, path)
     is_accepted, _ = await socket.connect(10)
     assert not is_accepted

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The passwords are kept beside the database, which is the test run's own."""
+    """The demo's folder, in which it keeps the passwords: a temporary one."""
     monkeypatch.setitem(settings.DATABASES["default"], "NAME", str(tmp_path / "db.sqlite3"))
     monkeypatch.setattr(settings, "DEMO", True)
     return tmp_path
@@ -39,7 +39,7 @@ def passwords(printed: str) -> dict[str, str]:
     return dict(re.findall(r"user (\w+) +password (\S+)", printed))
 
 
-def test_the_demo_has_two_users_a_room_and_its_urls(folder: Path) -> None:
+def test_the_demo_creates_two_users_and_a_room_and_prints_urls(folder: Path) -> None:
     printed = prepare("--port", "8765")
     assert "http://127.0.0.1:8765/r/ABC123/" in printed
     assert Room.objects.get().code == "ABC123"
@@ -51,7 +51,7 @@ def test_the_demo_has_two_users_a_room_and_its_urls(folder: Path) -> None:
     assert Room.objects.get().host == User.objects.get(username="alice")
 
 
-def test_passwords_are_random_and_for_their_owners_eyes(folder: Path) -> None:
+def test_passwords_are_random_and_readable_only_by_their_owner(folder: Path) -> None:
     printed = prepare()
     assert len(set(passwords(printed).values())) == 2
     kept = sorted(folder.glob("password-*"))
@@ -70,7 +70,7 @@ def test_a_second_run_keeps_everything() -> None:
     ]
 
 
-def test_who_was_in_the_room_when_the_demo_was_killed_is_so_no_more(enter: Enter) -> None:
+def test_the_demo_ends_memberships_of_a_killed_demo(enter: Enter) -> None:
     prepare()
     peer = enter(User.objects.get(username="bob")).participant
     prepare()
@@ -78,13 +78,13 @@ def test_who_was_in_the_room_when_the_demo_was_killed_is_so_no_more(enter: Enter
     assert (peer.is_live, peer.reason) == (False, Participant.Reason.SERVER_LOST)
 
 
-def test_a_demo_without_daphne_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_demo_without_daphne_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("signalling_project.management.commands.demo.find_spec", lambda name: None)
     with pytest.raises(CommandError, match="Daphne is not installed"):
         call_command("demo", stdout=StringIO())
 
 
-def test_the_demo_becomes_daphne(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_executes_daphne(monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
     monkeypatch.setattr("os.execv", lambda path, arguments: commands.append(arguments))
     call_command("demo", "--port", "8765", stdout=StringIO())
@@ -94,12 +94,12 @@ def test_the_demo_becomes_daphne(monkeypatch: pytest.MonkeyPatch) -> None:
     assert command[-1] == "signalling_project.asgi:application"
 
 
-def test_a_second_demo_in_the_folder_ends_nobodys_membership(folder: Path, enter: Enter) -> None:
+def test_a_second_demo_in_the_folder_ends_no_memberships(folder: Path, enter: Enter) -> None:
     prepare()
     peer = enter(User.objects.get(username="bob")).participant
     for _ in range(2):
         with (folder / "lock").open() as running:
-            fcntl.flock(running, fcntl.LOCK_SH)  # as Daphne has it, inherited from the command
+            fcntl.flock(running, fcntl.LOCK_SH)  # as a running Daphne does
             prepare("--port", "8001")
         peer.refresh_from_db()
         assert peer.is_live
@@ -108,7 +108,7 @@ def test_a_second_demo_in_the_folder_ends_nobodys_membership(folder: Path, enter
     assert not peer.is_live
 
 
-def test_the_demos_environment_is_written_once(tmp_path: Path) -> None:
+def test_the_demo_environment_is_written_once(tmp_path: Path) -> None:
     def write() -> str:
         command = [sys.executable, str(ROOT / "scripts" / "demo_env.py"), str(tmp_path / "demo")]
         subprocess.run(command, check=True, timeout=20)

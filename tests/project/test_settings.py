@@ -20,7 +20,7 @@ Load = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Return a function that gives the settings of a site with this environment and no other."""
+    """Return a function that loads the settings with exactly the given environment."""
 
     def load(**environment: str) -> dict[str, Any]:
         for name in list(os.environ):
@@ -34,7 +34,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
 
 @pytest.mark.parametrize("missing", SECRETS)
 @pytest.mark.parametrize("value", [None, "", "x" * 31])
-def test_a_site_without_a_good_secret_does_not_start(
+def test_a_site_without_long_secrets_does_not_start(
     load: Load, missing: str, value: str | None
 ) -> None:
     environment = {**SECRETS}
@@ -59,35 +59,35 @@ def test_the_defaults_are_secure(load: Load) -> None:
     assert site["SIMPLE_JWT"]["CHECK_REVOKE_TOKEN"] is True
 
 
-def test_our_client_is_the_seeds_by_default(load: Load) -> None:
+def test_the_default_client_origin_is_port_5173(load: Load) -> None:
     site = load(**SECRETS)
     assert site["CORS_ALLOWED_ORIGINS"] == ["http://localhost:5173"]
     assert site["CORS_ALLOW_CREDENTIALS"] is True
     assert site["SIGNALLING"] == {"ALLOWED_ORIGINS": ["http://localhost:5173"]}
 
 
-def test_client_url_names_the_origins_of_pages_and_sockets_alike(load: Load) -> None:
+def test_client_url_sets_the_origins_for_pages_and_sockets(load: Load) -> None:
     site = load(**SECRETS, CLIENT_URL="https://app.example.org/,https://b.example.org")
     clients = ["https://app.example.org", "https://b.example.org"]
     assert site["CORS_ALLOWED_ORIGINS"] == clients
     assert site["SIGNALLING"]["ALLOWED_ORIGINS"] == clients
 
 
-def test_any_key_of_signalling_comes_from_the_environment(load: Load) -> None:
+def test_the_environment_can_set_any_key_of_signalling(load: Load) -> None:
     site = load(**SECRETS, SIGNALLING='{"P2P_LIMIT": 4, "QUERY_TOKEN": false}')
     assert site["SIGNALLING"]["P2P_LIMIT"] == 4
     assert site["SIGNALLING"]["QUERY_TOKEN"] is False
     assert site["SIGNALLING"]["ALLOWED_ORIGINS"] == ["http://localhost:5173"]
 
 
-def test_sqlite_waits_for_its_turn(load: Load, tmp_path: Path) -> None:
+def test_sqlite_uses_wal_and_immediate_transactions(load: Load, tmp_path: Path) -> None:
     database = load(**SECRETS, DATABASE_URL=f"sqlite:///{tmp_path}/a.sqlite3")["DATABASES"]
     assert database["default"]["NAME"] == f"{tmp_path}/a.sqlite3"
     assert database["default"]["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
     assert "journal_mode=WAL" in database["default"]["OPTIONS"]["init_command"]
 
 
-def test_postgresql_says_in_seconds_that_it_is_away(load: Load) -> None:
+def test_postgresql_connections_time_out_within_seconds(load: Load) -> None:
     site = load(**SECRETS, DATABASE_URL="postgres://user:password@db.example.org/calls")
     database = site["DATABASES"]["default"]
     assert database["ENGINE"] == "django.db.backends.postgresql"
@@ -96,38 +96,38 @@ def test_postgresql_says_in_seconds_that_it_is_away(load: Load) -> None:
     assert database["OPTIONS"]["pool"]["timeout"] == 3
 
 
-def test_without_redis_a_site_is_one_process(load: Load) -> None:
+def test_without_redis_the_channel_layer_is_local(load: Load) -> None:
     layer = load(**SECRETS)["CHANNEL_LAYERS"]["default"]
     assert layer["BACKEND"] == "signalling.layers.LocalChannelLayer"
 
 
-def test_with_redis_it_may_be_many(load: Load) -> None:
+def test_with_redis_the_channel_layer_is_shared(load: Load) -> None:
     site = load(**SECRETS, REDIS_URL="redis://redis.example.org:6379/0")
     layer = site["CHANNEL_LAYERS"]["default"]
     assert layer["BACKEND"] == "signalling.layers.RedisChannelLayer"
     assert layer["CONFIG"]["hosts"] == ["redis://redis.example.org:6379/0"]
 
 
-def test_plain_http_has_to_be_asked_for(load: Load) -> None:
+def test_https_can_be_turned_off(load: Load) -> None:
     site = load(**SECRETS, HTTPS="off")
     assert site["SECURE_SSL_REDIRECT"] is False
     assert site["SESSION_COOKIE_SECURE"] is False
     assert site["SECURE_HSTS_SECONDS"] == 0
 
 
-def test_a_proxy_is_trusted_where_the_site_says_so(load: Load) -> None:
+def test_behind_proxy_trusts_the_proxys_headers(load: Load) -> None:
     site = load(**SECRETS, BEHIND_PROXY="on")
     assert site["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
 
 
-def test_settings_may_come_from_a_file(load: Load, tmp_path: Path) -> None:
+def test_settings_can_come_from_a_file(load: Load, tmp_path: Path) -> None:
     env = tmp_path / "env"
     env.write_text("\n".join(f"{name}={value}" for name, value in SECRETS.items()))
     site = load(ENV_FILE=str(env), ALLOWED_HOSTS="calls.example.org")
     assert site["SECRET_KEY"] == SECRETS["SECRET_KEY"]
     assert site["ALLOWED_HOSTS"] == ["calls.example.org"]
     for name in SECRETS:
-        os.environ.pop(name, None)  # the file's values went into the environment
+        os.environ.pop(name, None)  # loading the file changed the environment
 
 
 def test_every_variable_is_documented() -> None:
@@ -140,13 +140,13 @@ def test_every_variable_is_documented() -> None:
         assert re.search(rf"\b{name}\b", table), name
 
 
-def test_tokens_and_sessions_are_signed_with_two_secrets(load: Load) -> None:
+def test_tokens_and_sessions_need_different_secrets(load: Load) -> None:
     with pytest.raises(ImproperlyConfigured, match="must be different from SECRET_KEY"):
         load(SECRET_KEY="s" * 40, JWT_SIGNING_KEY="s" * 40)
 
 
 @pytest.mark.parametrize(("proxy", "proxies"), [("off", 0), ("on", 1)])
-def test_throttles_count_the_address_that_cannot_be_made_up(
+def test_throttles_count_an_address_that_cannot_be_forged(
     load: Load, proxy: str, proxies: int
 ) -> None:
     assert load(**SECRETS, BEHIND_PROXY=proxy)["REST_FRAMEWORK"]["NUM_PROXIES"] == proxies
@@ -159,10 +159,10 @@ def test_with_redis_all_processes_share_a_cache(load: Load) -> None:
     assert cache["BACKEND"] == "django.core.cache.backends.redis.RedisCache"
     assert cache["LOCATION"] == url
     several = load(**SECRETS, REDIS_URL=f"{url},redis://other.example.org")["CACHES"]["default"]
-    assert several["LOCATION"] == url  # Django takes a second one for a replica of the first
+    assert several["LOCATION"] == url  # Django would treat a second URL as a replica
 
 
-def test_postgresql_ends_what_hangs(load: Load) -> None:
+def test_postgresql_statements_and_connections_time_out(load: Load) -> None:
     url = "postgres://user:password@db.example.org/calls"
     database = load(**SECRETS, DATABASE_URL=url)["DATABASES"]["default"]
     assert database["CONN_HEALTH_CHECKS"] is True

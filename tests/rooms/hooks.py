@@ -1,4 +1,4 @@
-"""A host site's own functions, named by path in ``settings.SIGNALLING``."""
+"""Hooks of a host site, which tests name in ``settings.SIGNALLING``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def tea() -> str:
     return "tea"
 
 
-def nobody(user: AbstractBaseUser) -> bool:
+def deny(user: AbstractBaseUser) -> bool:
     return False
 
 
@@ -30,4 +30,4 @@ def shout(user: AbstractBaseUser) -> dict[str, Any]:
 
 
 def explode(*arguments: object) -> bool:
-    raise RuntimeError("the site's own function has a bug")
+    raise RuntimeError("the hook has a bug")

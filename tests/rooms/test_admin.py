@@ -28,7 +28,7 @@ def admin(admin_client: Client) -> Client:
 
 @pytest.fixture
 def closed() -> Iterator[list[str]]:
-    """The codes of the rooms that were closed through the service, which tells their people."""
+    """The codes of the rooms for which ``room_closed`` was sent."""
     codes: list[str] = []
 
     def receive(*, room: Room, **arguments: Any) -> None:
@@ -62,7 +62,10 @@ def do(admin: Client, action: str, *rooms: Room) -> str:
 
 
 def form_of(admin: Client, url: str, **changes: str | None) -> dict[str, Any]:
-    """Return what the form on a page would post, with some fields changed (``None``: unticked)."""
+    """Return the data that the form on a page would post, with some fields changed.
+
+    ``None`` unticks a field.
+    """
     form = admin.get(url).context["adminform"].form
     values = {name: form[name].value() for name in form.fields} | changes
     return {name: value for name, value in values.items() if value not in (None, False)}
@@ -71,7 +74,7 @@ def form_of(admin: Client, url: str, **changes: str | None) -> dict[str, Any]:
 # --- Rooms ------------------------------------------------------------------------------------
 
 
-def test_the_list_of_rooms_costs_the_same_for_one_and_for_thirty(
+def test_the_room_list_takes_as_many_queries_for_one_room_as_for_thirty(
     admin: Client, room: Room, bob: User, enter: Enter
 ) -> None:
     admin.get(ROOMS)
@@ -88,7 +91,7 @@ def test_the_list_of_rooms_costs_the_same_for_one_and_for_thirty(
     assert len(for_thirty) == len(for_one), for_thirty
 
 
-def test_the_list_shows_how_many_people_are_in_a_room(
+def test_the_room_list_shows_the_number_of_participants(
     admin: Client, room: Room, alice: User, bob: User, enter: Enter
 ) -> None:
     enter(alice)
@@ -97,7 +100,7 @@ def test_the_list_shows_how_many_people_are_in_a_room(
 
 
 @pytest.mark.parametrize("text", ["abc12", "ABC123", "tea", "alice"])
-def test_rooms_are_found_by_code_name_and_host(admin: Client, room: Room, text: str) -> None:
+def test_rooms_can_be_searched_by_code_name_and_host(admin: Client, room: Room, text: str) -> None:
     services.open_room(host=None, code="OTHER", name="Milk")
     assert codes(admin, q=text) == {"ABC123"}
 
@@ -115,7 +118,7 @@ def test_rooms_are_found_by_code_name_and_host(admin: Client, room: Room, text: 
         ({"occupancy": "full", "q": "us"}, set()),
     ],
 )
-def test_rooms_are_filtered(
+def test_rooms_can_be_filtered(
     admin: Client, bob: User, enter: Enter, query: dict[str, str], expected: set[str]
 ) -> None:
     for code in ("EMPTY", "USED", "FULL"):
@@ -128,7 +131,7 @@ def test_rooms_are_filtered(
     assert codes(admin, **query) == expected
 
 
-def test_rooms_are_filtered_by_age(admin: Client, room: Room) -> None:
+def test_rooms_can_be_filtered_by_age(admin: Client, room: Room) -> None:
     Room.objects.create(code="OLD", created_at=timezone.now() - timedelta(days=400))
     today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0).isoformat()
     assert codes(admin, created_at__gte=today) == {"ABC123"}
@@ -137,7 +140,9 @@ def test_rooms_are_filtered_by_age(admin: Client, room: Room) -> None:
     }
 
 
-def test_rooms_are_sorted_by_people(admin: Client, room: Room, bob: User, enter: Enter) -> None:
+def test_rooms_can_be_sorted_by_number_of_participants(
+    admin: Client, room: Room, bob: User, enter: Enter
+) -> None:
     other = services.open_room(host=None, code="OTHER")
     enter(bob, other)
     people = "4"  # the fourth column
@@ -146,7 +151,7 @@ def test_rooms_are_sorted_by_people(admin: Client, room: Room, bob: User, enter:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_closing_rooms_sends_their_people_home(
+def test_closing_rooms_ends_their_memberships(
     admin: Client, room: Room, bob: User, enter: Enter, closed: list[str]
 ) -> None:
     other = services.open_room(host=bob, code="OTHER")
@@ -175,7 +180,7 @@ def test_unticking_active_closes_the_room_as_the_action_does(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_closed_room_can_be_opened_again(admin: Client, room: Room, closed: list[str]) -> None:
+def test_a_closed_room_can_be_reopened(admin: Client, room: Room, closed: list[str]) -> None:
     services.close_room(room)
     url = change_page(room)
     assert admin.post(url, form_of(admin, url, is_active="on")).status_code == 302
@@ -183,14 +188,14 @@ def test_a_closed_room_can_be_opened_again(admin: Client, room: Room, closed: li
     assert closed == ["ABC123"]
 
 
-def test_rooms_are_locked_and_unlocked(admin: Client, room: Room) -> None:
+def test_rooms_can_be_locked_and_unlocked(admin: Client, room: Room) -> None:
     assert do(admin, "lock_rooms", room) == "1 room changed."
     assert Room.objects.get().is_locked
     assert do(admin, "unlock_rooms", room) == "1 room changed."
     assert not Room.objects.get().is_locked
 
 
-def test_who_may_only_look_is_offered_no_action(client: Client, room: Room, bob: User) -> None:
+def test_users_with_view_permission_get_no_actions(client: Client, room: Room, bob: User) -> None:
     User.objects.filter(pk=bob.pk).update(is_staff=True)
     bob.user_permissions.add(Permission.objects.get(codename="view_room"))
     client.force_login(User.objects.get(pk=bob.pk))
@@ -201,9 +206,7 @@ def test_who_may_only_look_is_offered_no_action(client: Client, room: Room, bob:
     assert Room.objects.get().is_active
 
 
-def test_a_room_is_added_with_a_code_in_any_case_and_me_as_its_host(
-    admin: Client, admin_user: User
-) -> None:
+def test_an_added_room_has_the_current_user_as_host(admin: Client, admin_user: User) -> None:
     response = admin.post(ADD, form_of(admin, ADD, code="tea-time", name="Tea"))
     assert response.status_code == 302, response.context["errors"]
     room = Room.objects.get()
@@ -211,9 +214,7 @@ def test_a_room_is_added_with_a_code_in_any_case_and_me_as_its_host(
 
 
 @pytest.mark.parametrize("code", ["abc123", "no way", "ab", ""])
-def test_a_code_that_cannot_be_had_is_said_so_beside_it(
-    admin: Client, room: Room, code: str
-) -> None:
+def test_an_unusable_code_is_an_error_of_the_field(admin: Client, room: Room, code: str) -> None:
     form = form_of(admin, ADD) | {"code": code}
     response = admin.post(ADD, form)
     assert response.status_code == 200
@@ -221,12 +222,12 @@ def test_a_code_that_cannot_be_had_is_said_so_beside_it(
     assert Room.objects.count() == 1
 
 
-def test_a_mesh_of_eleven_is_refused(admin: Client) -> None:
+def test_a_mesh_limit_of_eleven_is_rejected(admin: Client) -> None:
     response = admin.post(ADD, form_of(admin, ADD, p2p_limit="11"))
     assert "p2p_limit" in response.context["adminform"].form.errors
 
 
-def test_a_room_keeps_its_code(admin: Client, room: Room) -> None:
+def test_the_code_of_a_room_cannot_be_changed(admin: Client, room: Room) -> None:
     url = change_page(room)
     page = admin.get(url)
     assert "code" not in page.context["adminform"].form.fields
@@ -238,7 +239,7 @@ def test_a_room_keeps_its_code(admin: Client, room: Room) -> None:
 # --- Participants -----------------------------------------------------------------------------
 
 
-def test_the_list_of_participants_costs_the_same_for_one_and_for_thirty(
+def test_the_participant_list_takes_as_many_queries_for_one_row_as_for_thirty(
     admin: Client, room: Room, alice: User, enter: Enter
 ) -> None:
     enter(alice)
@@ -254,7 +255,7 @@ def test_the_list_of_participants_costs_the_same_for_one_and_for_thirty(
 
 
 @pytest.mark.parametrize("text", ["bob", "peer_1", "OTHER", "milk"])
-def test_participants_are_found_by_peer_user_and_room(
+def test_participants_can_be_searched_by_peer_user_and_room(
     admin: Client, room: Room, alice: User, bob: User, enter: Enter, text: str
 ) -> None:
     other = services.open_room(host=None, code="OTHER", name="Milk")
@@ -273,7 +274,7 @@ def test_participants_are_found_by_peer_user_and_room(
         ({"reason__exact": "disconnected"}, {"bob"}),
     ],
 )
-def test_participants_are_filtered(
+def test_participants_can_be_filtered(
     admin: Client,
     room: Room,
     alice: User,
@@ -287,9 +288,7 @@ def test_participants_are_filtered(
     assert {peer.user.username for peer in shown(admin, PARTICIPANTS, **query)} == expected
 
 
-def test_a_participant_can_be_looked_at_and_not_written(
-    admin: Client, room: Room, bob: User, enter: Enter
-) -> None:
+def test_participants_are_read_only(admin: Client, room: Room, bob: User, enter: Enter) -> None:
     peer = enter(bob).participant
     url = change_page(peer)
     page = admin.get(url)
@@ -300,7 +299,7 @@ def test_a_participant_can_be_looked_at_and_not_written(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_rooms_and_users_are_deleted_with_the_record_and_the_record_never_alone(
+def test_participants_are_deleted_only_with_their_room_or_user(
     admin: Client, room: Room, bob: User, enter: Enter, closed: list[str]
 ) -> None:
     peer = enter(bob).participant
@@ -319,7 +318,7 @@ def test_rooms_and_users_are_deleted_with_the_record_and_the_record_never_alone(
 END = "end_memberships"
 
 
-def test_a_membership_that_a_crash_left_behind_can_be_ended(
+def test_an_administrator_can_end_a_membership(
     admin: Client, room: Room, alice: User, bob: User, enter: Enter
 ) -> None:
     gone, lost = enter(alice).participant, enter(bob).participant
@@ -335,7 +334,7 @@ def test_a_membership_that_a_crash_left_behind_can_be_ended(
 @pytest.mark.parametrize(
     ("codename", "may"), [("view_participant", False), ("change_participant", True)]
 )
-def test_memberships_are_ended_by_those_who_may_change_them(
+def test_ending_a_membership_requires_the_change_permission(
     client: Client, room: Room, alice: User, bob: User, enter: Enter, codename: str, may: bool
 ) -> None:
     peer = enter(alice).participant
@@ -348,7 +347,7 @@ def test_memberships_are_ended_by_those_who_may_change_them(
     assert peer.is_live != may
 
 
-def test_who_is_away_is_found(
+def test_participants_that_are_away_can_be_filtered(
     admin: Client, room: Room, enter: Enter, alice: User, bob: User
 ) -> None:
     there, away = enter(alice, room).participant, enter(bob, room).participant
@@ -358,7 +357,7 @@ def test_who_is_away_is_found(
     assert set(shown(admin, PARTICIPANTS, live="yes")) == {there, away}
 
 
-def test_workers_are_shown_with_their_people_and_written_by_themselves_alone(
+def test_workers_are_listed_with_their_participants_and_read_only(
     admin: Client, room: Room, enter: Enter, alice: User
 ) -> None:
     worker_id = leases.register_worker()

@@ -9,13 +9,13 @@ from pytest_django import Settings
 
 
 def problems(prefix: str = "signalling_rooms.") -> list[str]:
-    """Return the ids of our own checks that complain, as ``manage.py check --database`` would."""
+    """Return the IDs of the messages that ``manage.py check --database`` reports for our apps."""
     messages = checks.run_checks(databases=["default"])
     return [str(message.id) for message in messages if str(message.id).startswith(prefix)]
 
 
 @pytest.mark.django_db
-def test_the_example_site_has_no_problems() -> None:
+def test_the_example_site_passes_all_checks() -> None:
     assert problems() == []
 
 
@@ -32,7 +32,7 @@ def test_a_hook_that_cannot_be_imported_is_an_error(
 
 
 @pytest.mark.django_db
-def test_a_hook_that_cannot_be_called_is_an_error(settings: Settings) -> None:
+def test_a_hook_that_is_not_callable_is_an_error(settings: Settings) -> None:
     settings.SIGNALLING = {"CAN_JOIN": "rooms.codes.ALPHABET"}
     assert problems() == ["signalling_rooms.E001"]
 
@@ -48,7 +48,7 @@ def test_a_hook_that_cannot_be_called_is_an_error(settings: Settings) -> None:
         {"TOTAL_LIMIT": None},
     ],
 )
-def test_limits_that_the_table_would_refuse_are_an_error(
+def test_limits_that_the_constraints_reject_are_an_error(
     settings: Settings, limits: dict[str, object]
 ) -> None:
     settings.SIGNALLING = limits
@@ -56,7 +56,7 @@ def test_limits_that_the_table_would_refuse_are_an_error(
 
 
 @pytest.mark.django_db
-def test_a_lease_outlives_late_renewals(settings: Settings) -> None:
+def test_a_lease_shorter_than_three_renewals_is_an_error(settings: Settings) -> None:
     settings.SIGNALLING = {"LEASE_SECONDS": 5, "LEASE_RENEWAL": 3}
     assert problems() == ["signalling_rooms.E003"]
     settings.SIGNALLING = {"LEASE_SECONDS": 9, "LEASE_RENEWAL": 3}
@@ -65,7 +65,7 @@ def test_a_lease_outlives_late_renewals(settings: Settings) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("limits", [(1, 1), (10, 10), (4, 200)])
-def test_limits_that_the_table_accepts_are_none(
+def test_limits_that_the_constraints_accept_pass(
     settings: Settings, limits: tuple[int, int]
 ) -> None:
     settings.SIGNALLING = {"P2P_LIMIT": limits[0], "TOTAL_LIMIT": limits[1]}
@@ -82,13 +82,13 @@ def test_sqlite_without_immediate_transactions_is_a_warning(
     databases["default"].pop("OPTIONS", None)
     if options is not None:
         databases["default"]["OPTIONS"] = options
-    # Not through `settings`: Django does not support to override its databases, and says so.
+    # Not through `settings`: Django does not support overriding DATABASES and warns about it.
     monkeypatch.setattr("rooms.checks.settings", SimpleNamespace(DATABASES=databases))
     assert problems() == ["signalling_rooms.W001"]
 
 
 @pytest.mark.django_db
-def test_sqlite_with_immediate_transactions_and_postgresql_are_no_warning(
+def test_sqlite_with_immediate_transactions_and_postgresql_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     databases = {
@@ -104,7 +104,7 @@ def test_sqlite_with_immediate_transactions_and_postgresql_are_no_warning(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("quorum", [0, 1.5, -1, "0.8"])
-def test_a_quorum_is_a_part_of_the_peers(settings: Settings, quorum: object) -> None:
+def test_a_quorum_that_is_not_a_fraction_is_an_error(settings: Settings, quorum: object) -> None:
     settings.SIGNALLING = {"SWITCH_QUORUM": quorum}
     assert problems() == ["signalling_rooms.E004"]
     settings.SIGNALLING = {"SWITCH_QUORUM": 1}
@@ -112,7 +112,7 @@ def test_a_quorum_is_a_part_of_the_peers(settings: Settings, quorum: object) -> 
 
 
 @pytest.mark.django_db
-def test_a_room_that_would_switch_to_and_fro_is_a_warning(settings: Settings) -> None:
+def test_limits_that_make_rooms_flap_are_a_warning(settings: Settings) -> None:
     settings.SIGNALLING = {"BACK_TO_MESH": True, "BACK_TO_MESH_PEERS": 10}
     assert problems() == ["signalling_rooms.W002"]
     settings.SIGNALLING = {"BACK_TO_MESH": True}

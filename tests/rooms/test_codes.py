@@ -12,7 +12,7 @@ from rooms.models import Room
 WORD = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
-def test_a_generated_code_has_the_length_and_the_alphabet() -> None:
+def test_a_generated_code_has_the_right_length_and_alphabet() -> None:
     for _ in range(200):
         code = codes.generate()
         assert len(code) == codes.LENGTH
@@ -20,14 +20,14 @@ def test_a_generated_code_has_the_length_and_the_alphabet() -> None:
         assert codes.normalise(code) == code
 
 
-def test_a_new_code_is_made_as_the_site_makes_them(settings: Settings) -> None:
+def test_a_new_code_comes_from_the_sites_own_function(settings: Settings) -> None:
     assert len(codes.new()) == codes.LENGTH
     settings.SIGNALLING = {"MAKE_CODE": "tests.rooms.hooks.tea"}
     assert codes.new() == "TEA"
-    assert Room().code.upper() == "TEA"  # the admin's form for a new room, too
+    assert Room().code.upper() == "TEA"  # as in the admin form for a new room
 
 
-def test_the_alphabet_has_no_letter_that_looks_like_another() -> None:
+def test_the_alphabet_has_no_ambiguous_characters() -> None:
     assert not set(codes.ALPHABET) & set("01ILO")
     assert len(set(codes.ALPHABET)) == len(codes.ALPHABET) == 31
 
@@ -47,7 +47,7 @@ def test_generated_codes_differ() -> None:
         ("a" * 32, "A" * 32),
     ],
 )
-def test_a_code_is_kept_in_one_form(given_code: str, normal: str) -> None:
+def test_a_code_is_normalised(given_code: str, normal: str) -> None:
     assert codes.normalise(given_code) == normal
 
 
@@ -66,19 +66,19 @@ def test_a_code_is_kept_in_one_form(given_code: str, normal: str) -> None:
         "abc\x00",
         "abc!",
         "a/b/c",
-        "straße",  # its capitals would be ASCII
-        "\u017f" * 4,  # the same, and each of them a single letter
+        "straße",  # in upper case it would be ASCII
+        "\u017f" * 4,  # likewise, letter by letter
         "абв",
         "١٢٣",
     ],
 )
-def test_a_code_of_another_form_is_refused(code: str) -> None:
+def test_a_malformed_code_is_rejected(code: str) -> None:
     with pytest.raises(CodeInvalid):
         codes.normalise(code)
 
 
 @given(st.text(max_size=40) | st.text(alphabet=WORD + WORD.lower() + "-_", max_size=40))
-def test_normalising_twice_changes_nothing_and_ignores_case(code: str) -> None:
+def test_normalising_is_idempotent_and_ignores_case(code: str) -> None:
     try:
         normal = codes.normalise(code)
     except CodeInvalid:

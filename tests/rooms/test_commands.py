@@ -18,7 +18,7 @@ def create_room(*arguments: str) -> str:
     return out.getvalue().strip()
 
 
-def test_the_code_of_the_new_room_is_printed() -> None:
+def test_create_room_prints_the_code() -> None:
     code = create_room()
     room = Room.objects.get(code=code)
     assert len(code) == 10
@@ -36,21 +36,21 @@ def test_a_taken_code_is_an_error(room: Room) -> None:
         create_room("--code", "abc123")
 
 
-def test_a_taken_code_may_be_accepted(room: Room) -> None:
+def test_exist_ok_accepts_a_taken_code(room: Room) -> None:
     assert create_room("--code", "abc123", "--name", "New", "--exist-ok") == "ABC123"
     assert Room.objects.get().name == "Tea"
 
 
-def test_a_taken_code_of_a_closed_room_may_be_accepted_too(room: Room) -> None:
+def test_exist_ok_accepts_the_code_of_a_closed_room(room: Room) -> None:
     services.close_room(room)
     assert create_room("--code", "abc123", "--exist-ok") == "ABC123"
 
 
-def test_a_code_of_another_form_is_an_error() -> None:
+def test_a_malformed_code_is_an_error() -> None:
     with pytest.raises(CommandError, match="3 to 32 letters"):
         create_room("--code", "no way")
 
 
-def test_a_host_who_is_nobody_is_an_error() -> None:
+def test_an_unknown_host_is_an_error() -> None:
     with pytest.raises(CommandError, match="no user 'carol'"):
         create_room("--host", "carol")

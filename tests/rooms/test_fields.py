@@ -9,7 +9,7 @@ from rooms.models import Room
 pytestmark = pytest.mark.django_db
 
 
-def test_a_code_is_stored_and_kept_in_upper_case() -> None:
+def test_a_code_is_stored_in_upper_case() -> None:
     room = Room(code=" tea-time ")
     room.save()
     assert room.code == "TEA-TIME"
@@ -18,38 +18,38 @@ def test_a_code_is_stored_and_kept_in_upper_case() -> None:
 
 
 @pytest.mark.parametrize("asked", ["tea", "TEA", "Tea", " tea "])
-def test_a_code_is_found_in_any_case(asked: str) -> None:
+def test_a_code_is_looked_up_in_any_case(asked: str) -> None:
     room = Room.objects.create(code="TEA")
     assert Room.objects.get(code=asked) == room
     assert Room.objects.get(code__in=[asked]) == room
 
 
-def test_a_part_of_a_code_is_found_in_any_case() -> None:
+def test_a_part_of_a_code_is_looked_up_in_any_case() -> None:
     Room.objects.create(code="TEA")
     assert Room.objects.filter(code__contains="ea").exists()
 
 
-def test_cleaning_brings_a_code_into_its_form() -> None:
+def test_cleaning_normalises_a_code() -> None:
     room = Room(code="tea")
     room.full_clean()
     assert room.code == "TEA"
 
 
 @pytest.mark.parametrize("code", ["", "ab", "no way", "-tea-", "té-té", None, 12])
-def test_cleaning_refuses_another_form(code: str) -> None:
-    with pytest.raises(ValidationError) as refusal:
+def test_cleaning_rejects_a_malformed_code(code: str) -> None:
+    with pytest.raises(ValidationError) as error:
         Room(code=code).full_clean()
-    assert list(refusal.value.message_dict) == ["code"]
+    assert list(error.value.message_dict) == ["code"]
 
 
-def test_codes_that_differ_in_case_alone_are_the_same_code() -> None:
+def test_codes_that_differ_only_in_case_are_equal() -> None:
     Room.objects.create(code="TEA")
     with pytest.raises(ValidationError, match="already exists"):
         Room(code="tea").full_clean()
 
 
 @pytest.mark.parametrize("code", ["no way", "", "straße", "-tea"])
-def test_no_way_to_the_table_takes_another_form(code: str) -> None:
+def test_no_method_saves_a_malformed_code(code: str) -> None:
     room = Room.objects.create(code="TEA")
     with pytest.raises(CodeInvalid):
         Room.objects.create(code=code)
@@ -62,12 +62,12 @@ def test_no_way_to_the_table_takes_another_form(code: str) -> None:
         Room.objects.bulk_update([room], ["code"])
 
 
-def test_an_update_brings_a_code_into_its_form() -> None:
+def test_update_normalises_a_code() -> None:
     Room.objects.create(code="TEA")
     Room.objects.update(code=" milk ")
     assert Room.objects.get().code == "MILK"
 
 
-def test_text_that_is_no_code_finds_none() -> None:
+def test_a_lookup_with_non_ascii_text_finds_nothing() -> None:
     Room.objects.create(code="STRASSE")
     assert not Room.objects.filter(code="straße").exists()

@@ -14,19 +14,19 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Who was said to have left, and why."""
-    said: list[tuple[str, str, str]] = []
+    """The peer IDs, room codes and reasons of the signal ``participant_left``."""
+    received: list[tuple[str, str, str]] = []
 
     def receive(*, participant: Participant, **arguments: Any) -> None:
-        said.append((participant.peer_id, participant.room.code, participant.reason))
+        received.append((participant.peer_id, participant.room.code, participant.reason))
 
     signals.participant_left.connect(receive)
-    yield said
+    yield received
     signals.participant_left.disconnect(receive)
 
 
 @pytest.mark.parametrize("many", [True, False])
-def test_who_is_in_a_room_that_is_deleted_is_sent_home(
+def test_deleting_a_room_ends_its_memberships(
     room: Room, bob: User, enter: Enter, left: list[Any], many: bool
 ) -> None:
     peer = enter(bob).participant
@@ -44,7 +44,7 @@ def test_who_is_in_a_room_that_is_deleted_is_sent_home(
 
 
 @pytest.mark.parametrize("many", [True, False])
-def test_a_user_who_is_deleted_leaves_every_room(
+def test_deleting_a_user_ends_all_its_memberships(
     room: Room, alice: User, bob: User, enter: Enter, left: list[Any], many: bool
 ) -> None:
     Room.objects.create(code="OTHER")

@@ -113,7 +113,7 @@ def test_a_code_that_cannot_be_had_is_said_so_beside_it(
 
 
 def test_a_policy_that_forbids_it_is_said_above_the_form(signed_in: Client) -> None:
-    with override_settings(SIGNALLING={"CAN_CREATE": "tests.rooms.hooks.nobody"}):
+    with override_settings(SIGNALLING={"CAN_CREATE": "tests.rooms.hooks.deny"}):
         page = signed_in.post("/", {"name": "Tea"})
     assert page.status_code == 400
     assert "not allowed" in page.text

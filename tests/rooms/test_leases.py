@@ -1,4 +1,4 @@
-"""Dead workers and what becomes of their peers; the command that ends them."""
+"""Dead and retired workers, and the command ``reap_participants``."""
 
 from __future__ import annotations
 
@@ -20,74 +20,80 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def lost() -> Iterator[list[tuple[str, str]]]:
-    """How the lost were announced: ``left`` or ``away``, and the peer id."""
-    told: list[tuple[str, str]] = []
+    """The participants in ``participants_lost``: ``left`` or ``away``, and the peer ID."""
+    received: list[tuple[str, str]] = []
 
     def receive(*, left: list[Participant], away: list[Participant], **arguments: Any) -> None:
-        told.extend(("left", peer.peer_id) for peer in left)
-        told.extend(("away", peer.peer_id) for peer in away)
+        received.extend(("left", peer.peer_id) for peer in left)
+        received.extend(("away", peer.peer_id) for peer in away)
 
     signals.participants_lost.connect(receive)
-    yield told
+    yield received
     signals.participants_lost.disconnect(receive)
 
 
-def died(worker_id: str) -> leases.Lease:
-    """A worker whose lease has run out."""
+def expire_lease(worker_id: str) -> leases.Lease:
+    """Make the lease of a worker expire. Return the lease."""
     Worker.objects.filter(pk=worker_id).update(expires_at=timezone.now() - timedelta(seconds=1))
     (lease,) = leases.read_all()
     assert lease.is_expired
     return lease
 
 
-def test_of_a_dead_worker_the_resumable_are_away_and_the_others_leave(
+def test_resumables_of_a_dead_worker_become_away_and_the_others_leave(
     room: Room, enter: Enter, alice: User, bob: User, lost: list[tuple[str, str]]
 ) -> None:
     worker_id = leases.register_worker()
-    plain = enter(alice, room, worker_id=worker_id).participant
-    keen = enter(bob, room, worker_id=worker_id, resumable=True).participant
+    other = enter(alice, room, worker_id=worker_id).participant
+    resumable = enter(bob, room, worker_id=worker_id, resumable=True).participant
     elsewhere = enter(alice, room).participant
-    lease = died(worker_id)
+    lease = expire_lease(worker_id)
     assert leases.reap(lease) == 2
-    assert leases.reap(lease) == 0  # another one was quicker
-    assert lost == [("left", plain.peer_id), ("away", keen.peer_id)]
-    plain.refresh_from_db()
-    keen.refresh_from_db()
+    assert leases.reap(lease) == 0  # already done
+    assert lost == [("left", other.peer_id), ("away", resumable.peer_id)]
+    other.refresh_from_db()
+    resumable.refresh_from_db()
     elsewhere.refresh_from_db()
-    assert (plain.is_live, plain.reason) == (False, "server_lost")
-    assert (keen.is_away, keen.has_gap, keen.worker) == (True, True, None)
+    assert (other.is_live, other.reason) == (False, "server_lost")
+    assert (resumable.is_away, resumable.has_gap, resumable.worker) == (
+        True,
+        True,
+        None,
+    )
     assert (elsewhere.is_live, elsewhere.is_away) == (True, False)
-    assert keen.away_until is not None
-    # Its window began when its worker was last heard of.
-    assert keen.away_until < timezone.now() + timedelta(seconds=30 - 10)
+    assert resumable.away_until is not None
+    # Its resume window began when its worker last renewed the lease.
+    assert resumable.away_until < timezone.now() + timedelta(seconds=30 - 10)
 
 
-def test_a_lease_that_was_renewed_is_not_reaped(room: Room, enter: Enter, alice: User) -> None:
+def test_a_renewed_lease_is_not_reaped(room: Room, enter: Enter, alice: User) -> None:
     worker_id = leases.register_worker()
     enter(alice, room, worker_id=worker_id)
-    lease = died(worker_id)
+    lease = expire_lease(worker_id)
     assert leases.renew(worker_id)
     assert leases.reap(lease) == 0
     assert Participant.objects.live().count() == 1
 
 
-def test_who_retires_leaves_what_it_held_and_no_gap(
+def test_a_retired_worker_stores_held_frames_and_leaves_no_gap(
     room: Room, enter: Enter, alice: User, bob: User
 ) -> None:
     worker_id = leases.register_worker()
-    keen = enter(alice, room, worker_id=worker_id, resumable=True).participant
+    resumable = enter(alice, room, worker_id=worker_id, resumable=True).participant
     enter(bob, room, worker_id=worker_id)
     until = timezone.now() + timedelta(seconds=30)
-    assert resuming.mark_away(keen.peer_id, epoch=0, until=until)
-    resuming.store_held(keen.peer_id, epoch=0, held={"frames": []})
+    assert resuming.mark_away(resumable.peer_id, epoch=0, until=until)
+    resuming.store_held(resumable.peer_id, epoch=0, held={"frames": []})
     leases.retire(worker_id)
-    keen.refresh_from_db()
-    assert (keen.is_away, keen.has_gap, keen.held) == (True, False, {"frames": []})
+    resumable.refresh_from_db()
+    assert (resumable.is_away, resumable.has_gap, resumable.held) == (True, False, {"frames": []})
     assert Participant.objects.live().count() == 1
     assert not Worker.objects.exists()
 
 
-def test_a_former_socket_writes_nothing(room: Room, enter: Enter, alice: User) -> None:
+def test_a_previous_socket_cannot_change_a_membership(
+    room: Room, enter: Enter, alice: User
+) -> None:
     joined = enter(alice, room, resumable=True)
     assert joined.resume_token is not None
     resumed = resuming.resume(
@@ -101,7 +107,7 @@ def test_a_former_socket_writes_nothing(room: Room, enter: Enter, alice: User) -
     assert (row.is_live, row.is_away, row.held) == (True, False, None)
 
 
-def test_the_command_ends_what_dead_servers_left(
+def test_reap_participants_ends_the_memberships_of_dead_workers(
     room: Room, enter: Enter, alice: User, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worker_id, alive = leases.register_worker(), leases.register_worker()

@@ -1,0 +1,82 @@
+"""Concurrent joins and leaves in several threads."""
+
+from __future__ import annotations
+
+from threading import Barrier, Thread
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+
+from rooms import services
+from rooms.exceptions import RoomError
+from rooms.models import Participant, Room
+from tests.conftest import Enter
+from tests.rooms.helpers import fill, seats
+
+pytestmark = pytest.mark.django_db
+
+
+def at_once(*joins: tuple[User, str]) -> list[Participant | RoomError]:
+    """Run the joins at the same moment, each in its own thread. Return their outcomes."""
+    barrier = Barrier(len(joins))
+    outcomes: list[Participant | RoomError] = []
+
+    def run(user: User, peer_id: str) -> None:
+        connection.ensure_connection()
+        barrier.wait(10)
+        try:
+            joined = services.join(code="ABC123", user=user, peer_id=peer_id, channel_name="c")
+            outcomes.append(joined.participant)
+        except RoomError as error:
+            outcomes.append(error)
+        finally:
+            connection.close()
+
+    threads = [Thread(target=run, args=join, daemon=True) for join in joins]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    return outcomes
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_concurrent_joins_take_two_seats(room: Room, alice: User, bob: User) -> None:
+    for attempt in range(5):
+        outcomes = at_once((alice, f"peer_a{attempt}"), (bob, f"peer_b{attempt}"))
+        taken = sorted(getattr(outcome, "seat", 0) for outcome in outcomes)
+        assert taken == [1, 2], outcomes
+        for outcome in outcomes:
+            assert isinstance(outcome, Participant)
+            services.leave(outcome.peer_id)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_concurrent_joins_do_not_exceed_the_limit(
+    room: Room, alice: User, bob: User, enter: Enter
+) -> None:
+    fill(room, bob, enter, 9)
+    outcomes = at_once(*((user, f"peer_of_{user.username}") for user in (alice, bob)))
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Participant", "RoomFull"]
+    assert seats(room) == list(range(1, 11))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_of_two_concurrent_leaves_returns_true(room: Room, bob: User, enter: Enter) -> None:
+    peer_id = enter(bob).participant.peer_id
+    barrier = Barrier(2)
+    outcomes: list[bool] = []
+
+    def run() -> None:
+        connection.ensure_connection()
+        barrier.wait(10)
+        outcomes.append(services.leave(peer_id))
+        connection.close()
+
+    threads = [Thread(target=run, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(outcomes) == [False, True]
