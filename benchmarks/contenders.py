@@ -1,4 +1,4 @@
-"""The servers: ours and those that it is compared with. One table; a new one is a line of it."""
+"""The servers that are compared, ours and others. Each is one entry of a table."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def uvicorn(application: str) -> Command:
 
 @dataclass(frozen=True)
 class Contender:
-    """How to start one server, and which wire it speaks (see load/wires.mjs)."""
+    """How to start one server, and the wire format it speaks (see load/wires.mjs)."""
 
     label: str
     command: Command
@@ -98,7 +98,7 @@ TWO_PROCESSES = {
 
 
 class Site:
-    """What our servers need to run: secrets, a prepared database, raised limits."""
+    """The environment of our servers: secrets, a prepared database, raised rate limits."""
 
     TEMPLATE = "prepared"
 
@@ -117,7 +117,7 @@ class Site:
 
     @cached_property
     def prepared(self) -> dict[str, str]:
-        """The token, and the limits as the environment gives them, from ``prepare.py``."""
+        """The token from ``prepare.py``, and the raised limits as the variable SIGNALLING."""
         self.stores.start_postgres()
         self.stores.create_database(self.TEMPLATE)
         env = self.base_env | {"DATABASE_URL": self.stores.database_url(self.TEMPLATE)}
@@ -131,7 +131,7 @@ class Site:
         return {"token": answer["token"], "SIGNALLING": json.dumps(answer["limits"])}
 
     def env(self, database: str) -> dict[str, str]:
-        """Return the environment of a server with a database of its own."""
+        """Return the environment for a server, with a new database."""
         signalling = self.prepared["SIGNALLING"]
         self.stores.create_database(database, self.TEMPLATE)
         url = self.stores.database_url(database)
@@ -139,7 +139,7 @@ class Site:
 
 
 class Server:
-    """A contender that runs: one process, or several with a Redis between them."""
+    """A running contender: one process, or several that share a Redis."""
 
     _count = 0
     _starts = itertools.count(1)
@@ -177,8 +177,8 @@ class Server:
         self._stack.callback(process.stop)
         return process
 
-    def start_again(self, number: int) -> None:
-        """Start a process that has ended, on the port that it had, and wait until it listens."""
+    def restart(self, number: int) -> None:
+        """Start a process that has exited, on the same port, and wait until it listens."""
         self.processes[number] = self._start(self.ports[number])
         self.processes[number].wait_for_port(self.ports[number])
 

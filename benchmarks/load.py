@@ -1,12 +1,13 @@
-"""The load generator, load/load.mjs, as an object."""
+"""Starts and commands the load generator, load/load.mjs."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import Server
@@ -16,11 +17,11 @@ Answer = dict[str, Any]
 
 
 class Load:
-    """Sockets to one server, in a process of their own on the load's core."""
+    """The load on one server: a process with many sockets, on the load generator's core."""
 
     _count = 0
 
-    def __init__(self, server: Server, stack: ExitStack, log_folder: Any) -> None:
+    def __init__(self, server: Server, stack: ExitStack, log_folder: Path) -> None:
         Load._count += 1
         contender = server.contender
         config = {
@@ -44,10 +45,11 @@ class Load:
         do: str,
         *,
         timeout: float,
-        on: dict[str, Callable[[], None]] | None = None,
+        on: Mapping[str, Callable[[], None]] | None = None,
         **options: Any,
     ) -> Answer:
-        """Have something done and return the answer; ``on`` is called when it says so meanwhile."""
+        """Send a command and return the answer. ``on``: callbacks for notifications before it."""
+        callbacks = on or {}
         stdin, stdout = self.process.popen.stdin, self.process.popen.stdout
         assert stdin
         assert stdout
@@ -60,11 +62,11 @@ class Load:
                 answer: Answer = json.loads(line)
                 if "done" in answer:
                     return answer
-                for key in answer.keys() & (on or {}).keys():
-                    on[key]()  # type: ignore[index]
+                for key in answer.keys() & callbacks.keys():
+                    callbacks[key]()
         finally:
             watchdog.cancel()
         raise BenchmarkError(
-            f"the load generator ended or took more than {timeout:.0f} s over {do!r}:\n"
+            f"the load generator exited, or took more than {timeout:.0f} s for {do!r}:\n"
             f"{self.process.log_tail()}"
         )

@@ -1,6 +1,7 @@
-"""Fills the benchmark's database: the schema, one user and many rooms, all at once.
+"""Fills the benchmark's database with the schema, one user and many rooms.
 
-Run with the server's own environment. Prints what the runner needs as one line of JSON.
+Runs with the environment of the server. Prints one line of JSON: the user's token and the raised
+limits.
 """
 
 import json
@@ -10,7 +11,7 @@ from dataclasses import fields
 import django
 from django.core.management import call_command
 
-ROOMS = 1_600  # of ten peers: more than the largest case fills
+ROOMS = 1_600  # with ten peers each: more than the largest case needs
 UNLIMITED = 1_000_000_000
 
 
@@ -25,7 +26,7 @@ def main() -> None:
     call_command("migrate", verbosity=0)
     user = get_user_model().objects.create_user("bench")
     Room.objects.bulk_create(Room(code=f"BENCH-{number}", host=user) for number in range(ROOMS))
-    # Raised, not switched off: every check runs, and lets the load through.
+    # Limits are raised and not switched off: every check runs, and admits the load.
     names = [field.name.upper() for field in fields(SignallingSettings)]
     limits = {
         name: UNLIMITED

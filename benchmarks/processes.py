@@ -1,4 +1,4 @@
-"""Real processes: started on a core of their own, measured from outside, always ended."""
+"""Processes: each pinned to a core, measured from the outside, always stopped at the end."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-_given = sorted(os.sched_getaffinity(0))
-SERVER_CORE, LOAD_CORE = _given[0], _given[-1]
+_cores = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = _cores[0], _cores[-1]
 
 
 class BenchmarkError(Exception):
-    """The run cannot go on; the text says why."""
+    """The run cannot continue; the message gives the reason."""
 
 
 class Process:
-    """One program on one core; what it prints goes to a log file."""
+    """A program pinned to one core, with its output in a log file."""
 
     def __init__(
         self,
@@ -50,12 +50,12 @@ class Process:
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU of all threads so far, those that ended too (clock_getcpuclockid(3))."""
+        """CPU seconds so far, of all threads including ended ones (clock_getcpuclockid(3))."""
         return time.clock_gettime((~self.popen.pid << 3) | 2)
 
     @property
     def private_kb(self) -> int:
-        """Memory that is this process's alone."""
+        """Memory that is not shared with other processes."""
         rollup = Path(f"/proc/{self.popen.pid}/smaps_rollup").read_text().splitlines()
         return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_"))
 
@@ -73,13 +73,13 @@ class Process:
         return self.log.read_text(errors="replace")[-size:]
 
     def stop(self) -> None:
-        """End it at once: nothing here outlives the run, so nothing needs a clean end."""
+        """Kill it: its data is discarded after the run, so no clean shutdown is needed."""
         self.popen.kill()
         self.popen.wait()
 
 
 def busy_seconds(core: int) -> float:
-    """Return for how long a core has run anything at all so far."""
+    """Return how many seconds a core has been busy since boot."""
     lines = Path("/proc/stat").read_text().splitlines()
     ticks = next(line for line in lines if line.startswith(f"cpu{core} ")).split()[1:]
     idle = int(ticks[3]) + int(ticks[4])
@@ -94,7 +94,7 @@ def free_port() -> int:
 
 
 def raise_file_limit() -> int:
-    """Let this process and those it starts open as many sockets as the system allows."""
+    """Raise the limit of open files for this process and its children; return the limit."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
@@ -110,7 +110,7 @@ def find_program(name: str) -> str:
 
 
 class Stores:
-    """A Redis and a PostgreSQL of this run's own, in a temporary folder, on the loopback."""
+    """A Redis and a PostgreSQL for this run, in a temporary folder, on the loopback interface."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
@@ -119,13 +119,13 @@ class Stores:
         self.redis_port = self.postgres_port = 0
 
     def start_redis(self) -> None:
-        """Start it on the servers' core: what it takes is reported beside theirs."""
+        """Start Redis on the servers' core; its CPU time is reported separately."""
         if self.redis is None:
             self.redis_port = free_port()
-            self.start_redis_again()
+            self.restart_redis()
 
-    def start_redis_again(self) -> None:
-        """Start it where it was, with nothing in it."""
+    def restart_redis(self) -> None:
+        """Start an empty Redis on the same port."""
         options = {"bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": str(self.folder)}
         command = [find_program("redis-server"), "--port", str(self.redis_port)]
         for name, value in options.items():
@@ -138,7 +138,7 @@ class Stores:
         return f"redis://127.0.0.1:{self.redis_port}/{database}"
 
     def start_postgres(self) -> None:
-        """Start it on the load's core, so that the servers' core is the servers' alone."""
+        """Start PostgreSQL on the load generator's core, so that the servers have theirs alone."""
         if self.postgres_port:
             return
         self.postgres_port = free_port()
@@ -163,7 +163,7 @@ class Stores:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": "200",
-            "fsync": "off",  # what waits for the disk is not measured
+            "fsync": "off",  # waiting for the disk is not part of the measurement
         }
         command = [find_program("postgres"), "-D", str(data)]
         for name, value in settings.items():

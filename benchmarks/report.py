@@ -1,4 +1,4 @@
-"""From windows to tables: Markdown, the ratios that the bars are about, a picture."""
+"""Turns measured windows into Markdown tables, ratios with their limits, and a plot."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from statistics import median
 from typing import Any
 
 Row = dict[str, Any]
-LOAD_BOUND = 0.95  # a load generator that is this busy may be what limits messages/s
+LOAD_BOUND = 0.95  # a load generator busier than this may be the limit of messages/s
 
 
 def machine() -> str:
-    """Return one line on where and when."""
+    """Describe the machine and the date in one line."""
     models = {
         line.split(":", 1)[1].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -31,7 +31,7 @@ def machine() -> str:
 
 def value(row: Row, key: str) -> float:
     """Return the median of a figure over the windows of a row."""
-    values = [window[key] for window in row["windows"] if window[key] is not None]
+    values: list[float] = [window[key] for window in row["windows"] if window[key] is not None]
     return median(values) if values else float("nan")
 
 
@@ -41,7 +41,7 @@ def markdown(results: list[Row], where: str) -> str:
     if foreign and max(foreign) > 0.1:
         parts.append(
             f"**Disturbed**: other programs took up to {max(foreign):.0%} of the servers' core "
-            f"(median {median(foreign):.0%}). Good for rough ratios alone; latencies mean nothing.\n"
+            f"(median {median(foreign):.0%}). Use rough ratios only; latencies are meaningless.\n"
         )
     for case in dict.fromkeys(row["case"] for row in results):
         rows = [row for row in results if row["case"] == case]
@@ -102,16 +102,16 @@ def _line(cells: Any) -> str:
 
 
 def _ratios(results: list[Row]) -> str:
-    """Compare with the bars; a bar whose cases were not measured is left out."""
+    """Compare ratios with their limits. Ratios of cases that were not measured are left out."""
     rows = {(row["case"], row["peer"]): row for row in results if row["windows"]}
 
     def us(case: str, peer: str) -> float:
         return value(rows[case, peer], "server_us")
 
     def ratio(case: str, peer: str, other: str) -> float:
-        """Compare round by round, so that a machine that slows down slows both."""
+        """Compare round by round, so that a disturbance of the machine affects both."""
         pairs = zip(rows[case, peer]["windows"], rows[case, other]["windows"], strict=True)
-        return median(ours["server_us"] / theirs["server_us"] for ours, theirs in pairs)
+        return float(median(our["server_us"] / their["server_us"] for our, their in pairs))
 
     def growth(peer: str) -> float:
         return us("relay-3000", peer) / us("relay-200", peer)
@@ -124,10 +124,12 @@ def _ratios(results: list[Row]) -> str:
 
     def lost(peer: str) -> float:
         row = rows["idle-10000", peer]
-        return sum(row["problems"].values()) + sum(window["lost"] for window in row["windows"])
+        frames: int = sum(window["lost"] for window in row["windows"])
+        sockets: int = sum(row["problems"].values())
+        return frames + sockets
 
     one, two = "relay-200", "two-200"
-    bars: list[tuple[str, Callable[[], float], float, float | None]] = [
+    ratios: list[tuple[str, Callable[[], float], float, float | None]] = [
         ("uvicorn / NestJS", lambda: ratio(one, "uvicorn", "nest"), 0.8, None),
         ("uvicorn / socket.io", lambda: ratio(one, "uvicorn", "socketio"), 1.1, None),
         ("uvicorn / ws", lambda: ratio(one, "uvicorn", "ws"), float("inf"), 1.2),
@@ -152,26 +154,29 @@ def _ratios(results: list[Row]) -> str:
         ("CPU ms per join at 3,000, uvicorn", lambda: join("relay-3000"), 5, 3),
         ("10,000 sockets: lost frames and sockets", lambda: lost("uvicorn"), 0, None),
     ]
-    lines = [_line(["figure", "value", "bar", "stretch", ""]), _line(["---", *["---:"] * 3, "---"])]
-    for name, figure, bar, stretch in bars:
+    lines = [
+        _line(["figure", "value", "limit", "stretch", ""]),
+        _line(["---", *["---:"] * 3, "---"]),
+    ]
+    for name, figure, limit, stretch in ratios:
         try:
             found = figure()
         except KeyError:
             continue
-        verdict = "met" if found <= bar else "NOT MET"
+        verdict = "met" if found <= limit else "NOT MET"
         if stretch is not None and found <= stretch:
             verdict = "stretch met"
-        elif bar == float("inf"):
+        elif limit == float("inf"):
             verdict = "stretch not met"
-        limit = "" if bar == float("inf") else f"≤ {bar:g}"
+        at_most = "" if limit == float("inf") else f"≤ {limit:g}"
         lines.append(
-            _line([name, f"{found:.2f}", limit, f"≤ {stretch:g}" if stretch else "", verdict])
+            _line([name, f"{found:.2f}", at_most, f"≤ {stretch:g}" if stretch else "", verdict])
         )
     return "\n".join(lines)
 
 
 def plot(results: list[Row], where: str, path: Path) -> None:
-    """Draw CPU per message: a panel for one process, one for two."""
+    """Draw the CPU time per message: one panel for one process, one for two."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -194,7 +199,7 @@ def plot(results: list[Row], where: str, path: Path) -> None:
     for axis, rows in zip(axes[:, 0], panels, strict=True):
         _panel(axis, rows)
     figure.supxlabel(
-        f"server CPU, µs per relayed message; log scale, less is better\n{where}", size=8
+        f"server CPU, µs per relayed message; log scale, lower is better\n{where}", size=8
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

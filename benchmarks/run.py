@@ -1,4 +1,4 @@
-"""Measures what a relayed message, a join and an idle socket cost, here and elsewhere.
+"""Measure the cost of a relayed message, a join and an idle socket, here and in other servers.
 
     python -m benchmarks.run                      everything, about 20 minutes
     python -m benchmarks.run --quick              200 sockets, short windows, under 2 minutes
@@ -6,11 +6,12 @@
 
 A case is KIND-SOCKETS:
   relay-N  one process; N sockets in rooms of ten, all of them relaying
-  two-N    two processes and Redis, neighbours on different ones; half of the relays cross, then all
-  idle-N   one process; N joined sockets, of which one room in ten relays, 10 candidates/s a peer
+  two-N    two processes and Redis, neighbours on different ones; first half of the relays cross
+           from one process to the other, then all
+  idle-N   one process; N joined sockets; in one room of ten, each peer relays 10 candidates/s
 
-All servers of a case are up at once and are measured in turns, so that what disturbs the machine
-disturbs all of them. docs/performance.md says how to read the result.
+All servers of a case run at once and are measured in turns, so that a disturbance of the machine
+affects all of them. docs/performance.md explains the result.
 """
 
 from __future__ import annotations
@@ -39,18 +40,14 @@ from benchmarks.processes import (
     busy_seconds,
     raise_file_limit,
 )
+from benchmarks.progress import log
 
 CASES = ["relay-200", "relay-3000", "two-200", "idle-10000"]
 QUICK_CASES = ["relay-200", "two-200"]
 IDLE_PEERS = {"uvicorn", "nest", "ws"}  # unless --peers says otherwise
 QUICK_SKIPS = {"stock-core"}
-DISTURBED = 0.1  # share of the servers' core that others may take before it is said
-LAST = 200  # the joins that are timed: those of the last sockets to come
-began = time.monotonic()
-
-
-def say(text: str) -> None:
-    print(f"[{time.monotonic() - began:5.0f} s] {text}", file=sys.stderr, flush=True)  # noqa: T201
+DISTURBED = 0.1  # the share of the servers' core that other programs may use without a warning
+TIMED_JOINS = 200  # the last joins, with all other sockets already open
 
 
 @dataclass
@@ -71,7 +68,7 @@ class Window:
 
 @dataclass
 class Result:
-    """All that is known of one contender in one case."""
+    """All results of one contender in one case."""
 
     case: str
     peer: str
@@ -99,17 +96,17 @@ class Trial:
         answer = self.load.ask(do, **options)
         for what, count in answer["problems"].items():
             self.result.problems[what] = self.result.problems.get(what, 0) + count
-            say(f"  PROBLEM with {self.result.label}: {count} x {what}")
+            log(f"  PROBLEM with {self.result.label}: {count} x {what}")
         return answer
 
     def fill(self) -> None:
-        """Join all sockets; a join costs what the last ones cost, a socket what all of them added."""
-        self.open(20)  # what is loaded and connected at the first join
+        """Join all sockets. Measure CPU over the last joins and memory over all sockets."""
+        self.open(20)  # the first joins load modules and open connections
         self.ask("close", timeout=30)
         time.sleep(1)
         memory = self.server.private_kb
         sockets = self.result.sockets
-        last = min(LAST, sockets)
+        last = min(TIMED_JOINS, sockets)
         if sockets > last:
             self.open(sockets - last)
         cpu = self.server.cpu
@@ -137,7 +134,7 @@ class Trial:
             "relay",
             seconds=seconds,
             timeout=seconds * 2 + 240,
-            on={"begun": mark, "ended": mark},
+            on={"started": mark, "ended": mark},
             **options,
         )
         server, redis, core = (after - before for before, after in zip(*marks, strict=True))
@@ -155,21 +152,21 @@ class Trial:
             lost=answer["lost"],
         )
         self.result.windows.append(window)
-        self.tell(window)
+        self.log(window)
 
-    def tell(self, window: Window) -> None:
-        lost = f", LOST {window.lost}" if window.lost else ""
+    def log(self, window: Window) -> None:
+        warnings = f", LOST {window.lost}" if window.lost else ""
         if window.foreign_cpu > DISTURBED:
-            lost += f", DISTURBED: others took {window.foreign_cpu:.0%} of the core"
-        say(
+            warnings += f", DISTURBED: other programs took {window.foreign_cpu:.0%} of the core"
+        log(
             f"  {self.result.label}: {window.messages_per_second:,.0f}/s, {window.server_us:.1f} µs, "
             f"p99 {window.p99_ms or 0:.1f} ms (server {window.server_cpu:.0%} of its core, "
-            f"load {window.load_cpu:.0%}){lost}"
+            f"load {window.load_cpu:.0%}){warnings}"
         )
 
 
 class Run:
-    """The cases, one after the other."""
+    """Runs the cases one after the other."""
 
     def __init__(self, options: argparse.Namespace, stack: ExitStack) -> None:
         self.options = options
@@ -183,11 +180,11 @@ class Run:
         with ExitStack() as stack:
             trials = []
             for peer, contender in self.contenders(kind).items():
-                say(f"{case}: {contender.label} …")
+                log(f"{case}: {contender.label} …")
                 trial = Trial(case, peer, contender, self, stack)
                 trial.fill()
                 result = trial.result
-                say(f"  join {result.join_ms:.2f} ms, {result.kb_per_socket:.1f} KB a socket")
+                log(f"  join {result.join_ms:.2f} ms, {result.kb_per_socket:.1f} KB a socket")
                 trials.append(trial)
             return self.measure(kind, trials)
 
@@ -209,8 +206,8 @@ class Run:
                 trial.result.case += "-all-cross"
             for number in range(self.options.rounds):
                 crosses = f", {crossing} of the relays cross" if kind == "two" else ""
-                say(f"round {number + 1} of {self.options.rounds}{crosses}")
-                # A server that compiles as it runs (V8) is not itself in its first seconds.
+                log(f"round {number + 1} of {self.options.rounds}{crosses}")
+                # A server with a JIT compiler (V8) reaches its normal speed after some seconds.
                 warm_up = 1 if number else self.options.seconds
                 for trial in trials:
                     trial.relay(crossing=crossing, warmUp=warm_up, **options)
@@ -226,21 +223,28 @@ def parse() -> argparse.Namespace:
     )
     names = sorted({*ONE_PROCESS, *TWO_PROCESSES})
     parser.add_argument(
-        "--quick", action="store_true", help=f"{' '.join(QUICK_CASES)}, 1 round of 2 s"
+        "--quick", action="store_true", help=f"only {' '.join(QUICK_CASES)}, 1 round of 2 s"
     )
     parser.add_argument("--cases", nargs="+", metavar="CASE", help=f"default: {' '.join(CASES)}")
     parser.add_argument("--peers", nargs="+", choices=names, metavar="PEER", help=", ".join(names))
     parser.add_argument("--rounds", type=int, help="windows for each server (default 3)")
     parser.add_argument("--seconds", type=float, help="length of a window (default 5)")
     parser.add_argument(
-        "--window", type=int, default=1, help="candidates under way for each peer (1)"
+        "--window", type=int, default=1, help="relays in flight for each peer (default 1)"
     )
     parser.add_argument(
-        "--env", nargs="+", default=[], metavar="KEY=VALUE", help="more environment for our servers"
+        "--env",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="environment variables for our servers",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every window there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all windows to FILE")
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw there, such as docs/images/performance.png"
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw a plot, for example docs/images/performance.png",
     )
     options = parser.parse_args()
     options.cases = options.cases or (QUICK_CASES if options.quick else CASES)
@@ -260,7 +264,7 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     options = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
-    say(
+    log(
         f"servers on core {SERVER_CORE}, load on core {LOAD_CORE}, {raise_file_limit():,} open files"
     )
     results: list[Result] = []
@@ -270,7 +274,7 @@ def main() -> int:
             for case in options.cases:
                 results += run.case(case)
     except BenchmarkError as error:
-        say(f"ERROR: {error}")
+        log(f"ERROR: {error}")
         return 1
     finally:
         finish(options, [asdict(result) for result in results])
@@ -278,9 +282,9 @@ def main() -> int:
 
 
 def finish(options: argparse.Namespace, results: list[dict[str, Any]]) -> None:
-    """Print and write what there is, after an error too."""
+    """Print and write the results so far, also after an error."""
     machine = report.machine()
-    print(report.markdown(results, machine))  # noqa: T201
+    print(report.markdown(results, machine))
     if options.json:
         options.json.write_text(json.dumps({"machine": machine, "results": results}, indent=1))
     if options.plot and results:

@@ -1,10 +1,10 @@
-// The load generator: thousands of peers in one process, told what to do by lines of JSON on its
-// standard input; every answer is one line of JSON. Argument: {wire, ports, path?, token?}.
+// The load generator: thousands of peers in one process. It reads commands as lines of JSON from
+// standard input and answers each with one line of JSON. Argument: {wire, ports, path?, token?}.
 //
 //   {"do": "open", "count", "concurrency"}   open more sockets and join rooms of ten
 //   {"do": "relay", "seconds", "warmUp", "window", "pause", "every", "crossing"}
-//       closed loop: a peer sends its next candidate once its mate has received the last one.
-//       Says {"begun"} after the warm-up and the counts at the end.
+//       closed loop: a peer sends its next candidate once its target has received the last one.
+//       Writes {"started"} after the warm-up, {"ended"} after the window, and then the counts.
 //   {"do": "close"}                          close all sockets
 import { performance } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
@@ -16,19 +16,19 @@ import { CANDIDATE, MARK, WIRES } from './wires.mjs';
 const ROOM = 10;
 const ADDRESSES = 8; // sources of the sockets: 127.0.0.2 and on
 const JOIN_TIMEOUT = 60_000;
-const DRAIN = 30_000; // without a single message, what is still under way is lost
-const LONGEST = 60_000; // for which a slow server may take to deliver one message of each sender
+const DRAIN = 30_000; // relays still in flight after this long without any message are lost
+const ROUND_TIMEOUT = 60_000; // the time a slow server gets to deliver one message per sender
 
 const config = JSON.parse(process.argv[2]);
 const wire = WIRES[config.wire];
 const mark = Buffer.from(MARK);
 
 const peers = [];
-const problems = new Map(); // what went wrong → how often
+const problems = new Map(); // description → count
 const run = { isRunning: false, isMeasured: false, window: 1, pause: 0, delivered: 0, latencies: [] };
 
-function problem(what) {
-  problems.set(what, (problems.get(what) ?? 0) + 1);
+function problem(description) {
+  problems.set(description, (problems.get(description) ?? 0) + 1);
 }
 
 class Peer {
@@ -38,9 +38,9 @@ class Peer {
     this.token = config.token;
     this.whenJoined = whenJoined;
     this.id = undefined;
-    this.mate = undefined; // whom this peer sends to
-    this.sender = undefined; // who sends to this peer
-    this.startOver();
+    this.target = undefined; // the peer this one sends to
+    this.sender = undefined; // the peer that sends to this one
+    this.reset();
     const socket = {
       port: config.ports[index % config.ports.length],
       localAddress: `127.0.0.${2 + (index % ADDRESSES)}`,
@@ -53,18 +53,18 @@ class Peer {
     });
   }
 
-  startOver() {
+  reset() {
     this.sent = 0;
     this.arrived = 0;
     this.sentAt = new Float64Array(run.window);
-    this.shape = undefined; // of a relayed frame to this peer: its length and where the candidate is
+    this.shape = undefined; // length of a relayed frame, and the candidate's position in it
   }
 
   send(text) {
     this.client.write(textFrame(text));
   }
 
-  /** The first relayed frame is read in full; what has its shape later is taken for its like. */
+  /** Parse the first relayed frame; later frames of the same shape count without parsing. */
   read(buffer, start, end) {
     const at = buffer.indexOf(mark, start);
     const shape = at >= 0 && at < end ? (end - start) * 65_536 + at - start : undefined;
@@ -75,7 +75,7 @@ class Peer {
 
   received(from, candidate) {
     if (from !== this.sender?.id || candidate !== CANDIDATE) {
-      return problem(`not what was sent: ${candidate} from ${from}`);
+      return problem(`received a wrong relay: ${candidate} from ${from}`);
     }
     this.shape = this.candidateShape;
     this.sender.delivered();
@@ -86,16 +86,16 @@ class Peer {
     this.whenJoined();
   }
 
-  failed(why) {
-    problem(why);
+  failed(reason) {
+    problem(reason);
     this.whenJoined();
   }
 
-  relayTo(mate) {
-    this.startOver();
-    this.mate = mate;
-    mate.sender = this;
-    this.frame = textFrame(wire.relay(mate.id));
+  relayTo(target) {
+    this.reset();
+    this.target = target;
+    target.sender = this;
+    this.frame = textFrame(wire.relay(target.id));
   }
 
   next() {
@@ -104,9 +104,9 @@ class Peer {
     this.client.write(this.frame);
   }
 
-  /** The mate has received one: the oldest one, for order is kept. */
+  /** The target has received a relay: the oldest in flight, since order is preserved. */
   delivered() {
-    if (this.arrived >= this.sent) return problem('received what was not sent');
+    if (this.arrived >= this.sent) return problem('received a relay that was not sent');
     const sentAt = this.sentAt[this.arrived++ % run.window];
     run.delivered++;
     if (run.isMeasured) run.latencies.push(performance.now() - sentAt);
@@ -122,7 +122,7 @@ async function open({ count, concurrency = 20 }) {
       await new Promise((resolve) => {
         const index = peers.length;
         const timer = setTimeout(() => {
-          problem('no room:joined in time');
+          problem('no room:joined within the timeout');
           resolve();
         }, JOIN_TIMEOUT);
         peers.push(
@@ -138,7 +138,7 @@ async function open({ count, concurrency = 20 }) {
   return { joined: peers.filter((peer) => peer.id && peer.client.isOpen).length };
 }
 
-/** Who sends to whom: a ring in each room. With two servers, neighbours are on different ones. */
+/** Each room is a ring. With two servers, neighbours in the ring are on different servers. */
 function pair({ every = 1, crossing = 'half' }) {
   const active = peers.filter((peer) => peer.room % every === 0);
   for (const peer of active) {
@@ -149,33 +149,33 @@ function pair({ every = 1, crossing = 'half' }) {
   return active;
 }
 
-async function relay({ seconds, warmUp = 1, window = 1, pause = 0, ...whom }) {
+async function relay({ seconds, warmUp = 1, window = 1, pause = 0, ...pairing }) {
   Object.assign(run, { isRunning: true, window, pause, delivered: 0, latencies: [] });
-  const senders = pair(whom);
+  const senders = pair(pairing);
   for (const peer of senders) {
     if (pause) setTimeout(() => peer.next(), Math.random() * pause);
     else for (let i = 0; i < window; i++) peer.next();
   }
   await sleep(warmUp * 1000);
   await delivered(senders.length);
-  const began = { at: performance.now(), cpu: process.cpuUsage(), delivered: run.delivered };
+  const start = { at: performance.now(), cpu: process.cpuUsage(), delivered: run.delivered };
   run.isMeasured = true;
-  say({ begun: true });
+  send({ started: true });
   await sleep(seconds * 1000);
-  await delivered(began.delivered + senders.length);
+  await delivered(start.delivered + senders.length);
   run.isMeasured = false;
-  const elapsed = (performance.now() - began.at) / 1000;
-  const cpu = process.cpuUsage(began.cpu);
-  const messages = run.delivered - began.delivered;
+  const elapsed = (performance.now() - start.at) / 1000;
+  const cpu = process.cpuUsage(start.cpu);
+  const messages = run.delivered - start.delivered;
   const result = { messages, elapsed, loadCpu: (cpu.user + cpu.system) / 1e6 / elapsed };
-  say({ ended: true });
+  send({ ended: true });
   run.isRunning = false;
   return { ...result, ...percentiles(run.latencies), lost: await drain(senders) };
 }
 
-/** Where rounds take longer than the window, let one round pass: half of one says nothing. */
+/** Wait for a whole round where one takes longer than the window; half a round is meaningless. */
 async function delivered(count) {
-  for (let waited = 0; run.delivered < count && waited < LONGEST; waited += 20) await sleep(20);
+  for (let waited = 0; run.delivered < count && waited < ROUND_TIMEOUT; waited += 20) await sleep(20);
 }
 
 async function drain(senders) {
@@ -202,7 +202,7 @@ async function close() {
   return {};
 }
 
-function say(answer) {
+function send(answer) {
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
 
@@ -210,7 +210,7 @@ const COMMANDS = { open, relay, close };
 for await (const line of createInterface({ input: process.stdin })) {
   const { do: name, ...options } = JSON.parse(line);
   const answer = await COMMANDS[name](options);
-  say({ done: name, ...answer, problems: Object.fromEntries(problems) });
+  send({ done: name, ...answer, problems: Object.fromEntries(problems) });
   problems.clear();
 }
 process.exit(0);

@@ -1,5 +1,5 @@
-// A WebSocket client that costs little: raw TCP, one read buffer for all sockets, a zero mask key
-// (so a frame is built once and sent as it is), no extensions, no fragments.
+// A WebSocket client with little overhead: raw TCP, one read buffer for all sockets, a zero mask
+// key (a frame is built once and sent unchanged), no extensions, no fragments.
 import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 
@@ -8,7 +8,7 @@ const CLOSE = 8;
 const PING = 9;
 const PONG = 10;
 const NOTHING = Buffer.alloc(0);
-const shared = Buffer.alloc(256 * 1024); // libuv fills it and hands it over in one go
+const shared = Buffer.alloc(256 * 1024); // libuv reads into it directly
 
 export function textFrame(text) {
   return frame(TEXT, Buffer.from(text));
@@ -107,7 +107,7 @@ export class WebSocketClient {
     this.onClose = undefined;
   }
 
-  /** Go away without a report. */
+  /** Close the socket without calling `onClose`. */
   end() {
     this.onClose = undefined;
     this.write(frame(CLOSE, Buffer.from([3, 232])));

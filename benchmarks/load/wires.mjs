@@ -1,10 +1,11 @@
-// The three wires that the servers speak. A wire says how to get in and what a relay looks like:
-//   target(config, index)  path and headers of the handshake
-//   opened(peer)           the socket is open
-//   text(peer, text)       a frame came; calls peer.joined(id), peer.received(fromId) or peer.failed(why)
-//   relay(peerId)          the text of a relay to a peer
+// The three wire formats of the servers. A wire has:
+//   target(config, index)  returns path and headers of the handshake
+//   opened(peer)           is called when the socket is open
+//   text(peer, text)       handles a received frame: calls peer.joined(id),
+//                          peer.received(fromId, candidate) or peer.failed(reason)
+//   relay(peerId)          returns the text of a relay to a peer
 
-// 120 bytes, as a browser writes them.
+// 120 bytes, in the format of a browser.
 export const MARK = 'candidate:842163049';
 export const CANDIDATE =
   `${MARK} 1 udp 1677729535 192.0.2.133 46154 typ srflx ` +
@@ -13,7 +14,7 @@ export const CANDIDATE =
 const joinRoom = (room) => ['join:room', { roomCode: `BENCH-${room}` }];
 const candidateTo = (targetPeerId) => ['webrtc:ice', { targetPeerId, candidate: CANDIDATE }];
 
-/** `{"event": …, "data": …}`: ours, and the relays that imitate it. */
+/** `{"event": …, "data": …}`: our protocol, also used by the simple relays in peers/. */
 const json = {
   target: ({ path, token }) => ({ path, headers: token ? { Authorization: `Bearer ${token}` } : {} }),
   opened(peer) {
@@ -29,7 +30,7 @@ const json = {
   frame: (event, data) => JSON.stringify({ event, data }),
 };
 
-/** Engine.IO 4 below Socket.IO 5. */
+/** Socket.IO 5 on Engine.IO 4. */
 const socketio = {
   target: () => ({ path: '/socket.io/?EIO=4&transport=websocket' }),
   opened() {},
@@ -49,7 +50,7 @@ const socketio = {
   frame: (event, data) => `42${JSON.stringify([event, data])}`,
 };
 
-/** PeerJS: no rooms, and the client chooses its id. */
+/** PeerJS has no rooms, and clients choose their ids. */
 const peerjs = {
   target: (_, index) => ({
     path: `/peerjs?key=peerjs&id=bench-${index}&token=t${index}&version=1.5.5`,

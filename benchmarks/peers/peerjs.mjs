@@ -1,4 +1,4 @@
-// PeerJS's own server. It knows no rooms: a peer is reached by its id.
+// The PeerJS server. It has no rooms: peers address each other by id.
 import { PeerServer } from 'peer';
 
 const HOUR = 3_600_000; // the load generator sends no PeerJS heartbeats

@@ -1,5 +1,5 @@
-// A bare socket.io relay: rooms and relays, no identity and no checks. With REDIS_URL it uses
-// socket.io's Redis adapter, so that several of these are one server.
+// A bare socket.io relay: rooms and relays, no identity and no checks. With REDIS_URL, several
+// processes are connected by socket.io's Redis adapter.
 import { createServer } from 'node:http';
 
 import { createAdapter } from '@socket.io/redis-adapter';

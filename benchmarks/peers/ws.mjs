@@ -1,4 +1,4 @@
-// The practical floor: a relay on `ws` that knows nobody and checks nothing.
+// The practical minimum: a relay on `ws` without identity or checks.
 import { randomUUID } from 'node:crypto';
 
 import { WebSocketServer } from 'ws';

@@ -1,5 +1,5 @@
-// The gateway that the seed describes, as a NestJS developer would write it: the JWT is verified at
-// the handshake, rooms are a map in memory, a relay goes to a peer of the sender's own room only.
+// The NestJS gateway that django-signalling replaces, in idiomatic NestJS: the JWT is verified at
+// the handshake, rooms are a map in memory, and relays only reach peers in the sender's room.
 import { JwtService } from '@nestjs/jwt';
 import {
   ConnectedSocket,

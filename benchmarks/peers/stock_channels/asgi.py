@@ -1,6 +1,6 @@
-"""The consumer of the tutorials, on the channel layers that come with Channels and channels_redis.
+"""A consumer as in the tutorials, on the channel layers of Channels and channels_redis.
 
-LAYER is the backend, REDIS_URL its Redis. No identity and no checks.
+The environment variable LAYER is the backend, REDIS_URL its Redis. No identity and no checks.
 """
 
 import os
@@ -26,7 +26,7 @@ from django.urls import path  # noqa: E402
 
 
 class RelayConsumer(AsyncJsonWebsocketConsumer):
-    """A peer's id is its channel name, and a relay is a ``send`` to it."""
+    """Uses channel names as peer ids and relays with ``channel_layer.send``."""
 
     room = ""
 

@@ -1,0 +1,1 @@
+"""The cost of faults: ``python -m benchmarks.reliability --help``. Results: docs/reliability.md."""
