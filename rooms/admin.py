@@ -167,7 +167,7 @@ class ParticipantAdmin(admin.ModelAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Participant | None = None) -> bool:
-        """Allow deletion with a room or a user, whose admin pages ask here too, but not alone."""
+        """Allow deletion only on the pages of rooms and users, which delete participants too."""
         page = request.resolver_match
         own = f"{self.opts.app_label}_{self.opts.model_name}_"
         if page is None or page.url_name is None or page.url_name.startswith(own):

@@ -1,4 +1,4 @@
-"""Who may join a room, in which mode the room then is, and which seat a new participant gets.
+"""Decide who may join a room, in which mode, and in which seat.
 
 ``services.join`` and ``resuming.resume`` call these functions in their transaction, with the
 row of the room locked.

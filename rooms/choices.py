@@ -1,4 +1,4 @@
-"""The values of columns that have a fixed set of them, with labels for the admin."""
+"""Choices of model fields, with labels for the admin."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -27,7 +27,7 @@ class Role(models.TextChoices):
 
 
 class SfuState(models.TextChoices):
-    """The state of its connections to the SFU that a participant reported."""
+    """The state of a participant's connections to the SFU, as the participant reports it."""
 
     RECEIVING = "receiving", _("receiving")
     FAILED = "failed", _("failed")

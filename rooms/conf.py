@@ -20,9 +20,9 @@ class RoomSettings:
     make_code: str = field(default="rooms.codes.generate", metadata=HOOK)
     """Import path of ``() -> str``: generates room codes."""
     can_create: str = field(default="rooms.policies.can_create", metadata=HOOK)
-    """Import path of ``(user) -> bool``: may this user open a room?"""
+    """Import path of ``(user) -> bool``: whether the user may open a room."""
     can_join: str = field(default="rooms.policies.can_join", metadata=HOOK)
-    """Import path of ``(user, room) -> bool``: may this user join this room?"""
+    """Import path of ``(user, room) -> bool``: whether the user may join the room."""
     user_info: str = field(default="rooms.policies.user_info", metadata=HOOK)
     """Import path of ``(user) -> dict``: data about a user that is sent to the other peers."""
     p2p_limit: int = 10

@@ -1,4 +1,4 @@
-"""Default values of model fields. The migrations refer to them through ``rooms.models``."""
+"""Default values of model fields. Early migrations import them from ``rooms.models``."""
 
 import secrets
 

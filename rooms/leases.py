@@ -107,8 +107,8 @@ def retire(worker_id: str) -> int:
 
 def _delete(workers: QuerySet[Worker], *, away_until: datetime) -> int:
     with transaction.atomic():
-        # Do not lock the key: a concurrent resume, which the query below waits for, writes a
-        # reference to it.
+        # Do not lock the key: a concurrent resume may write a reference to it, and the query below
+        # waits for that resume.
         worker = workers.select_for_update(no_key=True).first()
         if worker is None:
             return 0

@@ -94,7 +94,7 @@ class Room(models.Model):
         _("mesh limit"),
         default=default_p2p_limit,
         validators=[MinValueValidator(1), MaxValueValidator(MESH_MAX)],
-        help_text=_("Maximum number of peers in a mesh, from 1 to 10."),
+        help_text=_("Maximum number of peers in a mesh, at most 10."),
     )
     total_limit = models.PositiveSmallIntegerField(
         _("total limit"),
@@ -120,7 +120,7 @@ class Room(models.Model):
             models.CheckConstraint(
                 name="signalling_room_p2p_limit",
                 condition=Q(p2p_limit__gte=1, p2p_limit__lte=MESH_MAX),
-                violation_error_message=_("The mesh limit must be from 1 to 10."),
+                violation_error_message=_("The mesh limit must be between 1 and 10."),
             ),
             models.CheckConstraint(
                 name="signalling_room_total_limit",
@@ -233,7 +233,7 @@ class Participant(models.Model):
         _("user info"), default=dict, encoder=DjangoJSONEncoder, editable=False
     )
     media = models.JSONField(_("media"), default=dict, editable=False)
-    # The state of its SFU connections that the peer last reported, and for which mode version.
+    # The SFU state that the peer last reported, and the mode version of that report.
     sfu_state = models.CharField(
         _("SFU state"),
         max_length=9,
@@ -284,7 +284,7 @@ class Participant(models.Model):
 
     @property
     def is_live(self) -> bool:
-        """Whether the peer has not left: it is connected or away."""
+        """Whether the peer is in the room: connected or away."""
         return self.left_at is None
 
     @property
@@ -293,5 +293,5 @@ class Participant(models.Model):
         return self.is_live and self.away_until is not None
 
     def receives_through_sfu(self, version: int) -> bool:
-        """Return whether it reported, for this version of the room's mode, that it receives."""
+        """Return whether the peer reported that it receives media in this mode version."""
         return self.sfu_version == version and self.sfu_state == self.SfuState.RECEIVING

@@ -76,7 +76,7 @@ def resume(
         participant.epoch += 1
         participant.away_until = participant.held = None
         participant.has_gap = False
-        participant.save(update_fields=_CHANGED)
+        participant.save(update_fields=_RESUME_FIELDS)
         others = room.participants.live().exclude(pk=participant.pk)
         return Joined(
             room=room,
@@ -108,7 +108,7 @@ def end_expired() -> None:
         signals.participants_lost.send_robust(Participant, left=ended, away=[])
 
 
-_CHANGED = [
+_RESUME_FIELDS = [
     "resume_hash", "previous_resume_hash", "resume_rotated_at", "channel_name", "worker", "epoch",
     "away_until", "held", "has_gap",
 ]  # fmt: skip

@@ -30,9 +30,9 @@ class ResumeState:
     """What a resumed peer has to fetch or may have missed."""
 
     previous_channel: str | None
-    """Channel of the peer's previous socket; ``None`` if no worker serves that any more."""
+    """Channel of the peer's previous socket; ``None`` if no worker serves it any more."""
     held: Any
-    """Frames that a retired worker held for the peer, as JSON; ``None`` without any."""
+    """Frames that a retired worker held for the peer, as JSON; ``None`` if there are none."""
     gap: bool
     """Whether messages to the peer were lost."""
 
@@ -146,7 +146,7 @@ def join(
 
 
 def digest(token: str) -> str:
-    """Return the SHA-256 of a resume token in hexadecimal, which is all that is stored of it."""
+    """Return the SHA-256 digest of a resume token, in hexadecimal. Only the digest is stored."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

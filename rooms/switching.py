@@ -59,7 +59,7 @@ def set_mode(code: str, mode: str, *, user: AbstractBaseUser, sfu: str | None) -
 
 
 def record_sfu_state(peer_id: str, *, epoch: int, version: int, state: str) -> bool:
-    """Store the state of its SFU connections that a peer reports. Return whether it counts.
+    """Store the SFU state that a peer reports. Return whether the report counts.
 
     ``version``: the mode version that the peer reports on; only the current one counts.
     ``state``: a value of ``Participant.SfuState``.

@@ -227,7 +227,7 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
 warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)  # STATIC_ROOT
 
-# --- Other -------------------------------------------------------------------------------
+# --- Other ----------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"

@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='room',
             name='p2p_limit',
-            field=models.PositiveSmallIntegerField(default=rooms.defaults.default_p2p_limit, help_text='Maximum number of peers in a mesh, from 1 to 10.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(10)], verbose_name='mesh limit'),
+            field=models.PositiveSmallIntegerField(default=rooms.defaults.default_p2p_limit, help_text='Maximum number of peers in a mesh, at most 10.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(10)], verbose_name='mesh limit'),
         ),
         migrations.AlterField(
             model_name='room',
@@ -70,7 +70,7 @@ class Migration(migrations.Migration):
         migrations.AlterConstraint(
             model_name='room',
             name='signalling_room_p2p_limit',
-            constraint=models.CheckConstraint(condition=models.Q(('p2p_limit__gte', 1), ('p2p_limit__lte', 10)), name='signalling_room_p2p_limit', violation_error_message='The mesh limit must be from 1 to 10.'),
+            constraint=models.CheckConstraint(condition=models.Q(('p2p_limit__gte', 1), ('p2p_limit__lte', 10)), name='signalling_room_p2p_limit', violation_error_message='The mesh limit must be between 1 and 10.'),
         ),
         migrations.AlterConstraint(
             model_name='room',

@@ -66,7 +66,7 @@ class Command(BaseCommand):
                 self._serve(options["port"])
 
     def _end_lost_memberships(self) -> None:
-        # No demo is running on this database, so memberships are left over from a killed one.
+        # No demo is running, so live memberships are left over from a demo that was killed.
         for participant in Participant.objects.live():
             services.leave(participant.peer_id, reason=Participant.Reason.SERVER_LOST)
 
