@@ -64,7 +64,7 @@ def check_sfu(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Ch
                 )
             )
         try:
-            problems += sfu.backend(options).check(alias, options)
+            problems += sfu.backend_class(options).check(alias, options)
         except (ImportError, KeyError, TypeError, AttributeError) as error:
             problems.append(
                 Error(

@@ -121,7 +121,10 @@ class DetachedPeer:
     def _end_link(self, *, has_left: bool = False) -> None:
         """End the connections to the SFU if the peer has left; else another socket claims them."""
         if self.membership.link is not None:
-            self.membership.link.end(is_ours=has_left)
+            if has_left:
+                self.membership.link.close()
+            else:
+                self.membership.link.release()
 
     def _relayed(self, message: Relayed) -> None:
         if self.moved_to is not None:

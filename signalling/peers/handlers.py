@@ -141,7 +141,7 @@ async def sfu_restart(peer: Peer, event: protocol.SfuRestart) -> None:
     link = _require_membership(peer).link
     if link is None:
         raise peer_not_found()
-    await link.restart(anew=event.anew)
+    await link.restart(recreate=event.anew)
 
 
 @handles(protocol.Ping)
@@ -162,8 +162,10 @@ async def leave(peer: Peer, *, reason: str) -> None:
         if ended:
             await peer.publish(messages.left(membership.room_code, membership.peer_id, reason))
     finally:
-        if membership.link is not None:
-            membership.link.end(is_ours=ended)
+        if membership.link is not None and ended:
+            membership.link.close()
+        elif membership.link is not None:
+            membership.link.release()
         await peer.unsubscribe(membership.room_code)
 
 

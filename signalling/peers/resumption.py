@@ -101,7 +101,7 @@ class Resumption:
         )
         self._worker.detached.add(detached)
         if membership.link is not None:
-            membership.link.fall_silent()
+            membership.link.detach_client()
         for message in undelivered:
             try:
                 detached.deliver(dict(message))

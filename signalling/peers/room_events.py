@@ -215,7 +215,9 @@ class RoomEvents:
             return
         if membership.link is None:
             membership.link = SfuLink(membership, self._replies.push)
-        membership.link.follow(membership.mode, claim=claim, linger=self._settings.switch_seconds)
+        membership.link.follow(
+            membership.mode, claim=claim, close_after=self._settings.switch_seconds
+        )
 
     def _mode_changed(self, membership: Membership, message: ModeChanged) -> None:
         """Notify the client of a new mode, or that it had to leave the room because of it."""
@@ -265,7 +267,7 @@ class RoomEvents:
     def _resumed_elsewhere(self, membership: Membership) -> None:
         """Close this socket, whose peer was resumed by a worker that could not reach it."""
         if membership.link is not None:
-            membership.link.end(is_ours=False)
+            membership.link.release()
         self._forget(membership)
         self._replies.push_error(errors.resumed_elsewhere())
 
@@ -273,7 +275,7 @@ class RoomEvents:
         """Drop a membership that has ended in the database."""
         self.membership = None
         if membership.link is not None:
-            membership.link.end()
+            membership.link.close()
         spawn(self._unsubscribe_quietly(membership.room_code), self._tasks)
 
     async def _unsubscribe_quietly(self, room_code: str) -> None:

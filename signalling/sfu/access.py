@@ -1,7 +1,7 @@
-"""What a peer has in an SFU that its client reaches by itself: a room to come to, and an end.
+"""A peer's access to an SFU that its client connects to directly.
 
-The room is opened while the client is on its way. Who came too early, for the SFU was away or had lost
-the room, is told to come again.
+The room is created in the SFU while the client is connecting. If the client may have connected too
+early (the SFU was unavailable or had lost the room), the client is asked to connect again.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from .base import Sfu, SfuError, SfuRoom
 
 logger = logging.getLogger("signalling")
 
-AGAIN_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 
 _removals: set[asyncio.Task[None]] = set()
 
 
 class ClientAccess:
-    """See the module. ``reset`` tells the client to come again, with a fresh token."""
+    """Access of one peer to one room.
+
+    ``reset`` sends ``sfu:reset``: the client connects again, with a fresh token.
+    """
 
     def __init__(
         self, backend: Sfu, room: SfuRoom, peer_id: str, reset: Callable[[], None]
@@ -35,30 +38,33 @@ class ClientAccess:
 
     @property
     def is_opening(self) -> bool:
-        """The room may not be there yet."""
+        """The room may not exist in the SFU yet."""
         return not self._opening.done()
 
-    def renew(self) -> None:
-        """The SFU had lost the room, or may have."""
+    def reopen(self) -> None:
+        """Create the room again, because the SFU may have lost it."""
         if not self.is_opening:
             self._opening = asyncio.create_task(self._open(is_late=True))
 
     async def restart(self) -> None:
-        """Have the client come again. Raises ``SfuError``."""
+        """Ask the client to connect again. Raises ``SfuError``."""
         await self.backend.open_room(self.room)
         self._reset()
 
     def stop(self) -> None:
-        """Ask for nothing more."""
+        """Cancel pending work. The client may stay connected."""
         self._opening.cancel()
 
-    def end(self) -> None:
-        """The peer is in the room no more; its client may think otherwise."""
+    def revoke(self) -> None:
+        """Disconnect the client from the SFU: the peer has left the room."""
         self.stop()
         spawn(self._remove(), _removals)
 
     async def _open(self, *, is_late: bool) -> None:
-        """Open the room. While the SFU is known to be down it is not asked: ``renew`` comes after that."""
+        """Create the room, with retries. Stops if the SFU is down; ``reopen`` follows its recovery.
+
+        ``is_late``: the client may already have tried to connect, so reset it unless it is in.
+        """
         while not self.backend.is_down:
             try:
                 await self.backend.open_room(self.room)
@@ -66,12 +72,12 @@ class ClientAccess:
                     self._reset()
                 return
             except SfuError as error:
-                logger.warning("%s has no room in the SFU yet: %s", self.peer_id, error)
+                logger.warning("cannot open the SFU room of %s yet: %s", self.peer_id, error)
                 is_late = True
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _remove(self) -> None:
         try:
             await self.backend.remove(self.room, self.peer_id, None)
-        except SfuError as error:  # the upkeep will
-            logger.warning("%s is not removed from the SFU yet: %s", self.peer_id, error)
+        except SfuError as error:  # the reconciler tries again
+            logger.warning("cannot remove %s from the SFU yet: %s", self.peer_id, error)

@@ -1,9 +1,12 @@
-"""What the project asks of an SFU, whichever it is.
+"""The interface of an SFU backend.
 
-An SFU (selective forwarding unit, RFC 7667, 3.7) takes each peer's media once and hands it to the others.
-Two kinds of backend are possible. A *proxied* one stands behind this server: a peer's offers, answers and
-candidates for the reserved ids pass through ``Transports``, and clients never reach the SFU's own API. Of
-the other kind, clients are only told the way, with a token that says who they are (``route``).
+An SFU (selective forwarding unit, RFC 7667, section 3.7) receives the media of each peer once and
+forwards it to the other peers. There are two kinds of backend:
+
+- A *proxied* backend is only reachable through this server. The offers, answers and candidates that
+  a peer exchanges with the reserved peer ids pass through ``Transports``.
+- With any other backend, clients connect to the SFU themselves. This server gives each client the
+  address and a token that identifies its peer (``Sfu.route``).
 """
 
 from __future__ import annotations
@@ -22,41 +25,42 @@ from rooms.models import Room
 
 logger = logging.getLogger("signalling")
 
-HEALTH_SECONDS = 2.0  # for which the answer to a probe counts
-PROBE_SECONDS = 2.0  # in which it must have come
+HEALTH_CACHE_SECONDS = 2.0  # how long the result of a probe is reused
+PROBE_TIMEOUT_SECONDS = 2.0
 
 Kind = Literal["audio", "video"]
-Leg = Literal["publish", "subscribe"]
+Direction = Literal["publish", "subscribe"]
+"""Which of a peer's two connections to the SFU."""
 Description = dict[str, Any]
 """RTCSessionDescriptionInit: ``{"type": "offer" | "answer", "sdp": str}``."""
 Candidate = dict[str, Any] | str | None
-"""RTCIceCandidateInit, a bare candidate line, or the end of candidates."""
+"""RTCIceCandidateInit, a bare candidate line, or None for the end of candidates."""
 Claim = dict[str, int]
-"""Where the SFU keeps the connections of a peer; JSON, and the backend's own."""
+"""Identifies the connections of a peer in the SFU. JSON; the keys are up to the backend."""
 
 
 class SfuError(Exception):
-    """Base of what an SFU refuses, or cannot do."""
+    """Base class of the errors of an SFU."""
 
 
-class SfuUnavailableError(SfuError):
-    """The SFU does not answer."""
+class SfuUnavailable(SfuError):
+    """The SFU does not respond."""
 
 
-class SfuRefused(SfuError):
-    """The SFU says no; ``code`` is its own."""
+class SfuRequestFailed(SfuError):
+    """The SFU responded with an error. ``code`` is the SFU's own error code."""
 
     def __init__(self, code: int | str, reason: str) -> None:
         super().__init__(f"{reason} ({code})")
         self.code = code
 
 
-class BadDescription(SfuError):
-    """The SFU cannot use an offer or an answer, and never will."""
+class InvalidDescription(SfuError):
+    """The SFU cannot process an offer or an answer. Retrying does not help."""
 
 
 class Stream(NamedTuple):
-    """One media section of what a peer receives: whose it is, and of which kind."""
+    """A media section of a receiving connection: the peer that it carries, and the kind of media."""
 
     mid: str
     peer_id: str
@@ -65,171 +69,178 @@ class Stream(NamedTuple):
 
 @dataclass(frozen=True)
 class SfuRoom:
-    """A room as an SFU knows it. Another ``version`` of a room's mode is another room there."""
+    """A room in an SFU. Each ``version`` of a room's mode is a separate room there."""
 
     id: str
     version: int
     total: int = field(default=0, compare=False)
-    """The most peers that may be in it."""
+    """The maximum number of peers."""
 
     @classmethod
-    def of(cls, room: Room) -> SfuRoom:
+    def from_room(cls, room: Room) -> SfuRoom:
         return cls(room.public_id, room.mode_version, room.total_limit)
 
 
 class Listener(Protocol):
-    """Who hears of the connections of one peer. Called in the event loop; must not block."""
+    """Callbacks for the transports of one peer. They run in the event loop and must not block."""
 
-    def offered(self, offer: Description, streams: list[Stream], connection: int) -> None:
-        """The SFU offers what it has for the peer. Another ``connection`` is another RTCPeerConnection."""
+    def on_offer(self, offer: Description, streams: list[Stream], connection: int) -> None:
+        """The SFU offers the media of other peers.
 
-    def trickled(self, leg: Leg, candidate: Candidate) -> None:
-        """The SFU has a candidate for one of the connections."""
+        ``streams`` lists the sections of the offer. A new ``connection`` number needs a new
+        RTCPeerConnection.
+        """
+
+    def on_candidate(self, direction: Direction, candidate: Candidate) -> None:
+        """The SFU sends an ICE candidate for one of the connections."""
 
     def on_claim_changed(self, claim: Claim) -> None:
-        """What the peer has is claimed by this from now on."""
+        """From now on, ``claim`` identifies the connections of the peer."""
 
     def on_reset(self, claim: Claim) -> None:
-        """The SFU has lost what the peer published; there are new connections, to be published on anew."""
+        """The SFU has lost the peer's media. The peer has new connections and must publish again."""
 
 
 class Transports(ABC):
-    """The two connections of one peer: one that it publishes on, one that carries everybody else to it.
+    """The two connections of one peer: one to publish on, one to receive all other peers on.
 
-    Once the peer publishes, even if it is nothing, it subscribes to whoever publishes in the room, as they
-    come and go. A client that knows nothing of SFUs is offered nothing.
+    A peer that publishes (even without any media) is subscribed to all other publishers of the
+    room, as they come and go. A client that does not support SFUs publishes nothing and receives no
+    offers.
     """
 
     @abstractmethod
     async def open(self, claim: Claim | None) -> Claim:
-        """Enter the room, or take over the connections that ``claim`` names if they are still there.
+        """Enter the room and return the claim of the connections.
 
-        Raises ``SfuError``.
+        If the connections that ``claim`` identifies still exist, take them over. Raises
+        ``SfuError``.
         """
 
     @abstractmethod
     async def publish(self, offer: Description) -> Description:
-        """Send the peer's media on; return the answer. Again: renegotiate, or restart ICE.
+        """Publish the peer's media and return the answer. Later offers renegotiate or restart ICE.
 
-        Raises ``BadDescription`` and ``SfuError``.
+        Raises ``InvalidDescription`` and ``SfuError``.
         """
 
     @abstractmethod
     async def answer(self, answer: Description, connection: int | None) -> None:
-        """The peer's answer to the last offer. One that answers no open offer, or that of another
-        ``connection``, changes nothing.
+        """Pass on the peer's answer to the last offer.
 
-        Raises ``BadDescription`` and ``SfuError``.
+        Ignores an answer without a pending offer, and an answer for another ``connection``. Raises
+        ``InvalidDescription`` and ``SfuError``.
         """
 
     @abstractmethod
-    def trickle(self, leg: Leg, candidate: Candidate, connection: int | None) -> None:
-        """A candidate of the peer, for that ``connection`` of its receiving ones."""
+    def trickle(self, direction: Direction, candidate: Candidate, connection: int | None) -> None:
+        """Pass on an ICE candidate of the peer.
+
+        ``connection`` is the number of the receiving connection that it belongs to, if known.
+        """
 
     @abstractmethod
     async def restart(self) -> None:
-        """Offer the receiving connection once more, with new ICE credentials. Raises ``SfuError``."""
-
-    @abstractmethod
-    async def mute(self, kind: Kind, *, muted: bool) -> None:
-        """Pass what the peer publishes of a kind on to nobody, or again. Raises ``SfuError``."""
-
-    @abstractmethod
-    async def request_keyframe(self) -> None:
-        """Ask the peer for a whole picture. Raises ``SfuError``."""
+        """Offer the receiving connection again, with new ICE credentials. Raises ``SfuError``."""
 
     @abstractmethod
     def close(self) -> None:
-        """End both connections at once."""
+        """Close both connections immediately."""
 
     @abstractmethod
     def release(self) -> None:
-        """Leave the connections to whoever has claimed them, or will."""
+        """Stop managing the connections but keep them open: another worker claims them."""
 
 
 class Sfu(ABC):
-    """One SFU, of one event loop. ``options`` is its dict in ``SIGNALLING["SFU"]``."""
+    """An SFU. Each event loop has its own instance.
+
+    ``alias`` and ``options`` are its key and its value in ``SIGNALLING["SFU"]``.
+    """
 
     provider: ClassVar[str] = "proxied"
-    """The name that clients receive: "proxied" for every SFU that they reach through this server."""
+    """``sfu.provider`` on the wire: "proxied" if clients reach the SFU through this server."""
     is_proxied: ClassVar[bool] = False
-    """Clients reach it through this server alone, by ``legs``."""
-    is_watched: ClassVar[bool] = False
-    """It does not find out by itself that it is down, or up again: ``watch`` does."""
+    """Clients reach the SFU only through this server (``create_transports``)."""
+    needs_monitoring: ClassVar[bool] = False
+    """The backend does not notice outages itself; ``health.monitor`` probes it."""
 
     def __init__(self, alias: str, options: dict[str, Any]) -> None:
         self.alias = alias
         self.options = options
         self.is_down = False
-        """It did answer, and does not any more."""
+        """The SFU stopped responding and has not recovered yet."""
         self.unused_since: dict[SfuRoom, float] = {}
-        """Since when rooms that it has serve nobody, as far as the upkeep of this process knows."""
-        self.on_down: Callable[[], None] = _nobody_asks
-        self.on_up: Callable[[], None] = _nobody_asks
-        self._probed_at = -HEALTH_SECONDS
+        """When this process first found that a room of the SFU is unused (``monotonic``)."""
+        self.on_down: Callable[[], None] = _ignore
+        self.on_up: Callable[[], None] = _ignore
+        self._probed_at = -HEALTH_CACHE_SECONDS
         self._is_healthy = False
         self._probing: asyncio.Task[None] | None = None
 
     @classmethod
     def check(cls, alias: str, options: dict[str, Any]) -> list[CheckMessage]:
-        """Return what is wrong with the options of a backend: system checks."""
+        """Return the system check messages for the options of a backend."""
         return []
 
-    def go_down(self, why: object) -> None:
-        """Say that the SFU does not answer any more; saying it twice changes nothing."""
+    def mark_down(self, reason: object) -> None:
+        """Record an outage and call ``on_down``. Does nothing if the SFU is already down."""
         if not self.is_down:
             self.is_down = True
-            logger.error("the SFU %r does not answer any more: %s", self.alias, why)
+            logger.error("SFU %r unavailable: %s", self.alias, reason)
             self.on_down()
 
-    def come_up(self) -> None:
-        """Say that it answers; where it was not down, that is no news."""
+    def mark_up(self) -> None:
+        """Record the end of an outage and call ``on_up``. Does nothing if the SFU is not down."""
         if self.is_down:
             self.is_down = False
-            logger.warning("the SFU %r answers again", self.alias)
+            logger.warning("SFU %r available again", self.alias)
             self.on_up()
 
     async def is_healthy(self) -> bool:
-        """Tell whether the SFU can take a room now; asked at most every 2 s, however many want to know."""
-        if monotonic() - self._probed_at >= HEALTH_SECONDS:
+        """Return whether the SFU can take a room now.
+
+        Concurrent callers share one probe, and its result is cached for 2 s.
+        """
+        if monotonic() - self._probed_at >= HEALTH_CACHE_SECONDS:
             if self._probing is None or self._probing.done():
-                self._probing = asyncio.create_task(self._look())
+                self._probing = asyncio.create_task(self._run_probe())
             await asyncio.shield(self._probing)
         return self._is_healthy
 
-    async def _look(self) -> None:
+    async def _run_probe(self) -> None:
         try:
-            async with asyncio.timeout(PROBE_SECONDS):
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                 await self.probe()
             self._is_healthy = True
         except (SfuError, TimeoutError) as error:
-            logger.warning("the SFU %r is not healthy: %r", self.alias, error)
+            logger.warning("SFU %r is not healthy: %r", self.alias, error)
             self._is_healthy = False
         self._probed_at = monotonic()
 
     @abstractmethod
     async def probe(self) -> None:
-        """Ask the SFU for a sign of life. Raises ``SfuError``."""
+        """Check that the SFU works. Raises ``SfuError``."""
 
     def route(self, room: SfuRoom, peer_id: str) -> dict[str, Any]:
-        """Return what the client of a peer is told of the way: ``sfu`` in ``room:mode``."""
+        """Return how the client of a peer reaches the SFU: ``sfu`` in ``room:mode``."""
         return {"provider": self.provider}
 
-    def legs(self, room: SfuRoom, peer_id: str, listener: Listener) -> Transports:
-        """Return the connections of a peer, not yet open. Of proxied backends alone."""
+    def create_transports(self, room: SfuRoom, peer_id: str, listener: Listener) -> Transports:
+        """Return the transports of a peer, not yet open. Only for proxied backends."""
         raise NotImplementedError
 
     @abstractmethod
     async def open_room(self, room: SfuRoom) -> None:
-        """Have a room; one that is there already is fine. Raises ``SfuError``."""
+        """Create a room unless it exists. Raises ``SfuError``."""
 
     @abstractmethod
     async def close_room(self, room: SfuRoom) -> None:
-        """Have no such room any more. Raises ``SfuError``."""
+        """Close a room if it exists. Raises ``SfuError``."""
 
     @abstractmethod
     async def rooms(self) -> set[SfuRoom]:
-        """Return the rooms of this site that are there. Raises ``SfuError``."""
+        """Return the rooms of this site that exist in the SFU. Raises ``SfuError``."""
 
     @abstractmethod
     async def peers(self, room: SfuRoom) -> set[str]:
@@ -237,14 +248,14 @@ class Sfu(ABC):
 
     @abstractmethod
     async def remove(self, room: SfuRoom, peer_id: str, claim: Claim | None) -> None:
-        """Cut a peer off, with what its ``claim`` names; one who is not there is fine.
+        """Disconnect a peer from a room and close the connections that ``claim`` identifies.
 
-        Raises ``SfuError``.
+        Does nothing if the peer is not in the room. Raises ``SfuError``.
         """
 
-    async def close(self) -> None:  # noqa: B027  (many have nothing to end)
-        """The process ends."""
+    async def close(self) -> None:  # noqa: B027  (not every backend holds resources)
+        """Release the resources of this process. Called when the process ends."""
 
 
-def _nobody_asks() -> None:
-    """What an SFU calls of which nobody wants to know how it is."""
+def _ignore() -> None:
+    """Default no-op callback."""

@@ -1,32 +1,43 @@
-"""Notices that an SFU is lost which keeps no connection to this process, and that it is back."""
+"""Detects when an SFU stops responding, and when it recovers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
-from .base import Sfu, SfuRefused, SfuUnavailableError
+from .base import SfuRequestFailed, SfuUnavailable
 
 logger = logging.getLogger("signalling")
 
-WATCH_SECONDS = 2.0
-MISSES = 3  # probes without an answer, after which an SFU is taken for dead
+PROBE_INTERVAL_SECONDS = 2.0
+MAX_FAILED_PROBES = 3  # consecutive probes without a response before an SFU counts as down
 
 
-async def watch(backend: Sfu) -> None:
-    """Ask an SFU for a sign of life, again and again, until cancelled."""
-    misses = 0
+async def monitor(
+    alias: str,
+    probe: Callable[[], Awaitable[None]],
+    *,
+    on_down: Callable[[SfuUnavailable], object],
+    on_up: Callable[[], object],
+) -> None:
+    """Probe an SFU periodically until cancelled.
+
+    Calls ``on_up`` after each successful probe. Calls ``on_down`` after each failed one, once
+    several in a row have failed.
+    """
+    failed = 0
     while True:
         try:
-            await backend.probe()
-            misses = 0
-            backend.come_up()
-        except SfuUnavailableError as error:
-            misses += 1
-            if misses >= MISSES:
-                backend.go_down(error)
-        except SfuRefused as refusal:  # it lives
-            logger.warning("the SFU %r refuses to be asked: %s", backend.alias, refusal)
+            await probe()
+            failed = 0
+            on_up()
+        except SfuUnavailable as error:
+            failed += 1
+            if failed >= MAX_FAILED_PROBES:
+                on_down(error)
+        except SfuRequestFailed as error:  # it responds, so it is not down
+            logger.warning("SFU %r rejected a health check: %s", alias, error)
         except Exception:
-            logger.exception("the watch of the SFU %r failed", backend.alias)
-        await asyncio.sleep(WATCH_SECONDS)
+            logger.exception("health check of SFU %r failed", alias)
+        await asyncio.sleep(PROBE_INTERVAL_SECONDS)

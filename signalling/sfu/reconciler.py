@@ -1,4 +1,8 @@
-"""What rooms with an SFU need although nobody asks: to decide switches, to tidy up, to notice its loss."""
+"""Periodic work for rooms with an SFU: settles switches, reconciles the SFU, handles outages.
+
+Every worker runs it. An SFU may contain rooms and peers that this site no longer has, because a
+worker died or a request was lost, and it may have lost rooms that the site still uses.
+"""
 
 from __future__ import annotations
 
@@ -12,119 +16,140 @@ from time import monotonic
 
 from rooms import switching
 from rooms.models import Room
-from signalling import database, sfu
+from signalling import database
 from signalling.conf import conf
 from signalling.transport.tasks import spawn
 
 from .access import ClientAccess
 from .base import Sfu, SfuError, SfuRoom
-from .health import watch
+from .health import monitor
 from .link import SfuLink, all_links
+from .registry import get_sfus
 
 logger = logging.getLogger("signalling")
 
-EVERY_SECONDS = 2.0
+INTERVAL_SECONDS = 2.0
 
 
-async def keep_up() -> None:
-    """Look after the rooms until cancelled. For processes whose site has an SFU."""
-    async with asyncio.TaskGroup() as work:
-        for backend in sfu.get_sfus().values():
-            backend.on_down = partial(_spawn_loss, backend)
-            backend.on_up = partial(_is_back, backend)
-            if backend.is_watched:
-                work.create_task(watch(backend))
-        work.create_task(_keep_tending())
+async def run() -> None:
+    """Reconcile periodically, and handle outages, until cancelled.
+
+    Runs in every process of a site that has an SFU.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        for backend in get_sfus().values():
+            backend.on_down = partial(_on_down, backend)
+            backend.on_up = partial(_on_up, backend)
+            if backend.needs_monitoring:
+                tasks.create_task(
+                    monitor(
+                        backend.alias,
+                        backend.probe,
+                        on_down=backend.mark_down,
+                        on_up=backend.mark_up,
+                    )
+                )
+        tasks.create_task(_reconcile_periodically())
 
 
-async def _keep_tending() -> None:
+async def _reconcile_periodically() -> None:
     while True:
         try:
-            await tend()
+            await reconcile()
         except database.DATABASE_UNAVAILABLE as error:
-            logger.warning(
-                "rooms with an SFU are not looked after, the database is away: %s", error
-            )
+            logger.warning("SFU rooms not reconciled, database unavailable: %s", error)
         except Exception:
-            logger.exception("the upkeep of rooms with an SFU failed")
-        await asyncio.sleep(EVERY_SECONDS)
+            logger.exception("reconciling SFU rooms failed")
+        await asyncio.sleep(INTERVAL_SECONDS)
 
 
-async def tend() -> None:
-    """Do once what ``keep_up`` does all the time."""
-    await database.run_in_background_thread(switching.reconcile)(frozenset(sfu.get_sfus()))
-    for backend in sfu.get_sfus().values():
-        with _as_far_as_possible(backend):
+async def reconcile() -> None:
+    """Settle the switches that are due, then reconcile each SFU with the database."""
+    await database.run_in_background_thread(switching.reconcile)(frozenset(get_sfus()))
+    for backend in get_sfus().values():
+        with _log_errors(backend):
             if backend.is_down:
-                await _lost(backend)
+                await _handle_outage(backend)
             else:
-                await _tidy(backend)
+                await _reconcile_backend(backend)
 
 
-async def _tidy(backend: Sfu) -> None:
-    """The SFU is asked first: a room that is opened meanwhile is neither among its nor missed."""
-    opened = _opened_for_clients(backend)
-    there = await backend.rooms()
-    await _close_forsaken(backend, there)
-    await _remove_strangers(backend)
-    for room in opened.keys() - there:
-        for visit in opened[room]:
-            visit.renew()
+async def _reconcile_backend(backend: Sfu) -> None:
+    # The order matters for a room that is opened while this runs. It must not count as lost, so read
+    # the links before asking the SFU; nor as unused, so ask the SFU before the database.
+    opened = _open_client_access(backend)
+    existing = await backend.rooms()
+    await _close_unused_rooms(backend, existing)
+    await _remove_orphans(backend)
+    for room in opened.keys() - existing:
+        for access in opened[room]:
+            access.reopen()
 
 
-async def _close_forsaken(backend: Sfu, there: set[SfuRoom]) -> None:
-    """Close the rooms that the SFU has and that it does not serve, once nobody is in them any more; or
-    nobody should be: clients that reach it by themselves may stay, or come again."""
-    served = await database.run_in_background_thread(_served_by)(backend.alias) if there else set()
+async def _close_unused_rooms(backend: Sfu, existing: set[SfuRoom]) -> None:
+    """Close the rooms in the SFU that it no longer serves.
+
+    A room is closed once it is empty. Clients that connect to the SFU directly may stay in it or
+    reconnect, so after two switch windows it is closed regardless.
+    """
+    served = (
+        await database.run_in_background_thread(_served_by)(backend.alias) if existing else set()
+    )
     since, now = backend.unused_since, monotonic()
-    backend.unused_since = {room: since.get(room, now) for room in there - served}
-    for room, begun in backend.unused_since.items():
-        is_over = now - begun > 2 * conf().switch_seconds
-        if is_over or not await backend.peers(room):
+    backend.unused_since = {room: since.get(room, now) for room in existing - served}
+    for room, unused_since in backend.unused_since.items():
+        is_overdue = now - unused_since > 2 * conf().switch_seconds
+        if is_overdue or not await backend.peers(room):
             await backend.close_room(room)
 
 
-async def _remove_strangers(backend: Sfu) -> None:
-    """Cut off who is in the SFU's room and not in ours: its worker died before it could say so; or it has
-    come again, where the SFU still lets it in."""
-    where = {peer_id: room for room in _links_of(backend) for peer_id in await backend.peers(room)}
-    if not where:
+async def _remove_orphans(backend: Sfu) -> None:
+    """Remove peers from the SFU that have left the room.
+
+    Their worker died before it could remove them, or their client reconnected with a token that the
+    SFU still accepts.
+    """
+    rooms = {
+        peer_id: room for room in _links_by_room(backend) for peer_id in await backend.peers(room)
+    }
+    if not rooms:
         return
-    find = database.run_in_background_thread(switching.find_orphans)
-    here = {link.membership.peer_id: link for link in all_links()}
-    for stranger, claim in (await find(where.keys())).items():
-        if stranger in here:  # its own socket has not heard of it yet
-            here[stranger].end()
-        with _as_far_as_possible(backend):  # one that cannot be cut off covers no other
-            await backend.remove(where[stranger], stranger, claim)
+    find_orphans = database.run_in_background_thread(switching.find_orphans)
+    links = {link.membership.peer_id: link for link in all_links()}
+    for peer_id, claim in (await find_orphans(rooms.keys())).items():
+        if peer_id in links:  # its socket has not been notified yet
+            links[peer_id].close()
+        with _log_errors(backend):  # if one cannot be removed, go on with the others
+            await backend.remove(rooms[peer_id], peer_id, claim)
 
 
 @contextmanager
-def _as_far_as_possible(backend: Sfu) -> Iterator[None]:
+def _log_errors(backend: Sfu) -> Iterator[None]:
     try:
         yield
     except SfuError as error:
-        logger.warning("the SFU %r is not tidied up: %s", backend.alias, error)
+        logger.warning("SFU %r not reconciled: %s", backend.alias, error)
 
 
-def _opened_for_clients(backend: Sfu) -> dict[SfuRoom, list[ClientAccess]]:
-    """Return the visits of rooms that were there, in an SFU that clients reach by themselves."""
+def _open_client_access(backend: Sfu) -> dict[SfuRoom, list[ClientAccess]]:
+    """Return the client access by room, for rooms that have already been opened in the SFU."""
     rooms = {
-        room: [link.visit for link in links if link.visit is not None]
-        for room, links in _links_of(backend).items()
+        room: [link.access for link in links if link.access is not None]
+        for room, links in _links_by_room(backend).items()
     }
     return {
-        room: visits
-        for room, visits in rooms.items()
-        if visits and not any(visit.is_opening for visit in visits)
+        room: accesses
+        for room, accesses in rooms.items()
+        if accesses and not any(access.is_opening for access in accesses)
     }
 
 
 def _served_by(alias: str) -> set[SfuRoom]:
-    return {SfuRoom.of(room) for room in Room.objects.filter(mode=Room.Mode.SFU, sfu=alias)}
+    rooms = Room.objects.filter(mode=Room.Mode.SFU, sfu=alias)
+    return {SfuRoom.from_room(room) for room in rooms}
 
 
-def _links_of(backend: Sfu) -> dict[SfuRoom, list[SfuLink]]:
+def _links_by_room(backend: Sfu) -> dict[SfuRoom, list[SfuLink]]:
     by_room = defaultdict(list)
     for link in all_links():
         if link.mode.is_sfu and link.mode.sfu == backend.alias:
@@ -132,30 +157,33 @@ def _links_of(backend: Sfu) -> dict[SfuRoom, list[SfuLink]]:
     return by_room
 
 
-# --- The loss of an SFU ---------------------------------------------------------------------------
+# --- Outages --------------------------------------------------------------------------------------
 
-_losses: set[asyncio.Task[None]] = set()
-
-
-def _spawn_loss(backend: Sfu) -> None:
-    spawn(_lost(backend), _losses)
+_outages: set[asyncio.Task[None]] = set()
 
 
-async def _lost(backend: Sfu) -> None:
-    """Make the rooms meshes that are small enough, and tell the others; each worker for its own peers."""
-    for room, links in _links_of(backend).items():
-        lose = database.run_in_background_thread(switching.handle_sfu_loss)
+def _on_down(backend: Sfu) -> None:
+    spawn(_handle_outage(backend), _outages)
+
+
+async def _handle_outage(backend: Sfu) -> None:
+    """Turn rooms that are small enough into meshes, and notify the peers of the others.
+
+    Each worker does this for its own peers.
+    """
+    for room, links in _links_by_room(backend).items():
+        handle_loss = database.run_in_background_thread(switching.handle_sfu_loss)
         try:
-            is_mesh = await lose(links[0].membership.room_code, room.version)
+            is_mesh = await handle_loss(links[0].membership.room_code, room.version)
         except (Room.DoesNotExist, *database.DATABASE_UNAVAILABLE) as error:
-            logger.warning("%s stays with an SFU that is away: %r", room.id, error)
+            logger.warning("%s keeps an SFU that is unavailable: %r", room.id, error)
             is_mesh = False
         if not is_mesh:
             for link in links:
-                link.was_lost()
+                link.on_sfu_down()
 
 
-def _is_back(backend: Sfu) -> None:
-    for links in _links_of(backend).values():
+def _on_up(backend: Sfu) -> None:
+    for links in _links_by_room(backend).values():
         for link in links:
-            link.is_back()
+            link.on_sfu_up()

@@ -80,7 +80,7 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         work = [self._watch_clock(), self._run_heartbeat()]
         if sfu.configured():
-            work.append(reconciler.keep_up())
+            work.append(reconciler.run())
         self._tasks = [loop.create_task(task) for task in work]
 
     # --- The lease ----------------------------------------------------------------------------

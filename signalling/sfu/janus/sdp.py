@@ -1,4 +1,4 @@
-"""What Janus can read of what clients say."""
+"""Converts descriptions and candidates of clients to what Janus supports."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from signalling.sfu.base import Candidate, Description
 CANDIDATE_KEYS = ("candidate", "sdpMid", "sdpMLineIndex")
 
 
-def readable(description: Description) -> Description:
-    """Return a description without the fingerprints that Janus cannot read.
+def janus_description(description: Description) -> Description:
+    """Return a description without the fingerprints that Janus cannot use.
 
-    RFC 8122, 5, allows several; Janus 1.1 takes the last for SHA-256, whatever it is.
+    RFC 8122, section 5, allows several. Janus 1.1 reads the last one as SHA-256, whatever its hash
+    function.
     """
     sha256 = fingerprints(description)
     if not sha256:
@@ -25,13 +26,16 @@ def readable(description: Description) -> Description:
 
 
 def fingerprints(description: Description) -> set[str]:
-    """Return what tells one RTCPeerConnection from another: the fingerprints of its certificate."""
+    """Return the SHA-256 fingerprint lines. They identify the RTCPeerConnection."""
     lines = description["sdp"].splitlines()
     return {line for line in lines if line.lower().startswith("a=fingerprint:sha-256 ")}
 
 
-def trickled(candidate: Candidate) -> dict[str, Any]:
-    """Return a candidate as Janus wants it; a bare line is of the first section, which bundles all."""
+def janus_candidate(candidate: Candidate) -> dict[str, Any]:
+    """Return a candidate for ``trickle``.
+
+    A bare candidate line belongs to the first section, which bundles the others.
+    """
     if not candidate:
         return {"completed": True}
     if isinstance(candidate, str):

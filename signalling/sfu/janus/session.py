@@ -1,11 +1,11 @@
-"""A Janus session and its handles: what one peer, or this process itself, has in Janus."""
+"""A Janus session and its plugin handles. Each peer has its own session, and so has this process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from signalling.sfu.base import BadDescription, SfuRefused
+from signalling.sfu.base import InvalidDescription, SfuRequestFailed
 
 from .connection import Connection, Message
 
@@ -13,132 +13,138 @@ VIDEOROOM = "janus.plugin.videoroom"
 
 # JANUS_VIDEOROOM_ERROR_INVALID_SDP_TYPE, _INVALID_SDP; JANUS_ERROR_JSEP_UNKNOWN_TYPE, _INVALID_SDP,
 # JANUS_ERROR_UNEXPECTED_ANSWER
-BAD_DESCRIPTIONS = {431, 437, 464, 465, 469}
+INVALID_DESCRIPTION_CODES = {431, 437, 464, 465, 469}
 
 SESSION_NOT_FOUND, HANDLE_NOT_FOUND = 458, 459
 
 
 class Handle:
-    """One attachment to the VideoRoom plugin, which has at most one RTCPeerConnection.
+    """A handle of the VideoRoom plugin. It has at most one RTCPeerConnection.
 
-    ``heard`` is called with the handle and with what Janus says of it.
+    ``on_message`` is called with the handle and each event that Janus sends for it.
     """
 
-    def __init__(self, session: JanusSession, handle_id: int, heard: Heard) -> None:
+    def __init__(self, session: JanusSession, handle_id: int, on_message: OnMessage) -> None:
         self.session = session
         self.id = handle_id
-        self.heard = heard
+        self.on_message = on_message
 
-    async def ask(self, request: str, jsep: Any = None, **body: Any) -> Message:
-        """Ask the plugin something; return its answer with ``data`` (the plugin's) and ``jsep``.
+    async def request(self, request: str, jsep: Any = None, **body: Any) -> Message:
+        """Send a plugin request; return the response with ``data`` (of the plugin) and ``jsep``.
 
-        Raises ``SfuUnavailableError``, ``SfuRefused`` and, of a ``jsep``, ``BadDescription``.
+        Raises ``SfuUnavailable``, ``SfuRequestFailed`` and, if the plugin cannot use ``jsep``,
+        ``InvalidDescription``.
         """
         try:
-            return await self._request(self._message(request, jsep, body))
-        except SfuRefused as refusal:
-            if jsep is not None and refusal.code in BAD_DESCRIPTIONS:
-                raise BadDescription(str(refusal)) from refusal
+            return await self._request(_plugin_message(request, jsep, body))
+        except SfuRequestFailed as error:
+            if jsep is not None and error.code in INVALID_DESCRIPTION_CODES:
+                raise InvalidDescription(str(error)) from error
             raise
 
-    def tell(self, request: str, **body: Any) -> None:
-        """The same without waiting: the answer is an event."""
-        self.session.connection.send(self._addressed(self._message(request, None, body)))
+    def send(self, request: str, **body: Any) -> None:
+        """Send a plugin request without waiting. The response arrives as an event."""
+        self.session.connection.send(self._address(_plugin_message(request, None, body)))
 
     def trickle(self, candidate: Message) -> None:
-        self.session.connection.send(self._addressed({"janus": "trickle", "candidate": candidate}))
+        self.session.connection.send(self._address({"janus": "trickle", "candidate": candidate}))
 
     def detach(self) -> None:
         self.session.handles.pop(self.id, None)
-        self.session.connection.send(self._addressed({"janus": "detach"}))
-
-    def _message(self, request: str, jsep: Any, body: Message) -> Message:
-        message: Message = {"janus": "message", "body": {"request": request, **body}}
-        return message if jsep is None else {**message, "jsep": jsep}
+        self.session.connection.send(self._address({"janus": "detach"}))
 
     async def _request(self, message: Message) -> Message:
         connection = self.session.connection
         try:
-            return unwrapped(await connection.request(self._addressed(message)))
-        except SfuRefused as refusal:
-            is_known = self.session.handles.get(self.id) is self
-            if refusal.code in {SESSION_NOT_FOUND, HANDLE_NOT_FOUND} and is_known:
-                connection.is_lost(self.session)  # it has ended without our hearing of it
+            return unwrap(await connection.request(self._address(message)))
+        except SfuRequestFailed as error:
+            is_current = self.session.handles.get(self.id) is self
+            if error.code in {SESSION_NOT_FOUND, HANDLE_NOT_FOUND} and is_current:
+                connection.forget_lost(self.session)  # Janus ended it without an event
             raise
 
-    def _addressed(self, message: Message) -> Message:
+    def _address(self, message: Message) -> Message:
         return {**message, "session_id": self.session.id, "handle_id": self.id}
 
 
 class JanusSession:
-    """A session on a connection. ``lost`` is called once, if Janus forgets it; ``claimed`` each time that
-    something may not have been heard."""
+    """A session on a connection.
+
+    ``on_lost`` is called once, when Janus no longer has the session. ``on_claimed`` is called each
+    time the session is claimed on a new connection: events may have been missed.
+    """
 
     def __init__(
         self,
         connection: Connection,
         session_id: int,
         *,
-        lost: Callable[[JanusSession], None],
-        claimed: Callable[[JanusSession], None] = lambda session: None,
+        on_lost: Callable[[JanusSession], None],
+        on_claimed: Callable[[JanusSession], None] = lambda session: None,
     ) -> None:
         self.connection = connection
         self.id = session_id
         self.handles: dict[int, Handle] = {}
-        self._lost = lost
-        self._claimed = claimed
+        self._on_lost = on_lost
+        self._on_claimed = on_claimed
 
     @classmethod
     async def create(
-        cls, connection: Connection, **calls: Callable[[JanusSession], None]
+        cls, connection: Connection, **callbacks: Callable[[JanusSession], None]
     ) -> JanusSession:
-        """Begin a session. Raises ``SfuError``, as all requests do."""
+        """Create a session. Raises ``SfuError``, like all requests."""
         created = await connection.request({"janus": "create"})
-        session = cls(connection, created["data"]["id"], **calls)
+        session = cls(connection, created["data"]["id"], **callbacks)
         connection.sessions[session.id] = session
         return session
 
-    async def attach(self, heard: Heard) -> Handle:
+    async def attach(self, on_message: OnMessage) -> Handle:
+        """Attach a new handle to the plugin. Raises ``SfuError``."""
         attach = {"janus": "attach", "session_id": self.id, "plugin": VIDEOROOM}
         attached = await self.connection.request(attach)
-        return self.has(attached["data"]["id"], heard)
+        return self.add_handle(attached["data"]["id"], on_message)
 
-    def has(self, handle_id: int, heard: Heard) -> Handle:
-        """Know a handle, a new one or one of a session that was claimed."""
-        handle = self.handles[handle_id] = Handle(self, handle_id, heard)
+    def add_handle(self, handle_id: int, on_message: OnMessage) -> Handle:
+        """Register a handle that exists in Janus, such as one of a claimed session."""
+        handle = self.handles[handle_id] = Handle(self, handle_id, on_message)
         return handle
 
-    def heard(self, message: Message) -> None:
+    def on_message(self, message: Message) -> None:
         handle = self.handles.get(message.get("sender", 0))
         if handle is not None:
-            handle.heard(handle, unwrapped(message))
-        elif message["janus"] == "hangup":  # one that whoever had the session before us has left
+            handle.on_message(handle, unwrap(message))
+        elif message["janus"] == "hangup":  # a handle of the worker that had the session before
             Handle(self, message["sender"], _ignore).detach()
 
-    def was_lost(self) -> None:
-        self._lost(self)
+    def on_lost(self) -> None:
+        self._on_lost(self)
 
-    def was_claimed(self) -> None:
-        self._claimed(self)
+    def on_claimed(self) -> None:
+        self._on_claimed(self)
 
     def destroy(self) -> None:
-        """End it with all its handles."""
+        """End the session with all its handles."""
         if self.release():
             self.connection.send({"janus": "destroy", "session_id": self.id})
 
     def release(self) -> bool:
-        """Hear no more of it; false where that was so already."""
+        """Stop receiving the events of the session. Return False if that was already the case."""
         return self.connection.release(self)
 
 
-def unwrapped(message: Message) -> Message:
-    """Return a message with the plugin's data beside the rest, as ``data``."""
+def unwrap(message: Message) -> Message:
+    """Return a message with the data of the plugin as ``data``, at the top level."""
     data: Message = message.get("plugindata", {}).get("data", {})
     return {**message, "data": data} if data else message
 
 
+def _plugin_message(request: str, jsep: Any, body: Message) -> Message:
+    message: Message = {"janus": "message", "body": {"request": request, **body}}
+    return message if jsep is None else {**message, "jsep": jsep}
+
+
 def _ignore(handle: Handle, message: Message) -> None:
-    """Nobody listens."""
+    """Default no-op callback."""
 
 
-Heard = Callable[[Handle, Message], None]
+OnMessage = Callable[[Handle, Message], None]

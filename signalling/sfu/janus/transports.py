@@ -1,8 +1,9 @@
-"""The two connections of one peer in Janus: a session of its own, with a publisher and a subscriber.
+"""The two connections of one peer in Janus: a session with a publisher and a subscriber handle.
 
-They are the peer's and not the worker's: when that dies, Janus keeps the session for a while with its
-media, and the worker where the peer resumes claims it. What the worker before knew of the subscriber died
-with it, so that is made anew; the client keeps the old one until the new one's media arrives.
+The session belongs to the peer, not to the worker. If the worker dies, Janus keeps the session and
+its media for a while, and the worker on which the peer resumes claims it. The state of the
+subscriber is lost with the old worker, so the new worker creates a new subscriber. The client keeps
+the old receiving connection until media arrives on the new one.
 """
 
 from __future__ import annotations
@@ -10,57 +11,57 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from signalling.sfu.base import (
     Candidate,
     Claim,
     Description,
-    Kind,
-    Leg,
+    Direction,
     Listener,
     SfuError,
-    SfuRefused,
+    SfuRequestFailed,
     SfuRoom,
-    SfuUnavailableError,
+    SfuUnavailable,
     Transports,
 )
 from signalling.transport.tasks import spawn
 
 from .connection import Message
-from .sdp import fingerprints, readable, trickled
+from .sdp import fingerprints, janus_candidate, janus_description
 from .session import Handle, JanusSession
-from .subscriber import AGAIN_SECONDS, Receiver
-
-if TYPE_CHECKING:
-    from . import JanusSfu
+from .subscriber import Subscriber
+from .videoroom import NO_SUCH_ROOM, VideoRoom
 
 logger = logging.getLogger("signalling")
 
-NO_SUCH_ROOM = 426
+RETRY_SECONDS = 1.0
+MAX_RETRY_SECONDS = 8.0
+
+# Error codes of the plugin
 ALREADY_PUBLISHED = 434
 ID_TAKEN = 436
 
 
 class JanusTransports(Transports):
-    """See the module."""
+    """The connections of one peer in one room."""
 
-    def __init__(self, sfu: JanusSfu, room: SfuRoom, peer_id: str, listener: Listener) -> None:
-        self.sfu = sfu
+    def __init__(
+        self, videoroom: VideoRoom, room: SfuRoom, peer_id: str, listener: Listener
+    ) -> None:
+        self.videoroom = videoroom
         self.room = room
         self.peer_id = peer_id
         self.listener = listener
         self._session: JanusSession | None = None
         self._publisher: Handle | None = None
         self._is_published = False
-        self._published_by: set[str] | None = (
-            None  # of which connection; none where another worker knew
-        )
-        self._published: dict[str, str] = {}  # kind -> mid
-        self._receiver = Receiver(sfu, room, peer_id, listener)
-        self._mending: asyncio.Task[None] | None = None
+        self._published_by: set[str] | None = None
+        """The fingerprints of the connection that published; None if another worker knew them."""
+        self._subscriber = Subscriber(videoroom, room, peer_id, listener)
+        self._recovering: asyncio.Task[None] | None = None
 
-    # --- Coming and going ---------------------------------------------------------------------
+    # --- Lifecycle ----------------------------------------------------------------------------
 
     async def open(self, claim: Claim | None) -> Claim:
         if claim is not None and await self._take_over(claim):
@@ -80,9 +81,9 @@ class JanusTransports(Transports):
 
     def _stop(self) -> None:
         self._session = self._publisher = None
-        self._receiver.stop()
-        if self._mending is not None:
-            self._mending.cancel()
+        self._subscriber.stop()
+        if self._recovering is not None:
+            self._recovering.cancel()
 
     @property
     def _claim(self) -> Claim:
@@ -90,105 +91,104 @@ class JanusTransports(Transports):
         assert self._publisher is not None
         return {"session": self._session.id, "publisher": self._publisher.id}
 
+    @property
+    def _session_callbacks(self) -> dict[str, Callable[[JanusSession], None]]:
+        return {"on_lost": self._on_lost, "on_claimed": self._on_claimed}
+
     async def _enter(self) -> None:
-        """Have a session of our own, and be in the room; where that is not there, have it as well."""
-        self._receiver.stop()
-        session = await JanusSession.create(self.sfu.connection, **self._calls)
+        """Create a session and join the room with it. Create the room if it does not exist."""
+        self._subscriber.stop()
+        session = await JanusSession.create(self.videoroom.connection, **self._session_callbacks)
         try:
-            # From here on what is said of the room is heard: it may come with the answer.
-            publisher = self._publisher = await session.attach(self._heard)
+            # Handle room events from here on: they may arrive together with the response to "join".
+            publisher = self._publisher = await session.attach(self._on_message)
             joined = await self._join(publisher)
         except BaseException:
             self._publisher = None
             session.destroy()
             raise
         self._session = session
-        feeds = (feed["id"] for feed in joined["data"].get("publishers", ()))
-        self._receiver.begin(session, feeds)
-
-    @property
-    def _calls(self) -> dict[str, Callable[[JanusSession], None]]:
-        return {"lost": self._lost, "claimed": self._claimed}
+        publishers = (feed["id"] for feed in joined["data"].get("publishers", ()))
+        self._subscriber.attach(session, publishers)
 
     async def _join(self, publisher: Handle) -> Message:
         try:
-            return await self._ask_to_join(publisher)
-        except SfuRefused as refusal:
-            await self._make_room_for_us(refusal)
-            return await self._ask_to_join(publisher)
+            return await self._request_join(publisher)
+        except SfuRequestFailed as error:
+            if error.code == NO_SUCH_ROOM:
+                await self.videoroom.create(self.room)
+            elif error.code == ID_TAKEN:  # by an old session of this peer that was not claimed
+                await self.videoroom.kick(self.room, self.peer_id)
+            else:
+                raise
+            return await self._request_join(publisher)
 
-    async def _ask_to_join(self, publisher: Handle) -> Message:
-        name = self.sfu.name(self.room)
-        return await publisher.ask("join", ptype="publisher", room=name, id=self.peer_id)
-
-    async def _make_room_for_us(self, refusal: SfuRefused) -> None:
-        if refusal.code == NO_SUCH_ROOM:
-            await self.sfu.open_room(self.room)
-        elif refusal.code == ID_TAKEN:  # by a session of ours that could not be claimed
-            await self.sfu.remove(self.room, self.peer_id, None)
-        else:
-            raise refusal
+    async def _request_join(self, publisher: Handle) -> Message:
+        name = self.videoroom.name(self.room)
+        return await publisher.request("join", ptype="publisher", room=name, id=self.peer_id)
 
     async def _take_over(self, claim: Claim) -> bool:
-        """Claim the session of a worker before us; tell whether it was there."""
-        session = JanusSession(self.sfu.connection, claim["session"], **self._calls)
-        self._publisher = session.has(claim["publisher"], self._heard)
+        """Claim the session that another worker created. Return False if it no longer exists."""
+        connection = self.videoroom.connection
+        session = JanusSession(connection, claim["session"], **self._session_callbacks)
+        self._publisher = session.add_handle(claim["publisher"], self._on_message)
         try:
-            await self.sfu.connection.claim(session)
-        except SfuRefused:
+            await connection.claim(session)
+        except SfuRequestFailed:
             return False
         try:
-            publishing = await self.sfu.publishing(self.room)
+            participants = await self.videoroom.list_participants(self.room)
         except BaseException:
             session.release()
             raise
-        if self.peer_id not in publishing:
+        if self.peer_id not in participants:
             session.destroy()
             return False
         self._session = session
-        self._is_published = publishing.pop(self.peer_id)
-        self._receiver.begin(session, (peer for peer, does in publishing.items() if does))
+        self._is_published = participants.pop(self.peer_id)
+        publishers = (peer for peer, is_publisher in participants.items() if is_publisher)
+        self._subscriber.attach(session, publishers)
         if self._is_published:
-            self._receiver.follow()
+            self._subscriber.start()
         else:
-            self._was_reset()
+            self._reset()
         return True
 
-    # --- Losses -------------------------------------------------------------------------------
+    # --- Recovery -----------------------------------------------------------------------------
 
-    def _claimed(self, session: JanusSession) -> None:
-        """The connection was lost for a moment, and perhaps an offer, for whose answer Janus waits."""
+    def _on_claimed(self, session: JanusSession) -> None:
+        """Create a new subscriber: an offer may have been lost, and Janus waits for its answer."""
         if session is self._session:
-            self._receiver.forget_connection()
-            self._mend(self._receiver.look_again())
+            self._subscriber.reconnect()
+            self._recover(self._subscriber.refresh())
 
-    def _lost(self, session: JanusSession) -> None:
-        """Janus has forgotten the session: it was started anew, or somebody has put an end to it."""
-        if session is self._session:  # and not one that is still being entered with
+    def _on_lost(self, session: JanusSession) -> None:
+        """Enter the room again: Janus restarted, or the session was destroyed."""
+        if session is self._session:  # not if ``_enter`` has not finished with it
             self._session = self._publisher = None
-            self._receiver.stop()
-            self._mend(self._renew())
+            self._subscriber.stop()
+            self._recover(self._reenter())
 
-    def _mend(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._mending is not None:
-            self._mending.cancel()
-        self._mending = spawn(work, set())
+    def _recover(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._recovering is not None:
+            self._recovering.cancel()
+        self._recovering = spawn(work, set())
 
-    async def _renew(self) -> None:
-        wait = AGAIN_SECONDS
+    async def _reenter(self) -> None:
+        delay = RETRY_SECONDS
         while True:
             try:
                 await self._enter()
             except SfuError as error:
-                logger.warning("%s cannot enter the SFU again yet: %s", self.peer_id, error)
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, 8 * AGAIN_SECONDS)
+                logger.warning("%s cannot reenter the SFU room yet: %s", self.peer_id, error)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, MAX_RETRY_SECONDS)
             else:
-                self._was_reset()
+                self._reset()
                 return
 
-    def _was_reset(self) -> None:
-        self._published, self._is_published = {}, False
+    def _reset(self) -> None:
+        self._is_published = False
         self.listener.on_reset(self._claim)
 
     # --- Media --------------------------------------------------------------------------------
@@ -196,83 +196,69 @@ class JanusTransports(Transports):
     async def publish(self, offer: Description) -> Description:
         offered_by = fingerprints(offer)
         if self._is_published and offered_by and self._published_by not in (None, offered_by):
-            await self._begin_anew()
-        configured = await self._offer(self._handle, readable(offer))
+            await self._replace_session()
+        configured = await self._send_offer(self._require_publisher(), janus_description(offer))
         self._is_published, self._published_by = True, offered_by
-        self._receiver.follow()
-        streams = configured["data"].get("streams", ())
-        self._published = {stream["type"]: stream["mid"] for stream in streams}
+        self._subscriber.start()
         if "jsep" not in configured:
-            raise SfuError("Janus has no answer to this offer")
+            raise SfuError("Janus returned no answer to this offer")
         return {"type": "answer", "sdp": configured["jsep"]["sdp"]}
 
-    async def _begin_anew(self) -> None:
-        """The offer is of another RTCPeerConnection: Janus would take it for one of the former."""
+    async def _replace_session(self) -> None:
+        """Start over for an offer from a new RTCPeerConnection.
+
+        Janus would handle the offer as a renegotiation of the old connection.
+        """
         session, self._session = self._session, None
         if session is not None:
             session.destroy()
-        self._published, self._is_published = {}, False
+        self._is_published = False
         try:
             await self._enter()
         except SfuError:
-            self._mend(self._renew())
+            self._recover(self._reenter())
             raise
         self.listener.on_claim_changed(self._claim)
 
-    async def _offer(self, publisher: Handle, offer: Description) -> Message:
+    async def _send_offer(self, publisher: Handle, offer: Description) -> Message:
         request = "configure" if self._is_published else "publish"
         try:
-            return await publisher.ask(request, jsep=offer)
-        except SfuRefused as refusal:
-            if refusal.code != ALREADY_PUBLISHED:  # by an offer whose answer came too late
+            return await publisher.request(request, jsep=offer)
+        except SfuRequestFailed as error:
+            if error.code != ALREADY_PUBLISHED:  # by an earlier offer whose answer came too late
                 raise
-            return await publisher.ask("configure", jsep=offer)
+            return await publisher.request("configure", jsep=offer)
 
     async def answer(self, answer: Description, connection: int | None) -> None:
-        await self._receiver.answer(answer, connection)
+        await self._subscriber.answer(answer, connection)
 
-    def trickle(self, leg: Leg, candidate: Candidate, connection: int | None) -> None:
-        if leg == "subscribe":
-            self._receiver.trickle(candidate, connection)
+    def trickle(self, direction: Direction, candidate: Candidate, connection: int | None) -> None:
+        if direction == "subscribe":
+            self._subscriber.trickle(candidate, connection)
         elif self._publisher is not None:
-            self._publisher.trickle(trickled(candidate))
+            self._publisher.trickle(janus_candidate(candidate))
 
     async def restart(self) -> None:
-        self._receiver.restart()
+        self._subscriber.restart()
 
-    async def mute(self, kind: Kind, *, muted: bool) -> None:
-        if kind in self._published:
-            await self._handle.ask(
-                "moderate",
-                room=self.sfu.name(self.room),
-                secret=self.sfu.secret(self.room),
-                id=self.peer_id,
-                mid=self._published[kind],
-                mute=muted,
-            )
-
-    async def request_keyframe(self) -> None:
-        await self._handle.ask("configure", keyframe=True)
-
-    @property
-    def _handle(self) -> Handle:
+    def _require_publisher(self) -> Handle:
         if self._publisher is None:
-            raise SfuUnavailableError(f"{self.peer_id} has no connections")
+            raise SfuUnavailable(f"{self.peer_id} has no connections")
         return self._publisher
 
-    def _heard(self, publisher: Handle, message: Message) -> None:
+    def _on_message(self, publisher: Handle, message: Message) -> None:
         if publisher is not self._publisher:
             return
         data = message.get("data", {})
         if data.get("leaving") == "ok" or data.get("videoroom") == "destroyed":
-            self._was_thrown_out(publisher.session)
+            self._on_removed(publisher.session)
         elif message["janus"] == "hangup" and self._is_published:
-            self._was_reset()
+            self._reset()
         elif message["janus"] == "trickle":
-            self.listener.trickled("publish", message["candidate"])
-        self._receiver.heard_in_room(data)
+            self.listener.on_candidate("publish", message["candidate"])
+        self._subscriber.on_room_event(data)
 
-    def _was_thrown_out(self, session: JanusSession) -> None:
-        """By a kick, or because the room was closed: the handle is of no use any more."""
+    def _on_removed(self, session: JanusSession) -> None:
+        """Janus kicked the peer or closed the room: the handle cannot be used again."""
         session.destroy()
-        self._lost(session)
+        self._on_lost(session)

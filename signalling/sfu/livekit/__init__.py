@@ -1,22 +1,27 @@
-"""LiveKit (https://docs.livekit.io/home/self-hosting/), through ``livekit-api``.
+"""LiveKit (https://docs.livekit.io/home/self-hosting/), using ``livekit-api``.
+
+::
 
     SIGNALLING = {
         "SFU": {
             "BACKEND": "signalling.sfu.livekit.LiveKitSfu",
-            "URL": "wss://livekit.example.org",  # where clients reach it
-            "API_URL": "http://10.0.0.5:7880",  # where this server does; else it is made of URL
+            "URL": "wss://livekit.example.org",  # for clients
+            "API_URL": "http://10.0.0.5:7880",  # for this server; default: derived from URL
             "API_KEY": "…",
             "API_SECRET": "…",
-            "TOKEN_SECONDS": 600,  # in which a client must have connected; at most 600
-            "CLIENT": "vendor/livekit-client.esm.mjs",  # a static file, or a URL
-            "ROOM_PREFIX": "",  # one of its own for each site that shares the LiveKit
+            "TOKEN_SECONDS": 600,  # how long a client may take to connect; at most 600
+            "CLIENT": "vendor/livekit-client.esm.mjs",  # a static file or a URL
+            "ROOM_PREFIX": "",  # must be unique for each site that shares the LiveKit server
         }
     }
 
-Clients speak to LiveKit by themselves. Each is given a token for one room, under the id of its peer.
-Open source LiveKit does not revoke tokens, and renews those of whoever is connected: one who was removed
-may come again, and is removed again by the upkeep. ``room: {auto_create: false}`` in LiveKit's own
-configuration has tokens be of no use for a room that is over.
+Clients connect to LiveKit directly. Each client gets a token for one room; its identity is the peer
+id.
+
+Open-source LiveKit does not revoke tokens, and it refreshes the tokens of connected clients. A
+removed client can therefore reconnect; the reconciler removes it again. With
+``room: {auto_create: false}`` in LiveKit's configuration, a token is useless once its room is
+closed.
 """
 
 from __future__ import annotations
@@ -37,7 +42,7 @@ from django.utils.crypto import salted_hmac
 from livekit import api
 from livekit.api.room_service import RoomService
 
-from signalling.sfu.base import Claim, Sfu, SfuError, SfuRefused, SfuRoom, SfuUnavailableError
+from signalling.sfu.base import Claim, Sfu, SfuError, SfuRequestFailed, SfuRoom, SfuUnavailable
 
 from . import options as livekit_options
 
@@ -45,25 +50,25 @@ logger = logging.getLogger("signalling")
 
 T = TypeVar("T")
 
-PROBE_SECONDS = 2.0
-REQUEST_SECONDS = 3.0  # below 5 s the client asks once, and no other region of LiveKit's cloud
-EMPTY_SECONDS = 300  # for which a room waits for its first client
-DEPARTURE_SECONDS = 60  # and after its last: longer than peers may be away
+PROBE_TIMEOUT_SECONDS = 2.0
+REQUEST_TIMEOUT_SECONDS = 3.0  # below 5 s, livekit-api does not fail over to another region
+EMPTY_TIMEOUT_SECONDS = 300  # how long a new room waits for its first client
+DEPARTURE_TIMEOUT_SECONDS = 60  # how long an empty room stays; longer than a peer may be away
 SALT = "signalling.sfu.livekit"
 
 
-class Mark(msgspec.Struct):
-    """What the metadata of a room of ours say: several sites may share a LiveKit."""
+class RoomMetadata(msgspec.Struct):
+    """The metadata of a room. It marks the rooms of this site: several sites may share LiveKit."""
 
     site: str
     version: int
 
 
 class LiveKitSfu(Sfu):
-    """See the module."""
+    """A backend for one LiveKit server. The module docstring describes its options."""
 
     provider = "livekit"
-    is_watched = True
+    needs_monitoring = True
 
     def __init__(self, alias: str, options: dict[str, Any]) -> None:
         super().__init__(alias, options)
@@ -74,16 +79,19 @@ class LiveKitSfu(Sfu):
     def check(cls, alias: str, options: dict[str, Any]) -> list[CheckMessage]:
         return livekit_options.check(alias, options)
 
-    # --- The way ------------------------------------------------------------------------------
+    # --- Clients ------------------------------------------------------------------------------
 
     def route(self, room: SfuRoom, peer_id: str) -> dict[str, Any]:
-        way = {"url": self.options["URL"], "token": self.token(room, peer_id)}
+        livekit = {"url": self.options["URL"], "token": self.token(room, peer_id)}
         if self._client:
-            way["client"] = self._client
-        return super().route(room, peer_id) | way
+            livekit["client"] = self._client
+        return super().route(room, peer_id) | livekit
 
     def token(self, room: SfuRoom, peer_id: str) -> str:
-        """Return what lets a peer into its room; what it may not do there is said as well."""
+        """Return an access token (JWT) with which a peer may join its room, publish and subscribe.
+
+        It grants nothing else: no data messages, no changes of metadata.
+        """
         grants = api.VideoGrants(
             room_join=True,
             room=self.name(room),
@@ -99,16 +107,14 @@ class LiveKitSfu(Sfu):
 
     @cached_property
     def _client(self) -> str:
-        """Where livekit-client is; without it a client needs its own."""
-        given: str = self.options.get("CLIENT", "")
-        if not given or livekit_options.is_url(given):
-            return given
+        """The URL of livekit-client. If it is empty, the client must bring its own."""
+        path: str = self.options.get("CLIENT", "")
+        if not path or livekit_options.is_url(path):
+            return path
         try:
-            return static(given)
-        except (
-            ValueError
-        ) as error:  # a manifest without it: calls go on, for clients with their own
-            logger.error("the CLIENT of the SFU %r is no static file: %s", self.alias, error)
+            return static(path)
+        except ValueError as error:  # not in the manifest; clients that bring their own still work
+            logger.error("SFU %r: CLIENT is not a static file: %s", self.alias, error)
             return ""
 
     # --- Rooms --------------------------------------------------------------------------------
@@ -118,48 +124,53 @@ class LiveKitSfu(Sfu):
         return prefix + room.id
 
     async def probe(self) -> None:
-        """A list of nothing: it needs LiveKit, its store, and our key."""
+        """Request an empty list of rooms. It needs LiveKit, its store, and a valid API key."""
         request = api.ListRoomsRequest(names=["-"])
-        await self._ask(self._service.list_rooms(request), seconds=PROBE_SECONDS)
+        await self._call(self._service.list_rooms(request), seconds=PROBE_TIMEOUT_SECONDS)
 
     async def open_room(self, room: SfuRoom) -> None:
-        """Have the room, and have it be ours; LiveKit leaves one that is there as it is."""
-        mark = Mark(self._site, room.version)
-        created = await self._ask(
+        """Create a room, or mark an existing one as belonging to this site and version.
+
+        LiveKit does not change a room that exists.
+        """
+        metadata = RoomMetadata(self._site, room.version)
+        created = await self._call(
             self._service.create_room(
                 api.CreateRoomRequest(
                     name=self.name(room),
-                    empty_timeout=EMPTY_SECONDS,
-                    departure_timeout=DEPARTURE_SECONDS,
+                    empty_timeout=EMPTY_TIMEOUT_SECONDS,
+                    departure_timeout=DEPARTURE_TIMEOUT_SECONDS,
                     max_participants=room.total,
-                    metadata=_encode(mark),
+                    metadata=_encode(metadata),
                 )
             )
         )
-        there = _decode(created.metadata)
-        if there is not None and there.site != self._site:
-            raise SfuRefused("taken", f"the room {created.name} is of another site: ROOM_PREFIX")
-        if there is None or there.version < room.version:
-            await self._mark(created.name, mark)
+        existing = _decode(created.metadata)
+        if existing is not None and existing.site != self._site:
+            raise SfuRequestFailed(
+                "taken", f"room {created.name} belongs to another site; set ROOM_PREFIX"
+            )
+        if existing is None or existing.version < room.version:
+            await self._update_metadata(created.name, metadata)
 
     async def close_room(self, room: SfuRoom) -> None:
-        """Delete the room, unless a later version of it has been opened in its place."""
+        """Delete the room, unless a later version of it has replaced it."""
         if room in await self._list(self.name(room)):
             request = api.DeleteRoomRequest(room=self.name(room))
-            with _may_be_missing():
-                await self._ask(self._service.delete_room(request))
+            with _ignore_not_found():
+                await self._call(self._service.delete_room(request))
 
     async def rooms(self) -> set[SfuRoom]:
         return await self._list()
 
     async def peers(self, room: SfuRoom) -> set[str]:
-        """Return who is a client; recorders and agents were let in by who runs LiveKit."""
+        """Return the clients in a room. Recorders and agents are not peers of this site."""
         request = api.ListParticipantsRequest(room=self.name(room))
-        with _may_be_missing():
-            listed = await self._ask(self._service.list_participants(request))
+        with _ignore_not_found():
+            response = await self._call(self._service.list_participants(request))
             return {
                 participant.identity
-                for participant in listed.participants
+                for participant in response.participants
                 if participant.kind == api.ParticipantInfo.STANDARD
                 and participant.state != api.ParticipantInfo.DISCONNECTED
             }
@@ -167,27 +178,27 @@ class LiveKitSfu(Sfu):
 
     async def remove(self, room: SfuRoom, peer_id: str, claim: Claim | None) -> None:
         request = api.RoomParticipantIdentity(room=self.name(room), identity=peer_id)
-        with _may_be_missing():
-            await self._ask(self._service.remove_participant(request))
+        with _ignore_not_found():
+            await self._call(self._service.remove_participant(request))
 
     async def close(self) -> None:
         service, self._api = self._api, None
         if service is not None:
             await service.aclose()
 
-    async def _mark(self, name: str, mark: Mark) -> None:
-        request = api.UpdateRoomMetadataRequest(room=name, metadata=_encode(mark))
-        await self._ask(self._service.update_room_metadata(request))
+    async def _update_metadata(self, name: str, metadata: RoomMetadata) -> None:
+        request = api.UpdateRoomMetadataRequest(room=name, metadata=_encode(metadata))
+        await self._call(self._service.update_room_metadata(request))
 
     async def _list(self, *names: str) -> set[SfuRoom]:
-        """Return the rooms of this site; of these names alone, if there are any."""
-        listed = await self._ask(self._service.list_rooms(api.ListRoomsRequest(names=names)))
+        """Return the rooms of this site, or those with the given names."""
+        response = await self._call(self._service.list_rooms(api.ListRoomsRequest(names=names)))
         prefix: str = self.options.get("ROOM_PREFIX", "")
-        marked = ((room.name, _decode(room.metadata)) for room in listed.rooms)
+        rooms = ((room.name, _decode(room.metadata)) for room in response.rooms)
         return {
-            SfuRoom(name.removeprefix(prefix), mark.version)
-            for name, mark in marked
-            if mark is not None and mark.site == self._site
+            SfuRoom(name.removeprefix(prefix), metadata.version)
+            for name, metadata in rooms
+            if metadata is not None and metadata.site == self._site
         }
 
     # --- Requests -----------------------------------------------------------------------------
@@ -199,45 +210,47 @@ class LiveKitSfu(Sfu):
                 livekit_options.api_url(self.options),
                 self.options["API_KEY"],
                 self.options["API_SECRET"],
-                timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS),
             )
         return self._api.room
 
-    async def _ask(self, call: Coroutine[Any, Any, T], *, seconds: float = REQUEST_SECONDS) -> T:
-        """Await a call of LiveKit's API. Raises ``SfuUnavailableError`` and ``SfuRefused``."""
+    async def _call(
+        self, call: Coroutine[Any, Any, T], *, seconds: float = REQUEST_TIMEOUT_SECONDS
+    ) -> T:
+        """Await an API call. Raises ``SfuUnavailable`` and ``SfuRequestFailed``."""
         try:
             async with asyncio.timeout(seconds):
                 return await call
         except api.TwirpError as error:
-            raise _failure(error) from error
+            raise _sfu_error(error) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise SfuUnavailableError(f"LiveKit does not answer: {error!r}") from error
+            raise SfuUnavailable(f"LiveKit does not respond: {error!r}") from error
 
 
-def _failure(error: api.TwirpError) -> SfuError:
-    """Say what LiveKit has against a request, or a proxy before it, whose codes are those of HTTP."""
+def _sfu_error(error: api.TwirpError) -> SfuError:
+    """Convert an error response of LiveKit, or of a proxy in front of it (with an HTTP status)."""
     if error.status >= 500:
-        return SfuUnavailableError(f"LiveKit cannot answer: {error}")
+        return SfuUnavailable(f"LiveKit failed: {error}")
     if error.code == api.TwirpErrorCode.UNKNOWN:
-        return SfuRefused(error.status, error.message or "LiveKit, or a proxy, says no")
-    return SfuRefused(error.code, error.message)
+        return SfuRequestFailed(error.status, error.message or "rejected by LiveKit or a proxy")
+    return SfuRequestFailed(error.code, error.message)
 
 
-def _encode(mark: Mark) -> str:
-    return msgspec.json.encode(mark).decode()
+def _encode(metadata: RoomMetadata) -> str:
+    return msgspec.json.encode(metadata).decode()
 
 
-def _decode(metadata: str) -> Mark | None:
+def _decode(metadata: str) -> RoomMetadata | None:
     with suppress(msgspec.DecodeError):
-        return msgspec.json.decode(metadata, type=Mark)
+        return msgspec.json.decode(metadata, type=RoomMetadata)
     return None
 
 
 @contextmanager
-def _may_be_missing() -> Iterator[None]:
-    """What is asked for may be gone already."""
+def _ignore_not_found() -> Iterator[None]:
+    """Suppress the error for a room or a participant that does not exist."""
     try:
         yield
-    except SfuRefused as refusal:
-        if refusal.code != api.TwirpErrorCode.NOT_FOUND:
+    except SfuRequestFailed as error:
+        if error.code != api.TwirpErrorCode.NOT_FOUND:
             raise

@@ -15,7 +15,7 @@ from aiortc import (
 from aiortc.mediastreams import MediaStreamError
 
 from fake_peers.media import Replay, picture, tone
-from signalling.sfu.base import Candidate, Claim, Description, Leg, Sfu, SfuRoom, Stream
+from signalling.sfu.base import Candidate, Claim, Description, Direction, Sfu, SfuRoom, Stream
 
 PATIENCE = 10.0
 
@@ -25,7 +25,7 @@ class MediaPeer:
 
     def __init__(self, sfu: Sfu, room: SfuRoom, peer_id: str) -> None:
         self.id = peer_id
-        self.legs = sfu.legs(room, peer_id, self)
+        self.transports = sfu.create_transports(room, peer_id, self)
         self.claim: Claim = {}
         self.resets = 0
         self.offers: list[list[Stream]] = []
@@ -37,7 +37,7 @@ class MediaPeer:
         self._changed = asyncio.Condition()
 
     async def enters(self, claim: Claim | None = None) -> None:
-        self.claim = await self.legs.open(claim)
+        self.claim = await self.transports.open(claim)
 
     async def publishes(self) -> None:
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
@@ -45,7 +45,7 @@ class MediaPeer:
         for clip in (tone(1), picture(1, fps=20)):
             connection.addTransceiver(Replay(clip), direction="sendonly")
         await connection.setLocalDescription(await connection.createOffer())
-        answer = await self.legs.publish(_described(connection))
+        answer = await self.transports.publish(_described(connection))
         await connection.setRemoteDescription(RTCSessionDescription(**answer))
 
     async def hangs_up(self) -> None:
@@ -78,13 +78,13 @@ class MediaPeer:
 
     # --- Listener -----------------------------------------------------------------------------
 
-    def offered(self, offer: Description, streams: list[Stream], connection: int) -> None:
+    def on_offer(self, offer: Description, streams: list[Stream], connection: int) -> None:
         self.offers.append(streams)
         self.connections.append(connection)
         self._spawn(self._answer(offer, connection))
         self._spawn(self._notify())
 
-    def trickled(self, leg: Leg, candidate: Candidate) -> None:
+    def on_candidate(self, direction: Direction, candidate: Candidate) -> None:
         raise AssertionError("Janus sends its candidates with its descriptions")
 
     def on_claim_changed(self, claim: Claim) -> None:
@@ -101,7 +101,7 @@ class MediaPeer:
         connection = self._connections.get(number) or self._new_connection(number)
         await connection.setRemoteDescription(RTCSessionDescription(**offer))
         await connection.setLocalDescription(await connection.createAnswer())
-        await self.legs.answer(_described(connection), number)
+        await self.transports.answer(_described(connection), number)
 
     def _new_connection(self, number: int) -> RTCPeerConnection:
         # aiortc gets other policies wrong where there is more than one section of a kind.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from livekit import api
 
-from signalling.sfu.base import SfuRefused, SfuRoom, SfuUnavailableError
+from signalling.sfu.base import SfuRequestFailed, SfuRoom, SfuUnavailable
 from signalling.sfu.livekit import LiveKitSfu
 from tests.signalling.sfu.livekit_server import LiveKitServer
 
@@ -93,7 +93,7 @@ async def test_another_sites_room_of_the_same_name_is_refused(
     other = other_site(options)
     try:
         await backend.open_room(ROOM)
-        with pytest.raises(SfuRefused, match="ROOM_PREFIX"):
+        with pytest.raises(SfuRequestFailed, match="ROOM_PREFIX"):
             await other.open_room(LATER)
         assert await backend.rooms() == {ROOM}
     finally:
@@ -144,7 +144,7 @@ async def test_a_server_that_is_away_is_away(
     backend: LiveKitSfu, server: LiveKitServer, method: str
 ) -> None:
     await server.stop()
-    with pytest.raises(SfuUnavailableError):
+    with pytest.raises(SfuUnavailable):
         await CALLS[method](backend)
     assert not await backend.is_healthy()
 
@@ -156,7 +156,7 @@ async def test_a_server_that_cannot_answer_is_away(
 ) -> None:
     said = f'{{"code": "{code}", "msg": "…"}}' if code else "<h1>Bad gateway</h1>"
     server.broken[method] = status, said
-    with pytest.raises(SfuUnavailableError):
+    with pytest.raises(SfuUnavailable):
         await CALLS[method](backend)
 
 
@@ -165,14 +165,14 @@ async def test_a_server_that_refuses_is_not_away(
     backend: LiveKitSfu, server: LiveKitServer, method: str
 ) -> None:
     server.broken[method] = 429, '{"code": "resource_exhausted", "msg": "too many rooms"}'
-    with pytest.raises(SfuRefused, match=r"too many rooms \(resource_exhausted\)"):
+    with pytest.raises(SfuRequestFailed, match=r"too many rooms \(resource_exhausted\)"):
         await CALLS[method](backend)
 
 
 async def test_a_slow_server_is_away_in_time(backend: LiveKitSfu, server: LiveKitServer) -> None:
     async def seconds(call: Awaitable[object]) -> float:
         begun = monotonic()
-        with pytest.raises(SfuUnavailableError):
+        with pytest.raises(SfuUnavailable):
             await call
         return monotonic() - begun
 
@@ -188,7 +188,7 @@ async def test_a_wrong_secret_is_refused(options: dict[str, Any], server: LiveKi
     backend = LiveKitSfu("default", options | {"API_SECRET": "x" * 40})
     try:
         for call in CALLS.values():
-            with pytest.raises(SfuRefused) as refused:
+            with pytest.raises(SfuRequestFailed) as refused:
                 await call(backend)
             assert refused.value.code == 401
         assert not await backend.is_healthy()

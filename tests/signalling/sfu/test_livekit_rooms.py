@@ -159,7 +159,7 @@ async def test_who_was_removed_and_comes_again_is_removed_again(
         await eventually(lambda: third.peer_id not in server.present(NAME))
         for _ in range(2):
             assert server.connect(third.token), "LiveKit revokes no token"
-            await reconciler.tend()
+            await reconciler.reconcile()
             assert server.present(NAME) == {person.peer_id for person in people[:2]}
 
 
@@ -173,10 +173,10 @@ async def test_one_stranger_that_cannot_be_removed_covers_no_other(
             here = server.participants.setdefault(NAME, {})
             here[identity] = api.ParticipantInfo(identity=identity)
         server.broken["RemoveParticipant"] = UNAVAILABLE
-        await reconciler.tend()
+        await reconciler.reconcile()
         assert server.present(NAME) == {"peer_a", "peer_b"}
         server.broken.clear()
-        await reconciler.tend()
+        await reconciler.reconcile()
         assert server.present(NAME) == set()
 
 
@@ -189,7 +189,7 @@ async def test_who_is_away_stays_and_is_cut_off_when_its_membership_ends(
         assert server.connect(joined["sfu"]["token"])
         await second.disconnect(1006)
         await receive(first, "peer:away")
-        await reconciler.tend()
+        await reconciler.reconcile()
         assert server.present(NAME) == {second.peer_id}
         await remove(second.peer_id)
         await eventually(lambda: server.present(NAME) == set())
@@ -201,9 +201,9 @@ async def test_the_room_is_closed_when_all_have_left(
     async with connected(alice) as socket:
         await socket.join()
         await eventually(lambda: NAME in server.rooms)
-        await reconciler.tend()
+        await reconciler.reconcile()
         assert NAME in server.rooms
-    await reconciler.tend()
+    await reconciler.reconcile()
     assert server.rooms == {}
 
 
@@ -216,11 +216,11 @@ async def test_who_stays_when_the_room_is_a_mesh_again_is_cut_off(
         assert server.connect(joined["sfu"]["token"])
         await socket.send("room:mode", {"mode": "p2p"})
         await receive(socket, "room:mode", mode="p2p")
-        await reconciler.tend()
+        await reconciler.reconcile()
         assert server.present(NAME) == {socket.peer_id}, "the mesh has to take its place first"
         assert (await socket.ask("sfu:restart"))["data"]["code"] == "peer_not_found"
         await eventually(lambda: server.present(NAME) == set())
-        await reconciler.tend()
+        await reconciler.reconcile()
         assert server.rooms == {}
 
 
@@ -235,7 +235,7 @@ async def test_a_room_that_serves_nobody_is_closed_under_those_who_come_again(
     assert server.connect(joined["sfu"]["token"])
     async with asyncio.timeout(10):
         while NAME in server.rooms:
-            await reconciler.tend()
+            await reconciler.reconcile()
 
 
 class NoTakeover(InMemoryChannelLayer):
@@ -258,7 +258,7 @@ async def test_who_has_resumed_elsewhere_is_not_cut_off_from_here(
         assert await former.receive_error() == "not_in_room"
         assert await former.closed() == 4409
         await former.disconnect()
-        await reconciler.tend()
+        await reconciler.reconcile()
         await present.receive_nothing()
         assert server.heard("RemoveParticipant") == []
         assert server.present(NAME) == {present.peer_id}

@@ -1,0 +1,58 @@
+"""The SFUs in ``SIGNALLING["SFU"]``: one instance of each backend per event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.utils.module_loading import import_string
+
+from signalling.conf import conf
+
+from .base import Sfu
+
+DEFAULT = "default"
+
+
+def configured() -> dict[str, dict[str, Any]]:
+    """Return the options of each SFU by alias. Empty if the site has no SFU."""
+    options = conf().sfu
+    return {DEFAULT: options} if "BACKEND" in options else options
+
+
+def backend_class(options: dict[str, Any]) -> type[Sfu]:
+    """Return the class that ``BACKEND`` names. Raises ``ImportError``."""
+    found: type[Sfu] = import_string(options["BACKEND"])
+    return found
+
+
+class Sfus(dict[str, Sfu]):
+    """The SFUs of one event loop, by alias."""
+
+    async def first_healthy(self) -> str:
+        """Return the alias of the first healthy SFU, or an empty string if there is none."""
+        for alias, sfu in self.items():
+            if await sfu.is_healthy():
+                return alias
+        return ""
+
+    async def close(self) -> None:
+        for sfu in self.values():
+            await sfu.close()
+
+
+_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Sfus] = WeakKeyDictionary()
+
+
+def get_sfus() -> Sfus:
+    """Return the SFUs of the running event loop. They connect when they are first used."""
+    loop = asyncio.get_running_loop()
+    if loop not in _by_loop:
+        _by_loop[loop] = Sfus(
+            {
+                alias: backend_class(options)(alias, options)
+                for alias, options in configured().items()
+            }
+        )
+    return _by_loop[loop]
