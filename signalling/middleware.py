@@ -71,7 +71,8 @@ class JWTAuthMiddleware(BaseMiddleware):
         token = tokens.find(
             dict(scope["headers"]), scope["query_string"] if conf().query_token else b""
         )
-        # Changed in place rather than in the copy: the server logs the query string of its own scope.
+        # Changed in place rather than in the copy: the server logs the query string of its own
+        # scope.
         scope["query_string"] = tokens.redact(scope["query_string"])
         identity: Identity | None = None
         refusal: ProtocolError | None = None
@@ -99,7 +100,7 @@ class JWTAuthMiddleware(BaseMiddleware):
 
 
 def SignallingMiddlewareStack(inner: Any) -> Any:  # noqa: N802  (named like Channels' stacks)
-    """Return ``inner``, usually a ``URLRouter``, wrapped in the middleware that signalling needs."""
+    """Return ``inner``, usually a ``URLRouter``, wrapped in both middleware classes."""
     return OriginMiddleware(JWTAuthMiddleware(inner))
 
 

@@ -1,7 +1,7 @@
 """Identify a client by its access token or its Django session.
 
-The only module that authenticates a socket: the middleware calls it for handshakes, the consumer for
-``authenticate`` events.
+The only module that authenticates a socket: the middleware calls it for handshakes, the consumer
+for ``authenticate`` events.
 """
 
 from __future__ import annotations

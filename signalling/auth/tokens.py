@@ -1,8 +1,9 @@
-"""Who is at the other end of a socket: where the JWT is found, and what it says once it is checked.
+"""Access tokens: find the JWT of a handshake, and validate it.
 
-Checking is SimpleJWT's (``JWTAuthentication``), so the host site's own rules hold here too: its
-user rule, its token classes, revocation by a new password. ``UntypedToken`` would accept a refresh
-token, and a signed token with odd claims makes the validators raise other things than they say.
+Tokens are validated by SimpleJWT's ``JWTAuthentication``, so the site's own rules apply here too:
+its user rule, its token classes, revocation by a password change. (``UntypedToken`` would also
+accept refresh tokens.) A signed token with unusual claims can raise undocumented exceptions in
+SimpleJWT.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _MESSAGES = {
     ErrorCode.TOKEN_REVOKED: "The access token has been revoked; sign in again.",
     ErrorCode.USER_INACTIVE: "This user account is not active.",
 }
-# SimpleJWT's codes for a good token of a user who may not use it
+# SimpleJWT's error codes for a valid token whose user may not use it
 _USER_CODES = {
     "user_inactive": ErrorCode.USER_INACTIVE,
     "password_changed": ErrorCode.TOKEN_REVOKED,
@@ -40,7 +41,7 @@ _USER_CODES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """A user, and when what proved it expires (``None``: with the session)."""
+    """An authenticated user. ``expires_at`` is the token's expiry, ``None`` for a session."""
 
     user: AbstractBaseUser
     expires_at: datetime | None = None
@@ -51,16 +52,16 @@ class Identity:
 
 
 class TokenRefused(ProtocolError):
-    """The token proves nothing; the socket is told why and closed 4401."""
+    """The token was refused. The client gets the error, and the socket is closed with 4401."""
 
     def __init__(self, code: ErrorCode) -> None:
         super().__init__(code, _MESSAGES[code], close=CloseCode.AUTHENTICATION)
 
 
 def authenticate(token: str) -> Identity:
-    """Return the identity that an access token proves. Uses the database.
+    """Return the identity that an access token proves. Blocking: uses the database.
 
-    Raises ``TokenRefused``; ``DatabaseError`` where nobody can tell.
+    Raises ``TokenRefused``; ``DatabaseError`` if the user cannot be read.
     """
     authentication: Any = JWTAuthentication()
     try:
@@ -74,13 +75,19 @@ def authenticate(token: str) -> Identity:
         raise TokenRefused(code) from None
     except DatabaseError:
         raise
-    except Exception as error:  # signed by us, yet no code of ours wrote such claims: RFC 7519, 7.2
-        logger.info("a signed token was refused for its claims: %r", error)
+    except (
+        Exception
+    ) as error:  # our signature, but claims that we never issue: RFC 7519, section 7.2
+        logger.info("refused a signed token because of its claims: %r", error)
         raise TokenRefused(ErrorCode.TOKEN_INVALID) from None
 
 
 def find(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
-    """Return the token that a handshake brings: header, subprotocol, query, the first that is there."""
+    """Return the token of a handshake, ``None`` if there is none.
+
+    Looks in the ``Authorization`` header, then the subprotocols (``bearer.<token>``), then the
+    query (``?token=``). The first token found is the one that counts, even if it is invalid.
+    """
     scheme, _, credentials = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
@@ -91,29 +98,29 @@ def find(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
 
 
 def subprotocols(headers: Mapping[bytes, bytes]) -> list[str]:
-    """Return what a client offers in ``Sec-WebSocket-Protocol`` (RFC 6455, 11.3.4)."""
+    """Return the names in ``Sec-WebSocket-Protocol`` (RFC 6455, section 11.3.4)."""
     offered = headers.get(b"sec-websocket-protocol", b"").decode("latin-1")
     return [name.strip() for name in offered.split(",") if name.strip()]
 
 
 def redact(query: bytes) -> bytes:
-    """Return the query string without its token: servers log the query of a handshake."""
+    """Return the query string without the token: servers log the query of a handshake."""
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     return urlencode([(key, value) for key, value in pairs if key != "token"]).encode()
 
 
 def _why_invalid(token: str) -> ErrorCode:
-    # JWTAuthentication folds all reasons into one text; the token classes tell them apart.
+    # JWTAuthentication raises one error for all reasons; the token classes distinguish them.
     for token_class in api_settings.AUTH_TOKEN_CLASSES:
         try:
             token_class(token)
         except ExpiredTokenError:
             return ErrorCode.TOKEN_EXPIRED
-        except Exception:  # noqa: S112  (any other reason is the general one)
+        except Exception:  # noqa: S112  (not expired: try the next class)
             continue
     return ErrorCode.TOKEN_INVALID
 
 
 def _code_of(error: AuthenticationFailed) -> str:
-    # SimpleJWT keeps its code among the details: {"detail": ..., "code": "user_inactive"}
+    # SimpleJWT puts its error code into the details: {"detail": ..., "code": "user_inactive"}
     return str(error.detail.get("code", "")) if isinstance(error.detail, dict) else ""

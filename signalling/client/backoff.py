@@ -41,7 +41,10 @@ class Backoff:
         self._woken = asyncio.Event()
 
     async def wait(self, at_least: float = 0.0) -> None:
-        """Wait before the next attempt. ``wake`` ends the wait, but not before ``at_least`` seconds."""
+        """Wait before the next attempt.
+
+        ``wake`` ends the wait, but not before ``at_least`` seconds.
+        """
         delay = self._delays(self._failures)
         self._failures += 1
         await asyncio.sleep(at_least)
@@ -51,7 +54,10 @@ class Backoff:
         self._woken.clear()
 
     def connection_lost(self) -> None:
-        """Forget earlier calls of ``wake``. From here on it counts, even before ``wait`` is called."""
+        """Forget earlier calls of ``wake``.
+
+        From here on it counts, even before ``wait`` is called.
+        """
         self._woken.clear()
 
     def wake(self) -> None:

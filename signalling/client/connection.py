@@ -36,7 +36,10 @@ class RequestRefused(Exception):
 
 
 class ConnectionLost(Exception):
-    """The connection was lost before the answer arrived. The server may have handled the request."""
+    """The connection was lost before the answer arrived.
+
+    The server may have handled the request.
+    """
 
 
 async def open_socket(
@@ -83,7 +86,10 @@ class Connection:
         self._pending: dict[int, asyncio.Future[Data | None]] = {}
 
     async def send(self, event: str, data: Mapping[str, Any], **envelope: int) -> None:
-        """Send an event. Raises ``ConnectionLost``; the frame may have been delivered nevertheless."""
+        """Send an event.
+
+        Raises ``ConnectionLost``; the frame may have been delivered nevertheless.
+        """
         try:
             await self.socket.send(json.dumps({"event": event, "data": data, **envelope}))
         except websockets_package().ConnectionClosed:
@@ -122,8 +128,8 @@ class Connection:
         """Call ``handle`` with each frame until the connection ends, and return the close code.
 
         ``on_open`` runs alongside. A ``ping`` is sent every ``ping_interval`` seconds. After
-        ``heartbeat_timeout`` seconds without a frame the connection counts as lost: it is aborted, and
-        the code is 1006.
+        ``heartbeat_timeout`` seconds without a frame the connection counts as lost: it is aborted,
+        and the code is 1006.
         """
         try:
             async with asyncio.TaskGroup() as group:

@@ -25,7 +25,10 @@ class Membership:
         self._resume_token: str | None = None
 
     async def join(self, connection: Connection, room_code: str) -> Data:
-        """Join a room and return ``room:joined``. Raises ``RequestRefused`` and ``ConnectionLost``."""
+        """Join a room and return ``room:joined``.
+
+        Raises ``RequestRefused`` and ``ConnectionLost``.
+        """
         return await self._join(connection, room_code, None)
 
     async def rejoin(self, connection: Connection) -> None:
@@ -38,7 +41,7 @@ class Membership:
             await self._join(connection, room_code, self._resume_token)
 
     def update(self, room: Data) -> bool:
-        """Store a ``room:joined`` and return whether it is a rejoin rather than the result of ``join``."""
+        """Store a ``room:joined`` and return whether it follows a rejoin."""
         is_first = self.room is None
         self.room = room
         self.resumes += room.get("resumed", False)

@@ -97,8 +97,8 @@ class ResumingClient:
     async def connect(self) -> None:
         """Connect, retrying after transient errors.
 
-        Raises ``ClientClosed``; ``websockets.InvalidStatus`` if the server rejects the handshake for
-        good (403: origin not allowed; 404: wrong path).
+        Raises ``ClientClosed``; ``websockets.InvalidStatus`` if the server rejects the handshake
+        for good (403: origin not allowed; 404: wrong path).
         """
         self._task = asyncio.create_task(self._run())
         try:
@@ -173,10 +173,12 @@ class ResumingClient:
     async def relay(
         self, peer_id: str, kind: Literal["offer", "answer", "candidate"], payload: Any
     ) -> None:
-        """Send an offer, an answer or an ICE candidate to a peer. Waits and raises as ``request`` does.
+        """Send an offer, an answer or an ICE candidate to a peer. Waits and raises as ``request``
+        does.
 
-        ``payload`` is what a browser puts there (PROTOCOL.md, "Client to server"). On return the server
-        has accepted the frame. If it is lost later, iteration yields an ``error`` with ``targetPeerId``.
+        ``payload`` is what a browser puts there (PROTOCOL.md, "Client to server"). On return the
+        server has accepted the frame. If it is lost later, iteration yields an ``error`` with
+        ``targetPeerId``.
         """
         await self.request(_RELAYS[kind], {"targetPeerId": peer_id, kind: payload})
 
@@ -193,7 +195,10 @@ class ResumingClient:
         return self
 
     async def __anext__(self) -> Event:
-        """Return the next event that is not an answer. Raises ``ClientClosed`` if the server ended it."""
+        """Return the next event that is not an answer.
+
+        Raises ``ClientClosed`` if the server ended it.
+        """
         event = await self._events.next()
         if event is not None:
             return event
@@ -222,7 +227,10 @@ class ResumingClient:
             self._end(error)
 
     async def _attempt(self) -> None:
-        """Open a connection and use it until it is lost. Raises if the client must not reconnect."""
+        """Open a connection and use it until it is lost.
+
+        Raises if the client must not reconnect.
+        """
         self.attempts += 1
         try:
             token = await self._token.get()

@@ -25,7 +25,10 @@ class TokenSource:
         return callable(self._token)
 
     async def get(self) -> str | None:
-        """Return the token for the next attempt. Raises ``ClientClosed`` for one that was refused."""
+        """Return the token for the next attempt.
+
+        Raises ``ClientClosed`` for one that was refused.
+        """
         token = await self._token() if callable(self._token) else self._token
         if token is not None and token == self._refused:
             raise ClientClosed(CloseCode.AUTHENTICATION, "the server has refused this token")

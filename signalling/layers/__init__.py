@@ -1,22 +1,23 @@
-"""Two channel layers for any Channels project, made for many small messages to single channels.
+"""Two channel layers for any Channels project, fast for many small messages to single channels.
 
 ``LocalChannelLayer``
-    One process. A send is O(1) and a group send O(members): no scan of other channels, no copy.
+    For one process. ``send`` is O(1), ``group_send`` is O(members): no scan of other channels, and
+    no copies.
 ``RedisChannelLayer``
-    Several processes. Members in the sender's process get a message directly; for the others one
-    Redis pub/sub channel a process carries all that one loop turn has for it. See ``pubsub``.
+    For several processes. Members in the sender's process receive messages directly. For the
+    others, one Redis pub/sub channel per process carries all messages of a loop turn; see ``bus``.
 
-Both are whole channel layers: groups, flush, expiry and capacity. What they promise beyond, and less
-than, the stock layers:
+Both implement the full channel layer specification: groups, flush, expiry and capacity. They differ
+from the stock layers in this:
 
-- A message is handed over as it is, not copied: who receives it must not change it.
-- Nothing is dropped in silence. A full channel raises ``ChannelFull`` at its sender, also in
-  ``group_send``, after all the other members have been served.
-- A consumer may ``attach`` a function to its channel and is then called in the sender's own turn of
-  the loop, with no queue between them; what bounds that consumer is its own outbound queue.
-- Order is kept for each pair of sender and channel, ``send`` and ``group_send`` alike.
-- ``RedisChannelLayer`` keeps no message for a process that is away (the stock core layer keeps them
-  in Redis for ``expiry`` seconds). The sender is told: see ``Undeliverable``.
+- Messages are not copied: a receiver must not change them.
+- No message is dropped silently. A full channel raises ``ChannelFull`` in its sender, also in
+  ``group_send``, after all other members have been served.
+- A consumer can ``attach`` a function to its channel. It is called in the sender's turn of the
+  event loop, without a queue in between; the consumer's own send queue is its bound.
+- Order is kept for each pair of sender and channel, across ``send`` and ``group_send``.
+- ``RedisChannelLayer`` keeps no messages for a process that is unavailable (``channels_redis.core``
+  keeps them in Redis for ``expiry`` seconds). The sender is notified: see ``Undeliverable``.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ __all__ = ["ChannelGone", "LocalChannelLayer", "RedisChannelLayer", "Undeliverab
 
 
 def __getattr__(name: str) -> Any:
-    """A site of one process needs neither redis-py nor msgpack."""
+    """Import the Redis layer on demand, because it needs redis-py and msgpack."""
     if name == "RedisChannelLayer":
         from .redis import RedisChannelLayer
 

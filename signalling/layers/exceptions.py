@@ -1,11 +1,11 @@
-"""What the layers tell a sender, beside Channels' own ``ChannelFull``."""
+"""Exceptions that ``send`` and ``group_send`` raise, besides Channels' own ``ChannelFull``."""
 
 from channels.exceptions import ChannelFull
 
 
 class ChannelGone(ChannelFull):
-    """The consumer of this channel has gone."""
+    """The channel was detached: its consumer has ended."""
 
 
 class Undeliverable(Exception):
-    """A message did not reach its process: Redis is away, or the process is."""
+    """The message did not reach the other process: Redis or the process is unavailable."""

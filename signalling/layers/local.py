@@ -1,4 +1,4 @@
-"""The channel layer of one process."""
+"""The channel layer for one process."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Deliver = Callable[[Message], None]
 
 
 class Mailbox:
-    """What is on its way to one channel: nothing where a consumer is attached, else a bounded queue."""
+    """One channel: either a consumer is attached to it, or messages wait in a bounded queue."""
 
     __slots__ = ("arrived", "deliver", "groups", "loop", "queue", "read_at", "readers", "thread")
 
     def __init__(self) -> None:
         self.deliver: Deliver | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.thread = 0  # the loop's: asking for the running loop costs a system call
+        self.thread = 0  # of the loop; asking for the running loop costs a system call
         self.queue: deque[tuple[float, Message]] = deque()
         self.arrived: asyncio.Event | None = None
         self.readers = 0
@@ -36,26 +36,30 @@ class Mailbox:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing would be lost with it."""
+        """Whether the mailbox can be removed without losing anything."""
         return not (self.queue or self.is_awaited)
 
     @property
     def is_awaited(self) -> bool:
-        """Somebody is there for what comes."""
+        """Whether a consumer, a receiver or a group uses the channel."""
         return bool(self.deliver or self.readers or self.groups)
 
-    def hand_over(self, message: Message) -> None:
+    def deliver_now(self, message: Message) -> None:
+        """Call the attached consumer.
+
+        Raises ``ChannelGone`` if its loop, in another thread, has ended.
+        """
         assert self.deliver is not None
         if self.thread == get_ident():
             self.deliver(message)
-        elif self.loop is not None:  # a send from another thread's loop
+        elif self.loop is not None:  # called from the loop of another thread
             try:
                 self.loop.call_soon_threadsafe(self.deliver, message)
-            except RuntimeError:  # which has ended, and its consumer with it
+            except RuntimeError:  # the consumer's loop is closed
                 raise ChannelGone from None
 
-    def keep(self, message: Message, capacity: int, expiry: float) -> None:
-        """Keep a message for ``get``; raises ``ChannelFull``."""
+    def enqueue(self, message: Message, capacity: int, expiry: float) -> None:
+        """Keep a message for ``get``, for ``expiry`` seconds. Raises ``ChannelFull``."""
         self.drop_expired()
         if len(self.queue) >= capacity:
             raise ChannelFull
@@ -73,7 +77,7 @@ class Mailbox:
             self.queue.popleft()
 
     async def get(self) -> Message:
-        """Return the next message that has not expired, waiting for it."""
+        """Wait for the next message that has not expired and return it."""
         loop = asyncio.get_running_loop()
         if self.arrived is None or self.loop is not loop:
             self.loop, self.thread, self.arrived = loop, get_ident(), asyncio.Event()
@@ -92,7 +96,7 @@ class Mailbox:
 
 
 class LocalChannelLayer(BaseChannelLayer):
-    """The channel layer of one process; what the package says of both holds."""
+    """The channel layer for one process; the package's documentation describes both layers."""
 
     extensions = ("groups", "flush")
 
@@ -104,10 +108,14 @@ class LocalChannelLayer(BaseChannelLayer):
         channel_capacity: dict[Any, int] | None = None,
         prefix: str = "local",
     ) -> None:
-        """``expiry``: seconds that a message waits; ``capacity``: messages that wait for a channel.
+        """Configure the layer.
 
-        ``group_expiry``: seconds without a ``receive`` after which a full channel is taken for
-        abandoned and put out of its groups.
+        - ``expiry``: seconds that a message waits for its receiver.
+        - ``group_expiry``: seconds without a ``receive`` after which a full channel counts as
+          abandoned and is removed from its groups.
+        - ``capacity``: messages that may wait in one channel.
+        - ``channel_capacity``: other capacities, by glob pattern or compiled regular expression.
+        - ``prefix``: the prefix of new channel names.
         """
         super().__init__(expiry=expiry, capacity=capacity)
         self.channel_capacity = self.compile_capacities(channel_capacity or {})
@@ -116,27 +124,30 @@ class LocalChannelLayer(BaseChannelLayer):
         self.channels: dict[str, Mailbox] = {}
         self.groups: dict[str, dict[str, Mailbox]] = {}
         self._gone: OrderedDict[str, float] = OrderedDict()
-        # Channels with messages that perhaps nobody ever reads, and when to look after them.
+        # Channels without a reader that hold messages, and when to check them for expiry.
         self._unread: OrderedDict[str, float] = OrderedDict()
 
     # --- The channel layer specification ----------------------------------------------------
 
     async def send(self, channel: str, message: Message) -> None:
+        """Send a message to a channel. Raises ``ChannelFull`` and ``ChannelGone``."""
         self.put(channel, message)
 
     async def receive(self, channel: str) -> Message:
+        """Wait for the next message of a channel and return it."""
         mailbox = self._mailbox(channel)
         self._gone.pop(channel, None)
         try:
             return await mailbox.get()
         finally:
-            self._settle(channel)
+            self._discard_if_idle(channel)
 
     async def new_channel(self, prefix: str | None = None) -> str:
+        """Return a new, unique channel name."""
         return f"{prefix or self.prefix}!{secrets.token_hex(12)}"
 
     async def group_add(self, group: str, channel: str) -> None:
-        """A channel that was detached joins nothing any more."""
+        """Add a channel to a group; ignored for a channel that was detached."""
         self.require_valid_group_name(group)
         if channel in self._gone:
             return
@@ -145,32 +156,37 @@ class LocalChannelLayer(BaseChannelLayer):
         self.groups.setdefault(group, {})[channel] = mailbox
 
     async def group_discard(self, group: str, channel: str) -> None:
+        """Remove a channel from a group, if it is a member."""
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         mailbox = self.groups.get(group, {}).get(channel)
         if mailbox is not None:
             self._leave(group, channel, mailbox)
-            self._settle(channel)
+            self._discard_if_idle(channel)
 
     async def group_send(self, group: str, message: Message) -> None:
+        """Send a message to all members.
+
+        Raises ``ChannelFull`` after all others have been served.
+        """
         self.require_valid_group_name(group)
         self.put_group(group, message)
 
     async def flush(self) -> None:
-        """Forget all messages and groups; who waits or is attached goes on hearing."""
+        """Remove all messages and groups. Attached consumers and waiting receivers stay."""
         self.groups.clear()
         self._gone.clear()
         for channel, mailbox in tuple(self.channels.items()):
             mailbox.queue.clear()
             mailbox.groups.clear()
-            self._settle(channel)
+            self._discard_if_idle(channel)
 
-    # --- Beyond it ---------------------------------------------------------------------------
+    # --- Beyond the specification ---------------------------------------------------------------
 
     def attach(self, channel: str, deliver: Deliver) -> None:
-        """Have ``deliver`` called with each message of a channel, in the turn of its sender.
+        """Call ``deliver`` with each message of a channel, in the sender's turn of the event loop.
 
-        It must return at once and raise nothing. What has been waiting is delivered first.
+        ``deliver`` must return at once and must not raise. Messages that wait already come first.
         """
         mailbox = self._mailbox(channel)
         self._gone.pop(channel, None)
@@ -181,7 +197,7 @@ class LocalChannelLayer(BaseChannelLayer):
             deliver(mailbox.queue.popleft()[1])
 
     def detach(self, channel: str) -> None:
-        """Forget a channel: it leaves its groups, and a send to it raises ``ChannelGone``."""
+        """Remove a channel from its groups. From now on a send to it raises ``ChannelGone``."""
         mailbox = self.channels.pop(channel, None)
         if mailbox is None:
             return
@@ -193,23 +209,23 @@ class LocalChannelLayer(BaseChannelLayer):
             self._gone.popitem(last=False)
 
     def put(self, channel: str, message: Message) -> None:
-        """``send`` without a coroutine."""
+        """``send`` as a plain function."""
         mailbox = self.channels.get(channel)
         if mailbox is not None and mailbox.deliver is not None:
-            mailbox.hand_over(message)
+            mailbox.deliver_now(message)
             return
         if channel in self._gone:
             raise ChannelGone
         if not isinstance(message, dict):
-            raise TypeError("A message of a channel layer is a dict.")
+            raise TypeError("A message of a channel layer must be a dict.")
         if mailbox is None:
             mailbox = self._mailbox(channel)
-        mailbox.keep(message, self.get_capacity(channel), self.expiry)
+        mailbox.enqueue(message, self.get_capacity(channel), self.expiry)
         if not mailbox.is_awaited:
-            self._settle(channel)
+            self._discard_if_idle(channel)
 
     def put_group(self, group: str, message: Message) -> None:
-        """``group_send`` without a coroutine."""
+        """``group_send`` as a plain function."""
         full = 0
         for channel, mailbox in tuple(self.groups.get(group, {}).items()):
             try:
@@ -220,13 +236,13 @@ class LocalChannelLayer(BaseChannelLayer):
                 else:
                     full += 1
         if full:
-            raise ChannelFull(f"{full} members of the group do not keep up")
+            raise ChannelFull(f"{full} members of the group are full")
 
     def put_attached(self, message: Message) -> None:
-        """Tell every attached consumer something."""
+        """Send a message to every attached consumer."""
         for mailbox in tuple(self.channels.values()):
             if mailbox.deliver is not None:
-                mailbox.hand_over(message)
+                mailbox.deliver_now(message)
 
     def _leave(self, group: str, channel: str, mailbox: Mailbox) -> None:
         mailbox.groups.discard(group)
@@ -235,8 +251,11 @@ class LocalChannelLayer(BaseChannelLayer):
         if not members:
             self.groups.pop(group, None)
 
-    def _settle(self, channel: str) -> None:
-        """Forget an idle channel; where messages wait for nobody, look again when they have expired."""
+    def _discard_if_idle(self, channel: str) -> None:
+        """Remove an idle channel.
+
+        If it holds messages without a reader, check again after their expiry.
+        """
         mailbox = self.channels.get(channel)
         if mailbox is None:
             return
@@ -246,19 +265,22 @@ class LocalChannelLayer(BaseChannelLayer):
         elif not mailbox.is_awaited and channel not in self._unread:
             self._unread[channel] = time.monotonic() + self.expiry
 
-    def _sweep(self) -> None:
-        """Forget what has expired unread. No timers: the loop of a sender may end before they do."""
+    def _discard_expired(self) -> None:
+        """Remove unread messages that have expired.
+
+        Without timers: a sender's loop may end first.
+        """
         now = time.monotonic()
         while self._unread and next(iter(self._unread.values())) <= now:
             channel, _ = self._unread.popitem(last=False)
             if channel in self.channels:
                 self.channels[channel].drop_expired()
-                self._settle(channel)
+                self._discard_if_idle(channel)
 
     def _mailbox(self, channel: str) -> Mailbox:
         mailbox = self.channels.get(channel)
         if mailbox is None:
             self.require_valid_channel_name(channel)
-            self._sweep()
+            self._discard_expired()
             mailbox = self.channels[channel] = Mailbox()
         return mailbox

@@ -17,8 +17,14 @@ OPTIONAL = {
 
 NEED_MORE = {
     "signalling.servers.daphne",
-    "signalling.layers.pubsub",
+    "signalling.layers.batches",
+    "signalling.layers.bus",
+    "signalling.layers.connections",
+    "signalling.layers.loop_layer",
+    "signalling.layers.named_queues",
+    "signalling.layers.publisher",
     "signalling.layers.redis",
+    "signalling.layers.subscriber",
     "signalling.sfu.janus",
     "signalling.sfu.janus.connection",
     "signalling.sfu.janus.transports",

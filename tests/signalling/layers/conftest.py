@@ -9,6 +9,7 @@ import pytest
 
 from signalling.layers import RedisChannelLayer
 from tests.integration.servers import Redis, running
+from tests.signalling.layers.kinds import DIFFERENCES, MAKERS, Layers
 
 MakeLayer = Callable[..., RedisChannelLayer]
 
@@ -17,14 +18,14 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """The Redis of these tests, which none of them stops."""
+    """The Redis shared by these tests; none of them stops it."""
     with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
         yield redis
 
 
 @pytest.fixture
 def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis of one test's own, to be counted, stopped and killed."""
+    """A Redis for one test, which may count its commands, stop it and kill it."""
     with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
         yield redis
 
@@ -36,7 +37,7 @@ def prefix() -> str:
 
 @pytest.fixture
 async def make_layer(redis: Redis, prefix: str) -> AsyncIterator[MakeLayer]:
-    """Return a function that makes Redis layers, each of them a process of its own to the others."""
+    """Return a function that makes Redis layers; to each other they are separate processes."""
     made: list[RedisChannelLayer] = []
 
     def make_layer(*hosts: Any, **options: Any) -> RedisChannelLayer:
@@ -48,3 +49,27 @@ async def make_layer(redis: Redis, prefix: str) -> AsyncIterator[MakeLayer]:
     async with asyncio.timeout(10):
         for layer in made:
             await layer.close()
+
+
+@pytest.fixture(params=MAKERS)
+async def layers(
+    request: pytest.FixtureRequest, redis: Redis, prefix: str
+) -> AsyncIterator[Layers]:
+    """Return a factory for one kind of layer; each test runs with all kinds."""
+    kind: str = request.param
+    known = DIFFERENCES[kind]
+    name = request.node.originalname
+    case = request.node.callspec.id.removeprefix(kind).strip("-")
+    difference = known.get(name) or known.get(f"{name}[{case}]")
+    if difference is not None:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=f"{kind}: {difference}"))
+    layers = Layers(
+        lambda **options: MAKERS[kind](redis, prefix, **options), 10 if difference is None else 0.3
+    )
+    yield layers
+    await asyncio.wait_for(layers.close(), 10)
+
+
+@pytest.fixture
+def layer(layers: Layers) -> Any:
+    return layers.layer()

@@ -1,4 +1,4 @@
-"""Order, and nothing lost or twice, between two real processes on our Redis layer."""
+"""Two real processes on our Redis layer: order is kept, no message is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Worker:
         )
         self.channels: list[str] = self.receive()
 
-    def says(self, line: Any) -> None:
+    def send(self, line: Any) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(line) + "\n")
         self._process.stdin.flush()
@@ -71,7 +71,7 @@ sender = st.lists(step, min_size=1, max_size=40)
 )
 @given(plans=st.tuples(*[st.lists(sender, max_size=3)] * 2))
 @pytest.mark.timeout(60)
-def test_each_pair_keeps_its_order_and_nothing_is_lost_or_comes_twice(
+def test_each_pair_keeps_its_order_without_loss_or_duplicates(
     workers: list[Worker], plans: tuple[list[list[Any]], ...]
 ) -> None:
     run = next(_runs)
@@ -79,26 +79,26 @@ def test_each_pair_keeps_its_order_and_nothing_is_lost_or_comes_twice(
     expected: dict[str, dict[str, list[int]]] = {channel: {} for channel in channels}
     lines: list[dict[str, list[str]]] = []
     for place, senders in enumerate(plans):
-        said: dict[str, list[str]] = {}
+        plan: dict[str, list[str]] = {}
         for index, steps in enumerate(senders):
             name = f"{place}.{index}"
-            said[name] = [channels[entry] if entry in range(4) else entry for entry in steps]
-            for number, entry in enumerate(said[name]):
+            plan[name] = [channels[entry] if entry in range(4) else entry for entry in steps]
+            for number, entry in enumerate(plan[name]):
                 for channel in channels if entry == "group" else [entry]:
                     if channel != "pause":
                         expected[channel].setdefault(name, []).append(number)
-        lines.append(said)
+        lines.append(plan)
     counts = {
         channel: sum(len(numbers) for numbers in senders.values())
         for channel, senders in expected.items()
     }
-    for worker, said in zip(workers, lines, strict=True):
-        worker.says({"run": run, "senders": said, "expected": counts})
+    for worker, plan in zip(workers, lines, strict=True):
+        worker.send({"run": run, "senders": plan, "expected": counts})
 
     for worker in workers:
         for channel, entries in worker.receive().items():
-            heard: dict[str, list[int]] = {}
-            for of, name, number in entries:
-                assert of == run, "an echo of an earlier run"
-                heard.setdefault(name, []).append(number)
-            assert heard == expected[channel]
+            received: dict[str, list[int]] = {}
+            for entry_run, name, number in entries:
+                assert entry_run == run, "a message of an earlier run"
+                received.setdefault(name, []).append(number)
+            assert received == expected[channel]

@@ -11,57 +11,14 @@ from channels.exceptions import ChannelFull
 
 from signalling.layers import ChannelGone, RedisChannelLayer, Undeliverable
 from tests.integration.servers import Redis, eventually, running
+from tests.signalling.layers.channels import attach, calls, clients
 from tests.signalling.layers.conftest import MakeLayer
-
-Message = dict[str, Any]
-
-
-class ChannelSubscription:
-    """An attached channel, and what it has heard."""
-
-    def __init__(self, layer: RedisChannelLayer, channel: str) -> None:
-        self.layer = layer
-        self.channel = channel
-        self.heard: list[Message] = []
-        self._something = asyncio.Event()
-        layer.attach(channel, self._hear)
-
-    def _hear(self, message: Message) -> None:
-        self.heard.append(message)
-        self._something.set()
-
-    async def receive(self, count: int) -> list[Message]:
-        """Wait until so much has been heard."""
-        async with asyncio.timeout(10):
-            while len(self.heard) < count:
-                self._something.clear()
-                await self._something.wait()
-        return self.heard
-
-
-async def ear(layer: RedisChannelLayer, *groups: str) -> ChannelSubscription:
-    channel = await layer.new_channel()
-    ear = ChannelSubscription(layer, channel)
-    for group in groups:
-        await layer.group_add(group, channel)
-    return ear
-
-
-def clients(redis: Redis) -> list[dict[str, Any]]:
-    found: Any = redis.client.client_list()
-    return list(found)
-
-
-def calls(redis: Redis, command: str) -> int:
-    """Return how often a Redis was told something."""
-    statistics: Any = redis.client.info("commandstats")
-    return int(statistics.get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
 def host_of(layer: RedisChannelLayer) -> int:
-    """Return which of its hosts a layer listens to."""
-    hub = layer._member().hub
-    return hub.shards.index(hub.own_shard)
+    """Return the index of the host that a layer is subscribed on."""
+    bus = layer._loop_layer().bus
+    return bus.publishers.index(bus.publisher_for(bus.id))
 
 
 @pytest.fixture
@@ -75,44 +32,44 @@ def other_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 async def test_messages_reach_other_processes(make_layer: MakeLayer) -> None:
     here, there = make_layer(), make_layer()
-    listener = await ear(there, "tea")
+    receiver = await attach(there, "tea")
     message: dict[Any, Any] = {"type": "one", "bytes": b"\xff", 3: "int key"}
-    await here.send(listener.channel, message)
+    await here.send(receiver.name, message)
     await here.group_send("tea", {"type": "two"})
-    assert await listener.receive(2) == [message, {"type": "two"}]
+    assert await receiver.receive(2) == [message, {"type": "two"}]
 
 
-async def test_members_of_the_senders_process_hear_at_once(make_layer: MakeLayer) -> None:
+async def test_members_in_the_senders_process_receive_immediately(make_layer: MakeLayer) -> None:
     layer = make_layer()
-    listener = await ear(layer, "tea")
+    receiver = await attach(layer, "tea")
     message = {"type": "one"}
-    await layer.send(listener.channel, message)
-    assert listener.heard[0] is message
+    await layer.send(receiver.name, message)
+    assert receiver.received[0] is message
     sending = asyncio.ensure_future(layer.group_send("tea", message))
     await asyncio.sleep(0)
-    assert len(listener.heard) == 2
+    assert len(receiver.received) == 2
     await sending
 
 
-async def test_a_stock_consumer_in_another_process_misses_nothing_between_two_receives(
+async def test_a_stock_consumer_in_another_process_misses_nothing_between_receives(
     make_layer: MakeLayer,
 ) -> None:
     here, there = make_layer(), make_layer()
     channel = await there.new_channel()
-    for value in range(5):  # nobody waits at this moment
+    for value in range(5):  # without a receiver at this moment
         await here.send(channel, {"type": "number", "value": value})
-    heard = [await asyncio.wait_for(there.receive(channel), 10) for _ in range(5)]
-    assert [message["value"] for message in heard] == [0, 1, 2, 3, 4]
+    received = [await asyncio.wait_for(there.receive(channel), 10) for _ in range(5)]
+    assert [message["value"] for message in received] == [0, 1, 2, 3, 4]
 
 
-async def test_a_named_queue_is_shared_by_all_processes(make_layer: MakeLayer) -> None:
+async def test_processes_share_a_named_queue(make_layer: MakeLayer) -> None:
     here, there = make_layer(), make_layer()
     receivers = [asyncio.ensure_future(layer.receive("thumbnails")) for layer in (here, there)]
     await asyncio.sleep(0.05)
     for value in range(2):
         await here.send("thumbnails", {"type": "number", "value": value})
-    heard = await asyncio.wait_for(asyncio.gather(*receivers), 10)
-    assert sorted(message["value"] for message in heard) == [0, 1]
+    received = await asyncio.wait_for(asyncio.gather(*receivers), 10)
+    assert sorted(message["value"] for message in received) == [0, 1]
 
 
 async def test_a_named_queue_outlives_its_senders(make_layer: MakeLayer) -> None:
@@ -123,7 +80,7 @@ async def test_a_named_queue_outlives_its_senders(make_layer: MakeLayer) -> None
     assert await asyncio.wait_for(make_layer().receive("thumbnails"), 10) == message
 
 
-async def test_what_a_cancelled_receiver_took_goes_back_to_its_queue(
+async def test_the_message_of_a_cancelled_receiver_returns_to_its_queue(
     make_layer: MakeLayer,
 ) -> None:
     here, there = make_layer(), make_layer()
@@ -131,21 +88,21 @@ async def test_what_a_cancelled_receiver_took_goes_back_to_its_queue(
     await asyncio.sleep(0.05)
     receiver.cancel()
     await asyncio.wait([receiver])
-    await there.send("thumbnails", {"type": "number"})  # Redis gives it to the cancelled one
+    await there.send("thumbnails", {"type": "number"})  # Redis gives it to the cancelled receiver
     assert await asyncio.wait_for(there.receive("thumbnails"), 10) == {"type": "number"}
 
 
-async def test_only_channels_of_a_process_may_be_members_of_its_groups(
+async def test_groups_accept_only_channels_of_their_process(
     make_layer: MakeLayer,
 ) -> None:
     here, there = make_layer(), make_layer()
     foreign = await there.new_channel()
     for channel in ("thumbnails", foreign, "made!up"):
-        with pytest.raises(ValueError, match="no channel of this process"):
+        with pytest.raises(ValueError, match="not a channel of this process"):
             await here.group_add("tea", channel)
 
 
-async def test_a_message_is_a_dict(make_layer: MakeLayer) -> None:
+async def test_a_message_must_be_a_dict(make_layer: MakeLayer) -> None:
     here, there = make_layer(), make_layer()
     message: Any = "hello"
     for channel in ("thumbnails", await there.new_channel()):
@@ -153,53 +110,53 @@ async def test_a_message_is_a_dict(make_layer: MakeLayer) -> None:
             await here.send(channel, message)
 
 
-# --- Never silent -------------------------------------------------------------------------------
+# --- No silent loss -----------------------------------------------------------------------------
 
 
-async def test_a_message_to_a_process_that_has_ended_is_undeliverable(
+async def test_a_message_to_an_ended_process_is_undeliverable(
     make_layer: MakeLayer,
 ) -> None:
     here, there = make_layer(), make_layer()
     channel = await there.new_channel()
     await there.close()
-    with pytest.raises(Undeliverable, match="nobody hears"):
+    with pytest.raises(Undeliverable, match="no process is subscribed"):
         await here.send(channel, {"type": "late"})
 
 
-async def test_a_channel_that_has_gone_says_so_in_its_process_and_is_reported_to_others(
+async def test_a_detached_channel_raises_in_its_process_and_is_reported_to_others(
     make_layer: MakeLayer,
 ) -> None:
     here, there = make_layer(), make_layer()
-    sender, listener = await ear(here), await ear(there)
-    there.detach(listener.channel)
+    sender, receiver = await attach(here), await attach(there)
+    there.detach(receiver.name)
     with pytest.raises(ChannelGone):
-        await there.send(listener.channel, {"type": "late"})
-    await here.send(listener.channel, {"type": "late", "reply_channel": sender.channel})
-    assert await sender.receive(1) == [{"type": "channel.lost", "channel": listener.channel}]
+        await there.send(receiver.name, {"type": "late"})
+    await here.send(receiver.name, {"type": "late", "reply_channel": sender.name})
+    assert await sender.receive(1) == [{"type": "channel.lost", "channel": receiver.name}]
 
 
-async def test_a_full_channel_of_another_process_is_reported(make_layer: MakeLayer) -> None:
+async def test_a_full_channel_in_another_process_is_reported(make_layer: MakeLayer) -> None:
     here, there = make_layer(), make_layer(capacity=1)
-    sender, channel = await ear(here), await there.new_channel()
+    sender, channel = await attach(here), await there.new_channel()
     for _ in range(2):
-        await here.send(channel, {"type": "one", "reply_channel": sender.channel})
+        await here.send(channel, {"type": "one", "reply_channel": sender.name})
     assert await sender.receive(1) == [{"type": "channel.lost", "channel": channel}]
 
 
-async def test_a_full_member_is_reported_after_the_others_have_been_served(
+async def test_group_send_serves_all_others_before_it_reports_a_full_member(
     make_layer: MakeLayer,
 ) -> None:
     here, there = make_layer(capacity=1), make_layer()
     full = await here.new_channel()
     await here.group_add("tea", full)
-    listener = await ear(there, "tea")
+    receiver = await attach(there, "tea")
     await here.group_send("tea", {"type": "one"})
     with pytest.raises(ChannelFull):
         await here.group_send("tea", {"type": "two"})
-    assert await listener.receive(2) == [{"type": "one"}, {"type": "two"}]
+    assert await receiver.receive(2) == [{"type": "one"}, {"type": "two"}]
 
 
-async def test_without_a_redis_there_is_no_channel(make_layer: MakeLayer) -> None:
+async def test_without_redis_no_channel_is_created(make_layer: MakeLayer) -> None:
     layer = make_layer("unix:///nowhere/socket", timeout=0.2)
     with pytest.raises(Undeliverable):
         await layer.new_channel()
@@ -219,40 +176,40 @@ async def test_hosts_are_urls_pairs_or_options(make_layer: MakeLayer, redis: Red
     ]
     one = make_layer({"address": redis.url, "client_name": "signalling-test"})
     other = make_layer(redis.url)
-    listener = await ear(one, "tea")
-    await other.send(listener.channel, {"type": "hello"})
-    await listener.receive(1)
+    receiver = await attach(one, "tea")
+    await other.send(receiver.name, {"type": "hello"})
+    await receiver.receive(1)
     assert "signalling-test" in {client["name"] for client in clients(redis)}
 
 
 @pytest.mark.parametrize("processes", [2, 5])
-async def test_processes_spread_over_two_hosts_hear_once_and_in_order(
+async def test_processes_on_two_hosts_receive_once_and_in_order(
     make_layer: MakeLayer, redis: Redis, other_redis: Redis, processes: int
 ) -> None:
     layers = [make_layer(redis.url, other_redis.url) for _ in range(processes)]
     while len({host_of(layer) for layer in layers}) == 1:  # ids are random
         layers[-1] = make_layer(redis.url, other_redis.url)
-    ears = [await ear(layer, "all") for layer in layers]
+    channels = [await attach(layer, "all") for layer in layers]
 
-    async def talk(number: int) -> None:
+    async def send_all(number: int) -> None:
         for value in range(20):
             message = {"type": "number", "by": number, "value": value}
             if value % 3 == 0:
                 await layers[number].group_send("all", message)
             else:
                 await asyncio.gather(
-                    *(layers[number].send(listener.channel, message) for listener in ears)
+                    *(layers[number].send(receiver.name, message) for receiver in channels)
                 )
 
-    await asyncio.gather(*(talk(number) for number in range(processes)))
-    for listener in ears:
-        heard = await listener.receive(20 * processes)
+    await asyncio.gather(*(send_all(number) for number in range(processes)))
+    for receiver in channels:
+        received = await receiver.receive(20 * processes)
         for number in range(processes):
-            said = [message["value"] for message in heard if message["by"] == number]
-            assert said == list(range(20))
+            values = [message["value"] for message in received if message["by"] == number]
+            assert values == list(range(20))
 
 
-async def test_named_queues_spread_over_two_hosts(
+async def test_named_queues_are_spread_over_two_hosts(
     make_layer: MakeLayer, redis: Redis, other_redis: Redis
 ) -> None:
     here, there = (make_layer(redis.url, other_redis.url) for _ in range(2))
@@ -267,24 +224,24 @@ async def test_named_queues_spread_over_two_hosts(
 # --- The end ----------------------------------------------------------------------------------------
 
 
-async def test_a_closed_layer_leaves_no_task_and_no_connection(own_redis: Redis) -> None:
+async def test_closing_a_layer_ends_its_tasks_and_connections(own_redis: Redis) -> None:
     before = asyncio.all_tasks()
     connections = len(clients(own_redis))
     layer = RedisChannelLayer(hosts=[own_redis.url])
-    listener = await ear(layer, "tea")
+    attached = await attach(layer, "tea")
     await layer.group_send("tea", {"type": "one"})
     receiver = asyncio.ensure_future(layer.receive("thumbnails"))
     await asyncio.sleep(0.05)
     receiver.cancel()
     await asyncio.wait([receiver])
-    layer.detach(listener.channel)
+    layer.detach(attached.name)
     await asyncio.wait_for(layer.close(), 10)
     assert asyncio.all_tasks() == before
     eventually(lambda: len(clients(own_redis)) == connections)
     await layer.close()
 
 
-async def test_a_sender_that_waits_hears_that_the_layer_was_closed(own_redis: Redis) -> None:
+async def test_closing_a_layer_raises_in_waiting_senders(own_redis: Redis) -> None:
     here, there = (RedisChannelLayer(hosts=[own_redis.url]) for _ in range(2))
     channel = await there.new_channel()
     sending = asyncio.ensure_future(here.send(channel, {"type": "one"}))
@@ -295,11 +252,11 @@ async def test_a_sender_that_waits_hears_that_the_layer_was_closed(own_redis: Re
     await there.close()
 
 
-async def test_the_loops_of_synchronous_senders_leave_nothing(
+async def test_synchronous_senders_leave_no_connections(
     own_redis: Redis, make_layer: MakeLayer
 ) -> None:
     layer = make_layer(own_redis.url)
-    listener = await ear(layer, "tea")
+    receiver = await attach(layer, "tea")
     connections = len(clients(own_redis))
 
     def send() -> None:
@@ -307,18 +264,18 @@ async def test_the_loops_of_synchronous_senders_leave_nothing(
             async_to_sync(layer.group_send)("tea", {"type": "number", "value": value})
 
     await asyncio.wait_for(asyncio.to_thread(send), 20)
-    heard = await listener.receive(20)
-    assert [message["value"] for message in heard] == list(range(20))
+    received = await receiver.receive(20)
+    assert [message["value"] for message in received] == list(range(20))
     gc.collect()
-    assert len(layer._members) == 1
+    assert len(layer._loop_layers) == 1
     # One more: the layer has published by now.
     eventually(lambda: len(clients(own_redis)) <= connections + 1)
 
 
-async def test_nothing_stays_of_channels_that_came_and_went(make_layer: MakeLayer) -> None:
+async def test_detached_channels_leave_no_state(make_layer: MakeLayer) -> None:
     layer = make_layer()
     for number in range(2_000):
-        listener = await ear(layer, f"room.{number % 10}")
-        layer.detach(listener.channel)
-    local = layer._member().local
+        receiver = await attach(layer, f"room.{number % 10}")
+        layer.detach(receiver.name)
+    local = layer._loop_layer().local
     assert (len(local.channels), len(local.groups)) == (0, 0)

@@ -1,4 +1,7 @@
-"""A process with a Redis layer, for ``test_processes``: plans in, what was heard out, a line each."""
+"""A process with a Redis layer, for ``test_processes``.
+
+Reads plans from standard input and writes the received messages, one JSON document a line.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,15 @@ from typing import Any
 
 from signalling.layers import RedisChannelLayer
 
-Heard = dict[str, list[list[Any]]]  # by channel: [run, sender, number]
+Received = dict[str, list[list[Any]]]  # by channel: [run, sender, number]
 
 
-async def take(layer: RedisChannelLayer, channel: str, deliver: Callable[[Any], None]) -> None:
+async def receive(layer: RedisChannelLayer, channel: str, deliver: Callable[[Any], None]) -> None:
     while True:
         deliver(await layer.receive(channel))
 
 
-async def act(layer: RedisChannelLayer, run: int, sender: str, steps: list[str]) -> None:
+async def run_plan(layer: RedisChannelLayer, run: int, sender: str, steps: list[str]) -> None:
     for number, step in enumerate(steps):
         message = {"type": "test", "run": run, "sender": sender, "number": number}
         if step == "pause":
@@ -29,41 +32,43 @@ async def act(layer: RedisChannelLayer, run: int, sender: str, steps: list[str])
             await layer.send(step, message)
 
 
-def say(what: Any) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
+def write(data: Any) -> None:
+    sys.stdout.write(json.dumps(data) + "\n")
     sys.stdout.flush()
 
 
 async def serve(url: str, prefix: str) -> None:
     layer = RedisChannelLayer(hosts=[url], prefix=prefix, capacity=100_000)
-    heard: Heard = {}
+    received: Received = {}
     tasks: list[asyncio.Task[None]] = []
 
-    def listener(channel: str) -> Callable[[Any], None]:
-        heard[channel] = []
-        return lambda message: heard[channel].append(
+    def recorder(channel: str) -> Callable[[Any], None]:
+        received[channel] = []
+        return lambda message: received[channel].append(
             [message["run"], message["sender"], message["number"]]
         )
 
     for kind in ("attached", "received"):
         channel = await layer.new_channel()
         if kind == "attached":
-            layer.attach(channel, listener(channel))
+            layer.attach(channel, recorder(channel))
         else:
-            tasks.append(asyncio.ensure_future(take(layer, channel, listener(channel))))
+            tasks.append(asyncio.ensure_future(receive(layer, channel, recorder(channel))))
         await layer.group_add("all", channel)
-    say(list(heard))
+    write(list(received))
 
     while line := await asyncio.to_thread(sys.stdin.readline):
         plan = json.loads(line)
         senders = plan["senders"].items()
-        await asyncio.gather(*(act(layer, plan["run"], name, steps) for name, steps in senders))
-        for _ in range(5_000):  # until all is here, or for five seconds
-            if all(len(heard[name]) >= plan["expected"][name] for name in heard):
+        await asyncio.gather(
+            *(run_plan(layer, plan["run"], name, steps) for name, steps in senders)
+        )
+        for _ in range(5_000):  # until all have arrived, for at most 5 seconds
+            if all(len(received[name]) >= plan["expected"][name] for name in received):
                 break
             await asyncio.sleep(0.001)
-        say(heard)
-        for entries in heard.values():
+        write(received)
+        for entries in received.values():
             entries.clear()
     for task in tasks:
         task.cancel()

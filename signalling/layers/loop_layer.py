@@ -1,0 +1,83 @@
+"""The part of a ``RedisChannelLayer`` that belongs to one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+
+from channels.exceptions import ChannelFull
+
+from .bus import MessageBus
+from .local import LocalChannelLayer, Message
+from .named_queues import NamedQueues
+
+logger = logging.getLogger("signalling.layers")
+
+
+class RedisLoopLayer:
+    """The channels of this event loop, the bus to other processes, and the named queues."""
+
+    def __init__(
+        self,
+        *,
+        hosts: list[dict[str, Any]],
+        prefix: str,
+        expiry: float,
+        group_expiry: float,
+        capacity: int,
+        channel_capacity: Any,
+        timeout: float,
+        buffer_bytes: int,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.bus = MessageBus(
+            prefix=prefix,
+            hosts=hosts,
+            timeout=timeout,
+            buffer_bytes=buffer_bytes,
+            receiver=self,
+        )
+        self.local = LocalChannelLayer(
+            expiry=expiry,
+            group_expiry=group_expiry,
+            capacity=capacity,
+            prefix=f"{prefix}.{self.bus.id}",
+        )
+        self.local.channel_capacity = channel_capacity
+        self.queues = NamedQueues(hosts, prefix=prefix, expiry=expiry)
+        self._timeout = timeout
+
+    def target(self, channel: str) -> str | None:
+        """Return the id of a channel's process, ``None`` for a named queue."""
+        process, mark, _ = channel.partition("!")
+        return process.rpartition(".")[2] if mark else None
+
+    async def close(self) -> None:
+        await self.queues.close(self._timeout)
+        await self.bus.close()
+
+    # --- subscriber.Receiver ----------------------------------------------------------------------
+
+    def deliver(self, channel: str, message: Message) -> bool:
+        try:
+            self.local.put(channel, message)
+        except ChannelFull:
+            logger.warning("a channel is full or gone; its sender in another process is notified")
+            return False
+        return True
+
+    def deliver_group(self, group: str, message: Message) -> None:
+        try:
+            self.local.put_group(group, message)
+        except ChannelFull as error:
+            logger.warning("a message to group %s did not reach all members: %s", group, error)
+
+    def message_lost(self, sender: str, channel: str) -> None:
+        with suppress(ChannelFull):
+            self.local.put(sender, {"type": "channel.lost", "channel": channel})
+
+    def messages_missed(self, source: str) -> None:
+        logger.warning("missed messages from process %s", source)
+        self.local.put_attached({"type": "channel.missed"})
