@@ -147,6 +147,30 @@ def test_paths_exist(document: str) -> None:
     assert not [path for path in PATH.findall(text) if not exists(path)]
 
 
+def test_the_steps_of_adding_an_event_are_the_code() -> None:
+    steps = section("CONTRIBUTING.md", "Adding a wire event")
+    examples = re.findall(r"`([\w/.]+\.\w+)`|```python\n(.*?)```", steps, re.DOTALL)
+    file = ""
+    for path, example in examples:
+        file = path if re.search(rf"^\*\*.*`{path}`", steps, re.MULTILINE) else file
+        assert example in (ROOT / file).read_text(), f"not the code of {file}"
+
+
+def test_the_architecture_names_every_package() -> None:
+    names = set(first_cells("docs/architecture.md", "The packages of `signalling`", r"`(\w+)/`"))
+    assert names == {path.parent.name for path in (ROOT / "signalling").glob("*/__init__.py")}
+
+
+def test_the_architecture_names_modules_that_exist() -> None:
+    rows = section("docs/architecture.md", "The packages of `signalling`").splitlines()
+    for folder, modules in re.findall(r"^\| `(\w+)/` \| (.*) \|$", "\n".join(rows), re.MULTILINE):
+        package = ROOT / "signalling" / folder
+        for module in re.findall(r"`([a-z_]+)/?`", modules):
+            assert (package / f"{module}.py").exists() or (package / module).is_dir(), module
+    for module in first_cells("docs/architecture.md", "One socket", r"`([a-z_]+)`"):
+        assert (ROOT / "signalling/peers" / f"{module}.py").exists(), module
+
+
 # --- Form -------------------------------------------------------------------------------------
 
 
