@@ -30,7 +30,7 @@ from tests.integration.servers import (
 )
 from tests.integration.traffic import handshake
 
-WAYS = ["closes", "resets", "is_killed"]
+WAYS = ["close", "reset", "is_killed"]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ async def test_in_a_room(site: Site, room: str, way: str) -> None:
         await alice.goes()
         left = await bob.receive("peer:left")
         assert left["peerId"] == joined["peerId"]
-        assert left["reason"] == ("left" if way == "closes" else "disconnected")
+        assert left["reason"] == ("left" if way == "close" else "disconnected")
         await bob.receive_nothing()
     site.is_empty(room)
 
@@ -137,7 +137,7 @@ async def test_in_the_middle_of_a_leave(site: Site, room: str, lock: Lock, way: 
     assert site.database.reasons(room) == ["left"]
 
 
-@pytest.mark.parametrize("way", ["resets", "is_killed"])
+@pytest.mark.parametrize("way", ["reset", "is_killed"])
 async def test_in_the_middle_of_a_connect(site: Site, lock: Lock, way: str) -> None:
     token = site.token("alice")  # before nobody can be looked up any more
     with lock.holds(USERS_LOCK):

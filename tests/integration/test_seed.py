@@ -98,7 +98,7 @@ class TestLeaveRoom:
             await bob.receive_nothing()
             await alice.receive_nothing()
 
-    @pytest.mark.parametrize("way", ["closes", "resets"])
+    @pytest.mark.parametrize("way", ["close", "reset"])
     async def test_client_disconnects_and_server_broadcasts_peer_left_to_remaining_peers(
         self, site: Site, room: str, way: str
     ) -> None:
