@@ -6,13 +6,16 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from signalling.conf import SignallingSettings
-from signalling.protocol import CLIENT_EVENTS, SERVER_EVENTS, CloseCode, ErrorCode
+from signalling.protocol import CLIENT_EVENTS, SERVER_EVENTS, SUBPROTOCOL, CloseCode, ErrorCode
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -169,6 +172,26 @@ def test_the_architecture_names_modules_that_exist() -> None:
             assert (package / f"{module}.py").exists() or (package / module).is_dir(), module
     for module in first_cells("docs/architecture.md", "One socket", r"`([a-z_]+)`"):
         assert (ROOT / "signalling/peers" / f"{module}.py").exists(), module
+
+
+CURRENT = [name for name in DOCUMENTS if name != "CHANGELOG.md"]  # it also names former modules
+
+
+@pytest.mark.parametrize("document", CURRENT)
+def test_modules_and_names_exist(document: str) -> None:
+    text = (ROOT / document).read_text()
+    names = set(re.findall(r"(?<![\w.-])(?:rooms|signalling|fake_peers)(?:\.\w+)+", text))
+    names |= set(re.findall(r"python -m (\w+(?:\.\w+)*)", text))
+    assert not {name for name in names - {SUBPROTOCOL} if not is_defined(name)}
+
+
+def is_defined(name: str) -> bool:
+    """Tell whether a dotted name is a module or something that a module defines."""
+    module, _, attribute = name.rpartition(".")
+    with suppress(ModuleNotFoundError):  # ``module`` is no package
+        if find_spec(name) is not None:
+            return True
+    return hasattr(import_module(module), attribute)
 
 
 # --- Form -------------------------------------------------------------------------------------
