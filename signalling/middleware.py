@@ -42,7 +42,7 @@ class OriginMiddleware(OriginValidator):
         if not origins or (len(origins) == 1 and self.allows(scope, origins[0])):
             return await self.application(scope, receive, send)
         logger.warning(
-            "rejected a handshake from origin %r: not in SIGNALLING['ALLOWED_ORIGINS']",
+            "Rejected a handshake from origin %r: not in SIGNALLING['ALLOWED_ORIGINS']",
             [origin[:200] for origin in origins],
         )
         # Servers log rejected handshakes too.
@@ -81,7 +81,7 @@ class JWTAuthMiddleware(BaseMiddleware):
         except ProtocolError as error:
             refusal = error
         except database.DATABASE_UNAVAILABLE:
-            logger.exception("cannot authenticate a client: database unavailable")
+            logger.exception("Database unavailable, cannot authenticate a client")
             refusal = unavailable(close=CloseCode.UNAVAILABLE)
         user = identity.user if identity else AnonymousUser()
         scope = dict(scope, identity=identity, refusal=refusal, user=user)

@@ -78,7 +78,7 @@ def authenticate(token: str) -> Identity:
     except (
         Exception
     ) as error:  # our signature, but claims that we never issue: RFC 7519, section 7.2
-        logger.info("refused a signed token because of its claims: %r", error)
+        logger.info("Refused a signed token because of its claims: %r", error)
         raise TokenRefused(ErrorCode.TOKEN_INVALID) from None
 
 

@@ -64,7 +64,7 @@ class RedisLoopLayer:
         try:
             self.local.put(channel, message)
         except ChannelFull:
-            logger.warning("a channel is full or gone; its sender in another process is notified")
+            logger.warning("A channel is full or gone; its sender in another process is notified")
             return False
         return True
 
@@ -72,12 +72,12 @@ class RedisLoopLayer:
         try:
             self.local.put_group(group, message)
         except ChannelFull as error:
-            logger.warning("a message to group %s did not reach all members: %s", group, error)
+            logger.warning("A message to group %s did not reach all members: %s", group, error)
 
     def message_lost(self, sender: str, channel: str) -> None:
         with suppress(ChannelFull):
             self.local.put(sender, {"type": "channel.lost", "channel": channel})
 
     def messages_missed(self, source: str) -> None:
-        logger.warning("missed messages from process %s", source)
+        logger.warning("Missed messages from process %s", source)
         self.local.put_attached({"type": "channel.missed"})

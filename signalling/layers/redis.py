@@ -210,7 +210,7 @@ def _close_with(loop: asyncio.AbstractEventLoop, layer: RedisChannelLayer) -> No
             try:
                 loop.run_until_complete(layer.close())
             except Exception as error:
-                logger.warning("could not disconnect from Redis: %r", error)
+                logger.warning("Could not disconnect from Redis: %r", error)
         close()
 
     loop.close = close_both  # type: ignore[method-assign]

@@ -86,9 +86,9 @@ class Subscriber:
                 await self._subscribe_and_read()
             except (RedisError, OSError, TimeoutError) as error:
                 if self.ready.is_set():
-                    logger.warning("lost the subscription to Redis: %s", error)
+                    logger.warning("Lost the subscription to Redis: %s", error)
             except Exception:
-                logger.exception("the subscriber failed and restarts")
+                logger.exception("The subscriber failed and restarts")
             wait = 0.05 if self.ready.is_set() else min(wait * 2, 1.0)
             self.ready.clear()
             await asyncio.sleep(wait)
@@ -102,7 +102,7 @@ class Subscriber:
             self._received_at = time.monotonic()
             self.ready.set()
             if self._numbers:
-                logger.warning("subscribed to Redis again")
+                logger.warning("Subscribed to Redis again")
                 # Other processes may have missed batches of this one too.
                 self._publisher_for(self._process_id).send_heartbeat()
                 self._receiver.messages_missed("any")
@@ -119,7 +119,7 @@ class Subscriber:
             await asyncio.sleep(publisher.HEARTBEAT_SECONDS)
             silence = time.monotonic() - self._received_at
             if self.ready.is_set() and silence > 3 * publisher.HEARTBEAT_SECONDS:
-                logger.warning("no heartbeat received from Redis for %.1f s", silence)
+                logger.warning("No heartbeat received from Redis for %.1f s", silence)
                 await self._redis.connection_pool.disconnect()
 
     # --- Batches ----------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class Subscriber:
             try:
                 self._handle(source, kind, item)
             except Exception:
-                logger.exception("could not handle a %r message of process %s", kind, source)
+                logger.exception("Could not handle a %r message of process %s", kind, source)
 
     def _handle(self, source: str, kind: str, item: list[Any]) -> None:
         match kind:
@@ -173,4 +173,4 @@ class Subscriber:
                 return
             except (ChannelFull, Undeliverable):
                 await asyncio.sleep(min(0.05 * 2**attempt, 1.0))
-        logger.warning("could not report lost messages to process %s", target)
+        logger.warning("Could not report lost messages to process %s", target)

@@ -1,24 +1,24 @@
-"""The receive loop and the outbound queue of a WebSocket consumer that relays a lot.
+"""A WebSocket consumer with its own receive loop and a bounded send queue.
 
-Channels' own ``await_many_dispatch`` and ``dispatch`` make two tasks and a hop through the one sync
-thread for each message. Here one loop reads the socket, and the channel layer calls the consumer's
-``deliver`` directly (``attach``) or, with a stock layer, one task drains the channel into it. A host
-site's other consumers are not affected.
+For each message, Channels' ``await_many_dispatch`` and ``dispatch`` create two tasks and switch to
+the one synchronous thread. Here a single loop reads the socket, and the channel layer calls
+``deliver`` directly (``attach``). With a stock layer, one task reads the channel and calls
+``deliver``. The site's other consumers are not affected.
 
-What of Channels' guarantees is kept, each with a test in ``tests/signalling/test_direct.py``:
+These guarantees of Channels are kept; ``tests/signalling/transport/test_consumer.py`` tests each:
 
-1. ``connect`` comes first; frames come in order, and the next one is read only when the handler of
-   the last one has ended, so a busy consumer stops reading.
+1. ``connect`` is called first. Frames are handled in order, and the next one is read only after the
+   handler has returned, so a busy consumer stops reading.
 2. ``disconnect`` is called once, with the close code, and ends the consumer.
-3. However the consumer ends (disconnect, exception, cancellation), ``clean_up`` is run to its end, and
-   no task is left behind.
+3. However the consumer ends (disconnect, exception, cancellation), ``clean_up`` runs to completion,
+   and no task is left.
 4. Old database connections are closed around each ``database_sync_to_async``, which does so itself;
-   what touches no database does not pay for it.
-5. Messages of the channel layer are handled one at a time, in the order of each sender.
+   handlers that do not use the database do not pay for it.
+5. Channel-layer messages are handled one at a time, in order for each sender.
 
-What differs: a message of the channel layer does not wait for a frame that is being handled, hence
-``deliver`` is a plain function, and a slow database call of a peer does not delay what it is sent. And
-nobody who sends to a consumer waits for its client: see ``send_queue``.
+Two things differ. A channel-layer message does not wait for the frame that is being handled:
+``deliver`` is a plain function, so a slow database call of one peer does not delay the messages to
+it. And sending to a client never blocks the sender: see ``send_queue``.
 """
 
 from __future__ import annotations
@@ -39,10 +39,14 @@ from .subscription import ChannelSubscription
 logger = logging.getLogger("signalling")
 
 CLOSE_SECONDS = 5.0
+"""How long an abandoned client has for the close handshake."""
 
 
 class BoundedConsumer(AsyncJsonWebsocketConsumer):
-    """A JSON consumer with a loop of its own. Subclasses write ``deliver`` and ``clean_up``."""
+    """A consumer for JSON frames. Subclasses override the methods under "For subclasses".
+
+    ``outbound_frames`` and ``outbound_bytes`` bound the send queue of one client.
+    """
 
     outbound_frames = 512
     outbound_bytes = 1024 * 1024
@@ -69,7 +73,7 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
         except StopConsumer:
             pass
         except asyncio.CancelledError:
-            if not self.is_abandoned:  # a server that did not ask for it takes it for a bug
+            if not self.is_abandoned:  # the server would log its own cancellation as an error
                 raise
         finally:
             await self._end()
@@ -77,32 +81,35 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
     # --- For subclasses -----------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Set up what needs ``send_queue`` or ``subscription``; called once, before any event."""
+        """Set up state that needs ``send_queue`` or ``subscription``.
+
+        Called once, before any event.
+        """
 
     def deliver(self, message: dict[str, Any]) -> None:
-        """Handle a message of the channel layer, at once. ``Overflow`` is the only exception it lets go."""
+        """Handle a channel-layer message without blocking. May raise ``Overflow``."""
         raise NotImplementedError
 
     async def clean_up(self) -> None:
-        """Leave nothing behind; called once, at the end, shielded from cancellation."""
+        """Release all resources. Called once, at the end, and shielded from cancellation."""
 
     def delivery_failed(self, message_type: str) -> None:
-        """``deliver`` raised, which is a fault of ours."""
-        logger.exception("a %s of the channel layer could not be delivered", message_type)
+        """Called when ``deliver`` raised an unexpected exception, within its ``except`` block."""
+        logger.exception("Could not deliver a %s message of the channel layer", message_type)
 
     def overflowed(self) -> None:
-        """The client does not keep up with what it is sent."""
+        """Called when the send queue is full: the client reads too slowly."""
         raise NotImplementedError
 
-    # --- In -----------------------------------------------------------------------------------
+    # --- Receiving ----------------------------------------------------------------------------
 
     async def listen(self) -> None:
-        """Get a channel, and begin to hear it."""
+        """Subscribe to a new channel. ``channel_name`` is its name."""
         await self.subscription.open()
         self.channel_name = self.subscription.name
 
     async def read(self, receive: Callable[[], Awaitable[Event]]) -> None:
-        """Handle what the client sends, one event after the other, until it has gone."""
+        """Handle the server's events one at a time, until the client has disconnected."""
         while True:
             event = await receive()
             try:
@@ -114,7 +121,7 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
                 self.overflowed()
 
     def release_subscription(self) -> ChannelSubscription:
-        """Return the channel, which is not closed with the socket then."""
+        """Return the subscription and keep it open after the socket has closed."""
         self._owns_subscription = False
         return self.subscription
 
@@ -126,13 +133,13 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
         except Exception:
             self.delivery_failed(str(message.get("type")))
 
-    # --- Out ----------------------------------------------------------------------------------
+    # --- Sending and ending -------------------------------------------------------------------
 
     async def _put(self, event: Event) -> None:
         self.send_queue.put(event)
 
     def abandon(self) -> None:
-        """End the application where its client does not even take a close frame."""
+        """End the consumer after ``CLOSE_SECONDS``, even if the client reads no close frame."""
 
         def end() -> None:
             if self._application is not None:
@@ -142,17 +149,17 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, end)
 
     async def _end(self) -> None:
-        """Run to the end, however often it is cancelled: a server that stops is impatient."""
-        last = asyncio.ensure_future(self._finish())
-        interruption: asyncio.CancelledError | None = None
-        while not last.done():
+        """Run ``_finish`` to completion even if cancelled, as servers do when they stop."""
+        finishing = asyncio.ensure_future(self._finish())
+        cancellation: asyncio.CancelledError | None = None
+        while not finishing.done():
             try:
-                await asyncio.wait([last])
-            except asyncio.CancelledError as again:
-                interruption = again
-        last.result()
-        if interruption is not None:
-            raise interruption
+                await asyncio.wait([finishing])
+            except asyncio.CancelledError as error:
+                cancellation = error
+        finishing.result()
+        if cancellation is not None:
+            raise cancellation
 
     async def _finish(self) -> None:
         try:

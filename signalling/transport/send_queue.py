@@ -1,4 +1,4 @@
-"""What is on its way to one client: in order, bounded, and nobody waits for it but its own writer."""
+"""The send queue of one client: ordered, bounded, and it never blocks the sender."""
 
 from __future__ import annotations
 
@@ -15,36 +15,43 @@ Event = dict[str, Any]
 Send = Callable[[Event], Awaitable[None]]
 
 
-_NOTHING: deque[Event] = deque(maxlen=0)
+_EMPTY: deque[Event] = deque(maxlen=0)
 
 
 class Overflow(Exception):
-    """The client reads more slowly than it is written to, and its bound is reached."""
+    """The send queue is full: the client reads too slowly."""
 
 
 class SendQueue:
-    """The outbound queue of a socket.
+    """Sends ASGI events to one client, at most ``max_frames`` and ``max_bytes`` of them queued.
 
-    ``put`` steps the server's ``send`` at once: a server whose buffer has room completes without
-    suspending, and then no task and no queue is needed. Where it suspends, the half-run ``send`` is
-    handed to a writer task, and what comes meanwhile waits behind it. So order holds over both ways.
+    ``put`` runs the server's ``send`` at once, up to its first suspension. Usually the server's
+    buffer has room and ``send`` completes: no task and no queue are needed. If it suspends, a
+    writer task finishes it, and later events wait in the queue behind it, so that the order is
+    kept.
     """
 
-    __slots__ = ("_queue", "_send", "_size", "_writer", "is_gone", "max_bytes", "max_frames")
+    __slots__ = (
+        "_queue",
+        "_send",
+        "_size",
+        "_writer",
+        "is_disconnected",
+        "max_bytes",
+        "max_frames",
+    )
 
     def __init__(self, send: Send, max_frames: int, max_bytes: int) -> None:
         self._send: Callable[[Event], Coroutine[Any, Any, None]] = send  # type: ignore[assignment]
-        self._queue: deque[Event] = (
-            _NOTHING  # most sockets never queue, and a deque takes 600 bytes
-        )
+        self._queue: deque[Event] = _EMPTY  # most sockets never queue, and a deque takes 600 bytes
         self._size = 0
         self._writer: asyncio.Task[None] | None = None
         self.max_frames = max_frames
         self.max_bytes = max_bytes
-        self.is_gone = False
+        self.is_disconnected = False
 
     def put(self, event: Event) -> None:
-        """Send an ASGI event, or queue it. Raises ``Overflow``, and then has queued nothing."""
+        """Send an ASGI event, or queue it. Raises ``Overflow`` if the queue is full."""
         if self._writer is not None:
             self._enqueue(event)
             return
@@ -54,12 +61,14 @@ class SendQueue:
         except StopIteration:
             return
         except Exception as error:
-            self._lost(error)
+            self._disconnected(error)
             return
-        self._writer = asyncio.get_running_loop().create_task(self._write(_go_on(sending, awaited)))
+        self._writer = asyncio.get_running_loop().create_task(
+            self._write(_resume(sending, awaited))
+        )
 
     def put_last(self, *events: Event) -> None:
-        """Send these after what is being written now, and instead of all that waits."""
+        """Send events after the one being written, and discard all that wait."""
         self._clear()
         for event in events:
             if self._writer is None:
@@ -68,26 +77,28 @@ class SendQueue:
                 self._append(event)
 
     async def drained(self) -> None:
-        """Wait until everything is with the server."""
+        """Wait until the server has taken everything."""
         while self._writer is not None and not self._writer.done():
             await asyncio.wait([self._writer])
 
     def cancel(self) -> None:
-        """Forget what waits."""
+        """Discard what waits, and stop writing."""
         self._clear()
         if self._writer is not None:
             self._writer.cancel()
 
     @property
     def waiting(self) -> int:
-        """Frames that wait for the client."""
+        """The number of events that wait for the client."""
         return len(self._queue)
 
-    def _lost(self, error: Exception) -> None:
-        """A send after the disconnect, which is on its way to the consumer. ASGI wants an ``OSError`` of
-        it; Daphne lets autobahn's ``Disconnected`` through."""
-        logger.debug("a client was gone before a frame could be sent: %r", error)
-        self.is_gone = True
+    def _disconnected(self, error: Exception) -> None:
+        """Discard the queue: the client has disconnected, and the consumer's event is on its way.
+
+        ASGI servers should raise ``OSError``; Daphne raises autobahn's ``Disconnected``.
+        """
+        logger.debug("A client disconnected before a frame could be sent: %r", error)
+        self.is_disconnected = True
         self._clear()
 
     def _clear(self) -> None:
@@ -102,26 +113,26 @@ class SendQueue:
         self._size += size
 
     def _append(self, event: Event) -> None:
-        if self._queue is _NOTHING:
+        if self._queue is _EMPTY:
             self._queue = deque()
         self._queue.append(event)
 
-    async def _write(self, begun: Awaitable[None]) -> None:
+    async def _write(self, first: Awaitable[None]) -> None:
         try:
-            await begun
+            await first
             while self._queue:
                 event = self._queue.popleft()
                 self._size = max(0, self._size - _size(event))
                 await self._send(event)
         except Exception as error:
-            self._lost(error)
+            self._disconnected(error)
         finally:
             self._writer = None
 
 
 @types.coroutine
-def _go_on(sending: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-    """Run a coroutine to its end that was stepped once and waits for ``awaited``."""
+def _resume(sending: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+    """Run a coroutine to completion that was started and waits for ``awaited``."""
     try:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""A channel of the layer, and who is called with what comes there."""
+"""A subscription to one channel of the channel layer."""
 
 from __future__ import annotations
 
@@ -14,36 +14,40 @@ Deliver = Callable[[Message], None]
 
 
 class ChannelSubscription:
-    """Hears one channel from ``open`` to ``close``; ``deliver`` may change hands meanwhile.
+    """Calls ``deliver`` with each message of a channel, from ``open`` to ``close``.
 
-    A layer with ``attach`` calls it in the sender's own turn of the loop; for a stock layer one task
-    drains the channel into it. What ``deliver`` raises reaches the sender of the first kind alone.
+    A layer with ``attach`` calls it in the sender's turn of the event loop, and the sender gets its
+    exceptions. For a stock layer one task reads the channel, and exceptions are logged.
     """
 
     def __init__(self, layer: Any, deliver: Deliver) -> None:
         self.layer = layer
         self.deliver = deliver
         self.name = ""
-        self._drain: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[None] | None = None
         self._last_send: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
+        """Create the channel and start to receive.
+
+        Raises what ``new_channel`` of the layer raises.
+        """
         self.name = await self.layer.new_channel()
         if hasattr(self.layer, "attach"):
             self.layer.attach(self.name, self.deliver)
         else:
-            self._drain = asyncio.create_task(self._drain_channel())
+            self._reader = asyncio.create_task(self._read_channel())
 
     def pass_to(self, deliver: Deliver) -> None:
-        """Have somebody else called from now on."""
+        """Call another function with all further messages."""
         self.deliver = deliver
-        if self._drain is None:
+        if self._reader is None:
             self.layer.attach(self.name, deliver)
 
     def send(self, channel: str, message: Message) -> None:
-        """Send something to another channel, in the order of the calls; its failure is the caller's.
+        """Send a message to another channel without waiting, in the order of the calls.
 
-        With a stock layer the failure is logged instead: nothing there can wait.
+        Raises ``ChannelFull`` with our layers. With a stock layer a task sends it, and logs errors.
         """
         if hasattr(self.layer, "put"):
             self.layer.put(channel, message)
@@ -52,29 +56,32 @@ class ChannelSubscription:
         self._last_send = asyncio.create_task(_after(before, work))
 
     async def close(self) -> None:
-        """Hear no more; a send to the channel fails from now on, where the layer can tell."""
-        if self._drain is not None:
-            self._drain.cancel()
-            await asyncio.wait([self._drain])
+        """Stop receiving. Our layers raise ``ChannelGone`` for later messages to the channel."""
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait([self._reader])
         elif self.name and hasattr(self.layer, "detach"):
             self.layer.detach(self.name)
 
-    async def _drain_channel(self) -> None:
-        """A layer that fails closes no socket."""
+    async def _read_channel(self) -> None:
+        """Read the channel of a stock layer.
+
+        Retries after errors: an outage does not close the socket.
+        """
         wait = 0.05
         while True:
             try:
                 message = await self.layer.receive(self.name)
                 wait = 0.05
             except Exception as error:
-                logger.warning("the channel layer failed, trying again: %r", error)
+                logger.warning("Channel layer unavailable, retrying: %r", error)
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, 1.0)
                 continue
             try:
                 self.deliver(message)
-            except Exception as error:  # the sender cannot be told
-                logger.warning("a message was refused: %r", error)
+            except Exception as error:  # cannot be raised in the sender
+                logger.warning("Could not deliver a message: %r", error)
 
 
 async def _after(before: asyncio.Task[None] | None, work: Any) -> None:
@@ -83,4 +90,4 @@ async def _after(before: asyncio.Task[None] | None, work: Any) -> None:
     try:
         await work
     except Exception as error:
-        logger.warning("a message could not be passed on: %r", error)
+        logger.warning("Could not forward a message: %r", error)

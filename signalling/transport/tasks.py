@@ -1,4 +1,4 @@
-"""Tasks that are begun and held, and nothing more."""
+"""Background tasks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from contextvars import Context
 from typing import Any
 
 
-def spawn(work: Coroutine[Any, Any, None], held: set[asyncio.Task[None]]) -> asyncio.Task[None]:
-    """Begin a task and hold it in ``held`` until it is done: the event loop itself does not.
+def spawn(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+    """Start a task, and keep it in ``tasks`` until it is done: event loops hold weak references
+    only.
 
-    It has a context of its own. What a signal's receiver has the channel layer deliver comes with the one
-    of an ``async_to_sync`` that is about to end, and database calls would be sent to its thread.
+    The task runs in an empty context. A message that a signal receiver sends through
+    ``async_to_sync`` is delivered in the context of that call: database calls of the task would be
+    sent to its thread, which is about to end.
     """
     task = asyncio.get_running_loop().create_task(work, context=Context())
-    held.add(task)
-    task.add_done_callback(held.discard)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
     return task

@@ -1,4 +1,4 @@
-"""The timers of one socket, each named by what it calls."""
+"""The timers of one socket."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Timers:
-    """At most one timer a function; ``run`` is handed the function when its time has come."""
+    """At most one timer per function. When it expires, ``run`` is called with the function."""
 
     __slots__ = ("_run", "_timers")
 
@@ -16,6 +16,7 @@ class Timers:
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def start(self, seconds: float, function: Callable[[], None]) -> None:
+        """Start the timer of a function, and cancel a previous one."""
         self.cancel(function)
         loop = asyncio.get_running_loop()
         self._timers[function.__name__] = loop.call_later(seconds, self._run, function)

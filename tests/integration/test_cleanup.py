@@ -212,7 +212,7 @@ async def test_a_join_that_fails_with_a_bug(site: Site, logs: Logs) -> None:
 async def test_a_bug_outside_of_any_request(
     site: Site, room: str, redis: Redis, logs: Logs
 ) -> None:
-    logs.will_have("internal error")
+    logs.will_have("Internal error")
     async with site.client("alice") as alice:
         await alice.join(room)
         layer = RedisChannelLayer(hosts=[redis.url])
@@ -226,7 +226,7 @@ async def test_a_bug_outside_of_any_request(
 async def test_while_redis_is_away(
     make_site: MakeSite, tmp_path: Path, logs: Logs, room: str
 ) -> None:
-    logs.will_have("some hear later")
+    logs.will_have("announcement delayed")
     with running(Redis(tmp_path)) as redis:
         site = make_site(redis=redis)
         room, other = site.room(), site.room()

@@ -88,7 +88,7 @@ class Stage:
         return alice
 
     def stops_postgresql(self) -> None:
-        self.logs.will_have("the database is away")
+        self.logs.will_have("Database unavailable")
         self.stack.callback(self.postgresql.start)
         self.postgresql.stop()
 
@@ -464,7 +464,7 @@ async def a_message_that_no_version_of_ours_writes(stage: Stage) -> SignallingCo
     await alice.join(room)
     layer = RedisChannelLayer(hosts=[stage.redis.url])
     stage.stack.push_async_callback(layer.close)
-    stage.logs.will_have("internal error")
+    stage.logs.will_have("Internal error")
     await layer.group_send(room_group(room), {"type": "signalling.roster"})
     assert (await alice.receive_error("internal"))["reference"]
     return alice
@@ -481,7 +481,7 @@ async def a_client_that_has_stopped_reading(stage: Stage) -> SignallingCommunica
 async def a_handshake_while_the_database_is_away(stage: Stage) -> SignallingCommunicator:
     alice = stage.fragile.client()
     stage.stops_postgresql()
-    stage.logs.will_have("database unavailable")
+    stage.logs.will_have("Database unavailable")
     await stage.has(alice)
     assert (await alice.receive_error("unavailable", within=10))["retryAfter"] > 0
     return alice

@@ -24,7 +24,7 @@ ON_REDIS = {
     "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
 }
 SAID_OF_IT = {
-    "core": "the channel layer failed, trying again",
+    "core": "Channel layer unavailable, retrying",
     "pubsub": "Unexpected exception in receive task",
 }
 OFFER = {"type": "offer", "sdp": "v=0\r\n"}

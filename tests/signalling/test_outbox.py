@@ -183,7 +183,7 @@ async def test_a_client_that_has_gone_raises_nothing(server: Server) -> None:
     send_queue = outbox_of(server.send)
     server.error = OSError("gone")
     send_queue.put(text(1))
-    assert send_queue.is_gone
+    assert send_queue.is_disconnected
     assert server.sent == []
 
 
@@ -195,7 +195,7 @@ async def test_a_client_that_goes_while_it_is_written_to_ends_the_writer(server:
     server.error = RuntimeError("Disconnected")
     server.is_open.set()
     await drained(send_queue)
-    assert send_queue.is_gone
+    assert send_queue.is_disconnected
     assert send_queue.waiting == 0
     server.error = None
     server.is_open.clear()
@@ -260,7 +260,7 @@ async def test_a_half_run_send_gets_the_exceptions_of_what_it_waits_for() -> Non
     future.set_exception(error)
     await drained(send_queue)
     assert results == [error, "value"]
-    assert not send_queue.is_gone
+    assert not send_queue.is_disconnected
 
 
 async def test_a_half_run_send_gets_the_results_of_what_it_waits_for() -> None:

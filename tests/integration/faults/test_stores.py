@@ -84,7 +84,7 @@ def is_stopped(postgresql: PostgreSQL) -> None:
 
 
 async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, logs: Logs) -> None:
-    logs.will_have("the database is away")
+    logs.will_have("Database unavailable")
     code = site.room()
     async with AsyncExitStack() as stack:
         talk = await stack.enter_async_context(conversation(site))
@@ -133,7 +133,7 @@ async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, log
 async def test_a_peer_that_is_cut_off_during_an_outage_of_the_database_comes_back(
     site: Site, postgresql: PostgreSQL, logs: Logs
 ) -> None:
-    logs.will_have("the database is away")
+    logs.will_have("Database unavailable")
     code = site.room()
     async with site.client("watcher") as watcher, site.client("keen", worker=1) as keen:
         await watcher.join(code)
