@@ -196,7 +196,7 @@ async def becomes(client: ResumingClient, state: State) -> None:
             await asyncio.sleep(0.001)
 
 
-# --- How long a client waits ------------------------------------------------------------------------
+# --- How long a client waits ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ async def test_who_is_woken_in_the_moment_of_the_loss_does_not_wait(
     await (await server.accepts()).resume()
 
 
-# --- After which ends it comes back -------------------------------------------------------------------
+# --- After which ends it comes back -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [1001, 1006, 1012, 4408, 4500, 4503, 4508])
@@ -366,7 +366,7 @@ async def test_a_late_end_of_an_old_connection_means_nothing(server: Server, mak
     answering.cancel()
 
 
-# --- Heartbeat ----------------------------------------------------------------------------------------
+# --- Heartbeat --------------------------------------------------------------------------------
 
 
 async def test_pings_keep_a_silent_connection_up(server: Server, make: Make) -> None:
@@ -398,7 +398,7 @@ def test_the_heartbeat_is_the_contracts_unless_it_is_set() -> None:
     assert parameters["heartbeat_timeout"].default == 45
 
 
-# --- Handshakes that fail -----------------------------------------------------------------------------
+# --- Handshakes that fail ---------------------------------------------------------------------
 
 
 async def test_a_port_where_nobody_listens_is_tried_again(make: Make) -> None:
@@ -482,7 +482,7 @@ async def test_addresses_are_taken_in_turn(make: Make) -> None:
         await client.close()
 
 
-# --- Tokens -------------------------------------------------------------------------------------------
+# --- Tokens -----------------------------------------------------------------------------------
 
 
 async def test_each_attempt_asks_for_a_token(server: Server, make: Make) -> None:
@@ -542,7 +542,7 @@ async def test_a_fault_in_the_function_for_tokens_is_not_hidden(server: Server, 
         await soon(make(server.url, token=token).connect())
 
 
-# --- Joining ------------------------------------------------------------------------------------------
+# --- Joining ----------------------------------------------------------------------------------
 
 
 async def test_it_joins_resumably(server: Server, make: Make) -> None:
@@ -676,7 +676,7 @@ async def test_who_has_left_is_in_no_room_after_a_loss(server: Server, make: Mak
     await accepted.receive("ping")
 
 
-# --- Requests and events --------------------------------------------------------------------------------
+# --- Requests and events ----------------------------------------------------------------------
 
 
 async def test_each_request_gets_the_answer_that_is_its_own(server: Server, make: Make) -> None:
@@ -769,7 +769,7 @@ async def test_too_many_events_end_the_client_and_not_the_memory(
         await soon(anext(client))
 
 
-# --- The end --------------------------------------------------------------------------------------------
+# --- The end ----------------------------------------------------------------------------------
 
 
 async def test_closing_says_so_and_ends_the_iteration(server: Server, make: Make) -> None:
@@ -830,7 +830,7 @@ async def test_a_fault_in_the_programs_own_function_is_not_hidden(
         await soon(anext(client))
 
 
-# --- What it needs ----------------------------------------------------------------------------------------
+# --- What it needs ----------------------------------------------------------------------------
 
 
 def test_it_needs_no_django() -> None:
@@ -856,7 +856,7 @@ async def test_it_says_what_is_missing(make: Make, monkeypatch: pytest.MonkeyPat
         await make("ws://127.0.0.1:9/").connect()
 
 
-# --- signalling.testing.SignallingCommunicator ------------------------------------------------------------
+# --- signalling.testing.SignallingCommunicator ------------------------------------------------
 
 
 async def test_the_client_of_tests_joins_as_it_is_told(server: Server) -> None:

@@ -12,7 +12,6 @@ from pytest_django import Settings
 
 from rooms.models import Room
 from signalling.auth import tokens
-from signalling.auth.identify import client_address
 from signalling.middleware import JWTAuthMiddleware, OriginMiddleware, SignallingMiddlewareStack
 from tests.conftest import PASSWORD, access_token
 from tests.signalling.sockets import Socket, connected
@@ -42,7 +41,7 @@ def scope(query: bytes = b"", /, **headers: str) -> dict[str, Any]:
 
 
 async def seen(handshake: dict[str, Any]) -> dict[str, Any]:
-    """Return the scope that the consumer would see."""
+    """Return the scope that the consumer gets."""
     scopes: list[dict[str, Any]] = []
 
     async def inner(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -62,14 +61,12 @@ async def refusal_of(handshake: dict[str, Any]) -> str:
 # --- Identity ---------------------------------------------------------------------------------
 
 
-async def test_a_token_is_taken_from_the_header(bob: User) -> None:
+async def test_a_token_is_read_from_the_header(bob: User) -> None:
     inside = await seen(scope(authorization=f"Bearer {access_token(bob)}"))
     assert (inside["identity"].user, inside["user"], inside["refusal"]) == (bob, bob, None)
 
 
-async def test_a_token_is_taken_from_the_subprotocol_and_never_echoed(
-    room: Room, bob: User
-) -> None:
+async def test_a_token_is_read_from_the_subprotocol_and_not_echoed(room: Room, bob: User) -> None:
     offered = f"signalling.v1, bearer.{access_token(bob)}"
     socket = Socket(headers={"sec-websocket-protocol": offered})
     assert await socket.open() == "signalling.v1"
@@ -77,29 +74,31 @@ async def test_a_token_is_taken_from_the_subprotocol_and_never_echoed(
     await socket.disconnect()
 
 
-async def test_a_client_that_offers_the_token_alone_is_given_no_subprotocol(bob: User) -> None:
+async def test_a_client_that_offers_only_a_token_gets_no_subprotocol(bob: User) -> None:
     socket = Socket(headers={"sec-websocket-protocol": f"bearer.{access_token(bob)}"})
     assert await socket.open() is None
     await socket.receive_nothing()
     await socket.disconnect()
 
 
-async def test_a_token_is_taken_from_the_query_and_out_of_it(room: Room, bob: User) -> None:
+async def test_a_token_is_read_and_removed_from_the_query(room: Room, bob: User) -> None:
     handshake = scope(b"a=1&token=" + access_token(bob).encode())
     inside = await seen(handshake)
     assert inside["user"] == bob
-    assert handshake["query_string"] == inside["query_string"] == b"a=1"  # the server logs its own
+    assert (
+        handshake["query_string"] == inside["query_string"] == b"a=1"
+    )  # the server logs its own copy
 
 
-async def test_the_query_may_be_switched_off(bob: User, settings: Settings) -> None:
+async def test_query_tokens_can_be_disabled(bob: User, settings: Settings) -> None:
     settings.SIGNALLING = {"QUERY_TOKEN": False}
     handshake = scope(b"token=" + access_token(bob).encode())
     inside = await seen(handshake)
     assert (inside["identity"], inside["refusal"]) == (None, None)
-    assert handshake["query_string"] == b""  # still no place for a log line
+    assert handshake["query_string"] == b""  # still removed: the server logs it
 
 
-async def test_the_first_token_that_is_found_counts_even_if_it_is_wrong(bob: User) -> None:
+async def test_the_first_token_found_counts_even_if_it_is_invalid(bob: User) -> None:
     good = access_token(bob)
     handshake = scope(
         b"token=" + good.encode(),
@@ -109,19 +108,19 @@ async def test_the_first_token_that_is_found_counts_even_if_it_is_wrong(bob: Use
     assert await refusal_of(handshake) == "token_invalid"
 
 
-async def test_no_token_proves_nothing_and_is_no_refusal() -> None:
+async def test_a_handshake_without_a_token_is_not_refused() -> None:
     inside = await seen(scope())
     assert (inside["identity"], inside["refusal"]) == (None, None)
     assert inside["user"] == AnonymousUser()
 
 
-async def test_a_database_that_is_away_is_said_so(
+async def test_an_unavailable_database_is_reported_to_the_client(
     bob: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def away(token: str) -> None:
-        raise OperationalError("the database is away")
+    def fail(token: str) -> None:
+        raise OperationalError
 
-    monkeypatch.setattr(tokens, "authenticate", away)
+    monkeypatch.setattr(tokens, "authenticate", fail)
     socket = Socket(headers={"authorization": "Bearer any"})
     await socket.open()
     frame = await socket.next()
@@ -130,7 +129,7 @@ async def test_a_database_that_is_away_is_said_so(
     await socket.disconnect()
 
 
-async def test_who_guesses_at_tokens_is_slowed_down(bob: User, settings: Settings) -> None:
+async def test_guessing_tokens_is_throttled(bob: User, settings: Settings) -> None:
     settings.SIGNALLING = {"FAILURE_LIMIT": 2}
     for _ in range(2):
         assert await refusal_of(scope(authorization="Bearer wrong")) == "token_invalid"
@@ -140,11 +139,11 @@ async def test_who_guesses_at_tokens_is_slowed_down(bob: User, settings: Setting
     assert await socket.receive_error() == "rate_limited"
     assert await socket.closed() == 4429
     await socket.disconnect()
-    async with connected(bob) as good:  # at the same address: somebody else may be the guesser
+    async with connected(bob) as good:  # same address, another client
         await good.receive_nothing()
 
 
-async def test_tokens_that_were_good_once_are_no_guesses(bob: User, settings: Settings) -> None:
+async def test_formerly_valid_tokens_are_not_throttled(bob: User, settings: Settings) -> None:
     settings.SIGNALLING = {"FAILURE_LIMIT": 1}
     token = access_token(bob)
     bob.is_active = False
@@ -156,7 +155,7 @@ async def test_tokens_that_were_good_once_are_no_guesses(bob: User, settings: Se
 # --- Sessions ---------------------------------------------------------------------------------
 
 
-async def test_the_session_of_the_site_counts_on_its_own_pages(bob: User, bobs_cookie: str) -> None:
+async def test_the_session_counts_on_pages_of_the_site(bob: User, bobs_cookie: str) -> None:
     handshake = scope(host="localhost:8000", origin="http://localhost:8000", cookie=bobs_cookie)
     inside = await seen(handshake)
     assert inside["user"] == bob
@@ -175,7 +174,9 @@ async def test_the_session_of_the_site_counts_on_its_own_pages(bob: User, bobs_c
         {"host": "", "origin": ""},
     ],
 )
-async def test_a_session_counts_on_no_other_page(bobs_cookie: str, headers: dict[str, str]) -> None:
+async def test_the_session_does_not_count_on_other_pages(
+    bobs_cookie: str, headers: dict[str, str]
+) -> None:
     inside = await seen(scope(cookie=bobs_cookie, **headers))
     assert (inside["identity"], inside["refusal"]) == (None, None)
 
@@ -184,31 +185,29 @@ OWN = {"host": "localhost", "origin": "http://localhost"}
 
 
 @pytest.mark.parametrize("cookie", ["", "sessionid=", "sessionid=forged", "sessionid", "a=b"])
-async def test_a_session_that_is_none_proves_nothing(cookie: str) -> None:
+async def test_an_invalid_session_proves_nothing(cookie: str) -> None:
     inside = await seen(scope(cookie=cookie, **OWN))
     assert (inside["identity"], inside["refusal"]) == (None, None)
 
 
-async def test_sessions_may_be_switched_off(bobs_cookie: str, settings: Settings) -> None:
+async def test_sessions_can_be_disabled(bobs_cookie: str, settings: Settings) -> None:
     settings.SIGNALLING = {"SESSION_AUTH": False}
     assert (await seen(scope(cookie=bobs_cookie, **OWN)))["identity"] is None
 
 
-async def test_the_session_of_a_user_who_is_not_active_proves_nothing(
-    bob: User, bobs_cookie: str
-) -> None:
+async def test_the_session_of_an_inactive_user_proves_nothing(bob: User, bobs_cookie: str) -> None:
     bob.is_active = False
     await bob.asave()
     assert (await seen(scope(cookie=bobs_cookie, **OWN)))["identity"] is None
 
 
-async def test_a_new_password_ends_the_session(bob: User, bobs_cookie: str) -> None:
+async def test_a_password_change_ends_the_session(bob: User, bobs_cookie: str) -> None:
     await sync_to_async(bob.set_password)(PASSWORD + "!")
     await bob.asave()
     assert (await seen(scope(cookie=bobs_cookie, **OWN)))["identity"] is None
 
 
-async def test_a_token_goes_before_the_session(alice: User, bobs_cookie: str) -> None:
+async def test_a_token_takes_precedence_over_the_session(alice: User, bobs_cookie: str) -> None:
     token = f"Bearer {access_token(alice)}"
     assert (await seen(scope(cookie=bobs_cookie, authorization=token, **OWN)))["user"] == alice
 
@@ -229,7 +228,7 @@ origins = OriginMiddleware(None)
         ("localhost", "http://localhost:5173"),  # CLIENT_URL
     ],
 )
-def test_own_pages_and_those_of_our_client_may_open_sockets(host: str, origin: str) -> None:
+def test_pages_of_the_site_and_of_its_client_may_open_sockets(host: str, origin: str) -> None:
     assert origins.allows(scope(host=host), origin)
 
 
@@ -238,7 +237,7 @@ def test_own_pages_and_those_of_our_client_may_open_sockets(host: str, origin: s
     [
         ("localhost:8000", "http://localhost:9000"),
         ("localhost", "http://evil.example"),
-        ("evil.example", "http://evil.example"),  # its name leads here: DNS rebinding
+        ("evil.example", "http://evil.example"),  # DNS rebinding
         ("localhost", "http://localhost.evil.example"),
         ("localhost", "https://localhost:5173"),
         ("localhost", "null"),
@@ -249,11 +248,11 @@ def test_own_pages_and_those_of_our_client_may_open_sockets(host: str, origin: s
         ("localhost", "http://user@localhost"),
     ],
 )
-def test_no_other_page_may(host: str, origin: str) -> None:
+def test_other_pages_may_not_open_sockets(host: str, origin: str) -> None:
     assert not origins.allows(scope(host=host), origin)
 
 
-def test_a_site_names_the_origins_of_its_clients(settings: Settings) -> None:
+def test_allowed_origins_is_the_list_of_other_origins(settings: Settings) -> None:
     settings.SIGNALLING = {"ALLOWED_ORIGINS": ["https://app.example.org"]}
     assert origins.allows(scope(host="localhost"), "https://app.example.org")
     assert not origins.allows(scope(host="localhost"), "http://app.example.org")
@@ -263,71 +262,49 @@ def test_a_site_names_the_origins_of_its_clients(settings: Settings) -> None:
     assert origins.allows(scope(host="localhost"), "https://any.example.org")
 
 
-def test_any_subdomain_of_the_site_is_its_own_where_the_site_says_so(settings: Settings) -> None:
+def test_a_wildcard_in_allowed_hosts_allows_each_host_its_own_origin(settings: Settings) -> None:
     settings.ALLOWED_HOSTS = [".example.org"]
     assert origins.allows(scope(host="calls.example.org"), "https://calls.example.org")
     assert not origins.allows(scope(host="calls.example.org"), "https://www.example.org")
 
 
-async def test_a_foreign_page_is_refused_before_anything_is_asked(bob: User) -> None:
+async def test_a_page_of_another_origin_is_rejected_despite_a_valid_token(bob: User) -> None:
     socket = Socket(
         headers={"origin": "http://evil.example", "authorization": f"Bearer {access_token(bob)}"}
     )
     assert await socket.is_denied()
 
 
-async def test_a_refused_handshake_is_logged_without_its_token() -> None:
+async def test_a_rejected_handshake_is_logged_without_its_token() -> None:
     socket = Socket(query="?a=1&token=secret", headers={"origin": "http://evil.example"})
     assert await socket.is_denied()
     assert socket.scope["query_string"] == b"a=1"
 
 
-async def test_two_origins_are_none(bob: User) -> None:
+async def test_two_origin_headers_are_rejected(bob: User) -> None:
     socket = Socket()
     socket.scope["headers"] = [(b"origin", b"http://localhost:5173")] * 2
     assert await socket.is_denied()
 
 
-async def test_a_client_without_an_origin_is_no_browser_and_may_enter(
-    room: Room, bob: User
-) -> None:
+async def test_a_client_without_an_origin_may_join(room: Room, bob: User) -> None:
     async with connected(bob) as socket:
         await socket.join()
 
 
-async def test_our_client_may_enter_from_its_own_origin(room: Room, bob: User) -> None:
+async def test_the_client_may_join_from_its_own_origin(room: Room, bob: User) -> None:
     async with connected(bob, headers={"origin": "http://localhost:5173"}) as socket:
         await socket.join()
 
 
-def test_the_stack_looks_at_the_origin_first() -> None:
+def test_the_stack_checks_the_origin_first() -> None:
     stack = SignallingMiddlewareStack("the consumer")
     assert isinstance(stack, OriginMiddleware)
     assert isinstance(stack.application, JWTAuthMiddleware)
     assert stack.application.inner == "the consumer"
 
 
-# --- Addresses --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("client", "address"),
-    [
-        (("192.0.2.1", 5), "192.0.2.1"),
-        (["2001:db8::1", 5], "2001:db8::/64"),
-        (None, "unknown"),
-        (("", 0), ""),
-    ],
-)
-def test_the_address_of_a_client_is_a_key(client: Any, address: str) -> None:
-    assert client_address({"client": client}) == address
-
-
-def test_a_client_may_have_no_address_at_all() -> None:
-    assert client_address({}) == "unknown"
-
-
-async def test_nothing_is_left_in_the_channel_layer(room: Room, bob: User) -> None:
+async def test_nothing_remains_in_the_channel_layer(room: Room, bob: User) -> None:
     async with connected(bob) as socket:
         await socket.join()
     assert get_channel_layer().groups == {}

@@ -32,7 +32,7 @@ def publishes(redis: Redis) -> int:
     return calls(redis, "publish")
 
 
-# --- Batches ------------------------------------------------------------------------------------
+# --- Batches ----------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("no_heartbeats")
@@ -96,7 +96,7 @@ async def test_the_bytes_that_wait_for_redis_are_bounded(
     assert kinds.count(Undeliverable) == 9
 
 
-# --- Messages lost on the way ----------------------------------------------------------------------
+# --- Messages lost on the way -----------------------------------------------------------------
 
 
 class Traffic:

@@ -13,7 +13,7 @@ from channels.testing import WebsocketCommunicator
 
 from tests.signalling.layers.kinds import Layers, number
 
-# --- Groups -------------------------------------------------------------------------------------
+# --- Groups -----------------------------------------------------------------------------------
 
 
 async def test_a_group_send_reaches_all_members_and_only_them(layers: Layers, layer: Any) -> None:
@@ -88,7 +88,7 @@ async def test_a_group_keeps_the_order(layers: Layers, layer: Any) -> None:
     assert received == [number(value) for value in range(30)]
 
 
-# --- Flush ----------------------------------------------------------------------------------------
+# --- Flush ------------------------------------------------------------------------------------
 
 
 async def test_a_flush_removes_messages_and_groups(layers: Layers, layer: Any) -> None:
@@ -102,7 +102,7 @@ async def test_a_flush_removes_messages_and_groups(layers: Layers, layer: Any) -
     assert await layers.empty(layer, channel)
 
 
-# --- Use by other code ----------------------------------------------------------------------------------
+# --- Use by other code ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["new", "named"])

@@ -180,7 +180,7 @@ async def test_a_flush_keeps_attached_channels_and_waiting_receivers(
     assert await asyncio.wait_for(receiver, 10) == {"type": "hello"}
 
 
-# --- Full ---------------------------------------------------------------------------------------
+# --- Full -------------------------------------------------------------------------------------
 
 
 async def test_group_send_serves_all_others_before_it_reports_a_full_member() -> None:
@@ -220,7 +220,7 @@ async def test_a_member_that_reads_is_not_abandoned() -> None:
         await layer.group_send("tea", {"type": "three"})
 
 
-# --- No leaks --------------------------------------------------------------------------------------
+# --- No leaks ---------------------------------------------------------------------------------
 
 
 async def test_detached_channels_leave_no_state() -> None:

@@ -27,7 +27,7 @@ def other_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
         yield redis
 
 
-# --- Two processes ------------------------------------------------------------------------------
+# --- Two processes ----------------------------------------------------------------------------
 
 
 async def test_messages_reach_other_processes(make_layer: MakeLayer) -> None:
@@ -110,7 +110,7 @@ async def test_a_message_must_be_a_dict(make_layer: MakeLayer) -> None:
             await here.send(channel, message)
 
 
-# --- No silent loss -----------------------------------------------------------------------------
+# --- No silent loss ---------------------------------------------------------------------------
 
 
 async def test_a_message_to_an_ended_process_is_undeliverable(
@@ -164,7 +164,7 @@ async def test_without_redis_no_channel_is_created(make_layer: MakeLayer) -> Non
         await layer.group_send("tea", {"type": "one"})
 
 
-# --- Hosts ----------------------------------------------------------------------------------------
+# --- Hosts ------------------------------------------------------------------------------------
 
 
 async def test_hosts_are_urls_pairs_or_options(make_layer: MakeLayer, redis: Redis) -> None:
@@ -221,7 +221,7 @@ async def test_named_queues_are_spread_over_two_hosts(
     assert calls(other_redis, "rpush") > 0
 
 
-# --- The end ----------------------------------------------------------------------------------------
+# --- The end ----------------------------------------------------------------------------------
 
 
 async def test_closing_a_layer_ends_its_tasks_and_connections(own_redis: Redis) -> None:

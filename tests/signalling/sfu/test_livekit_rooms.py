@@ -79,7 +79,7 @@ async def test_what_is_for_a_proxied_sfu_has_no_target(routed: Room, alice: User
         assert await socket.receive_error() == "peer_not_found"
 
 
-# --- Who comes too early ------------------------------------------------------------------------
+# --- Who comes too early ----------------------------------------------------------------------
 
 
 async def test_who_came_before_the_room_is_told_to_come_again(
@@ -128,7 +128,7 @@ async def test_who_was_refused_may_ask_at_once_and_is_told_once(
         await socket.receive_nothing()
 
 
-# --- Who leaves ---------------------------------------------------------------------------------
+# --- Who leaves -------------------------------------------------------------------------------
 
 
 async def test_who_leaves_is_cut_off(

@@ -16,7 +16,7 @@ def collections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-def test_other_peoples_processes_are_left_alone(collections: list[str]) -> None:
+def test_other_processes_keep_their_settings(collections: list[str]) -> None:
     cycles = Cycles()
     cycles.socket_opened()
     for _ in range(CLOSED_SOCKETS):
@@ -24,7 +24,7 @@ def test_other_peoples_processes_are_left_alone(collections: list[str]) -> None:
     assert collections == []
 
 
-def test_as_many_sockets_must_close_as_are_open(collections: list[str]) -> None:
+def test_a_collection_follows_as_many_closed_sockets_as_are_open(collections: list[str]) -> None:
     cycles = Cycles()
     cycles.collect_rarely()
     for _ in range(2):

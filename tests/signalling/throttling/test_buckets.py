@@ -8,7 +8,7 @@ from signalling.throttling.buckets import FailureThrottle, TokenBucket, network
 
 
 class Clock:
-    """A clock that moves when it is told to."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -25,7 +25,7 @@ def clock() -> Clock:
 # --- TokenBucket ------------------------------------------------------------------------------
 
 
-def test_a_bucket_gives_its_burst_and_then_its_rate(clock: Clock) -> None:
+def test_a_bucket_allows_its_burst_and_then_its_rate(clock: Clock) -> None:
     bucket = TokenBucket(rate=2, burst=3, clock=clock)
     assert [bucket.take() for _ in range(3)] == [0, 0, 0]
     assert bucket.take() == 0.5
@@ -34,7 +34,7 @@ def test_a_bucket_gives_its_burst_and_then_its_rate(clock: Clock) -> None:
     assert bucket.take() == 0.5
 
 
-def test_who_has_to_wait_has_taken_nothing(clock: Clock) -> None:
+def test_a_refused_take_costs_nothing(clock: Clock) -> None:
     bucket = TokenBucket(rate=1, burst=1, clock=clock)
     bucket.take()
     assert [bucket.take() for _ in range(5)] == [1] * 5
@@ -57,9 +57,7 @@ def test_a_use_may_cost_more(clock: Clock) -> None:
 
 
 @given(st.lists(st.floats(0, 10), max_size=60), st.floats(0.1, 50), st.integers(1, 20))
-def test_no_pattern_of_use_gets_more_than_burst_and_rate(
-    pauses: list[float], rate: float, burst: int
-) -> None:
+def test_no_pattern_exceeds_burst_and_rate(pauses: list[float], rate: float, burst: int) -> None:
     clock = Clock()
     bucket = TokenBucket(rate, burst, clock)
     taken = 0
@@ -78,7 +76,7 @@ def fail(throttle: FailureThrottle, times: int, *keys: str) -> None:
         throttle.failed(*keys)
 
 
-def test_the_first_failures_cost_nothing(clock: Clock) -> None:
+def test_the_first_failures_cause_no_delay(clock: Clock) -> None:
     throttle = FailureThrottle(limit=10, clock=clock)
     fail(throttle, 9, "bob")
     assert throttle.wait("bob") == 0
@@ -96,7 +94,7 @@ def test_each_further_failure_doubles_the_delay_up_to_the_longest(clock: Clock) 
     assert delays == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_the_delay_stays_the_longest_however_many_there_are(clock: Clock) -> None:
+def test_the_delay_has_a_maximum(clock: Clock) -> None:
     throttle = FailureThrottle(limit=3, longest=60, clock=clock)
     fail(throttle, 10_000, "bob")
     assert throttle.wait("bob") == 60
@@ -124,7 +122,7 @@ def test_failures_are_forgotten_after_the_window(clock: Clock) -> None:
     assert throttle.wait("bob") == 1
 
 
-def test_keys_are_counted_apart_and_the_longest_wait_counts(clock: Clock) -> None:
+def test_keys_are_counted_separately_and_the_longest_delay_counts(clock: Clock) -> None:
     throttle = FailureThrottle(limit=1, clock=clock)
     fail(throttle, 2, "user:bob", "address:a")
     fail(throttle, 1, "address:a")
@@ -134,7 +132,7 @@ def test_keys_are_counted_apart_and_the_longest_wait_counts(clock: Clock) -> Non
     assert throttle.wait() == 0
 
 
-def test_only_so_many_keys_are_kept_and_the_oldest_goes_first(clock: Clock) -> None:
+def test_the_number_of_keys_is_bounded_and_the_oldest_is_dropped(clock: Clock) -> None:
     throttle = FailureThrottle(limit=1, size=3, clock=clock)
     for key in ("a", "b", "c", "a", "d"):
         fail(throttle, 1, key)
@@ -142,7 +140,7 @@ def test_only_so_many_keys_are_kept_and_the_oldest_goes_first(clock: Clock) -> N
     assert [key for key in "abcd" if throttle.wait(key)] == ["a", "c", "d"]
 
 
-def test_asking_keeps_no_key(clock: Clock) -> None:
+def test_wait_stores_no_key(clock: Clock) -> None:
     throttle = FailureThrottle(clock=clock)
     for number in range(100):
         throttle.wait(f"address:{number}")
@@ -165,11 +163,11 @@ def test_asking_keeps_no_key(clock: Clock) -> None:
         ("/run/daphne.sock", "/run/daphne.sock"),
     ],
 )
-def test_an_ipv6_client_is_its_network(address: str, key: str) -> None:
+def test_an_ipv6_client_is_identified_by_its_network(address: str, key: str) -> None:
     assert network(address) == key
 
 
-def test_ipv4_clients_of_a_dual_stack_server_are_not_one_network() -> None:
+def test_ipv4_clients_of_a_dual_stack_server_are_separate() -> None:
     assert network("::ffff:192.0.2.1") == network("192.0.2.1") == "192.0.2.1"
 
 

@@ -12,7 +12,7 @@ from signalling.transport.send_queue import Event, Overflow, SendQueue
 
 
 class Server:
-    """The ``send`` of an ASGI server: it suspends while ``is_blocked``."""
+    """The ``send`` of an ASGI server: it suspends unless ``is_open``."""
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
@@ -33,7 +33,7 @@ async def server() -> Server:
     return Server()
 
 
-def outbox_of(
+def make_queue(
     send: Callable[[Event], Awaitable[None]], frames: int = 4, size: int = 40
 ) -> SendQueue:
     return SendQueue(send, frames, size)
@@ -47,11 +47,11 @@ async def drained(send_queue: SendQueue) -> None:
     await asyncio.wait_for(send_queue.drained(), 10)
 
 
-# --- Both ways ----------------------------------------------------------------------------------
+# --- Order --------------------------------------------------------------------------------------
 
 
-async def test_a_server_with_room_is_sent_to_at_once_and_without_a_task(server: Server) -> None:
-    send_queue = outbox_of(server.send)
+async def test_a_send_that_completes_needs_no_task(server: Server) -> None:
+    send_queue = make_queue(server.send)
     before = asyncio.all_tasks()
     for value in range(10):
         send_queue.put(text(value))
@@ -60,15 +60,15 @@ async def test_a_server_with_room_is_sent_to_at_once_and_without_a_task(server: 
     assert send_queue.waiting == 0
 
 
-async def test_what_follows_a_send_that_waits_waits_behind_it(server: Server) -> None:
-    send_queue = outbox_of(server.send)
+async def test_later_events_wait_behind_a_suspended_send(server: Server) -> None:
+    send_queue = make_queue(server.send)
     server.is_open.clear()
     for value in range(3):
         send_queue.put(text(value))
     assert server.sent == []
-    assert send_queue.waiting == 2  # the first is with the server
+    assert send_queue.waiting == 2  # the server has the first one
     server.is_open.set()
-    send_queue.put(text(3))  # although there is room again
+    send_queue.put(text(3))  # although the server is open again
     await drained(send_queue)
     assert server.sent == ["0", "1", "2", "3"]
     send_queue.put(text(4))
@@ -82,8 +82,8 @@ async def test_what_follows_a_send_that_waits_waits_behind_it(server: Server) ->
         max_size=30,
     )
 )
-def test_order_holds_over_both_ways(plan: list[tuple[int, str, bool]]) -> None:
-    """Each frame's ``send`` suspends some times, in some way; the loop runs between some puts."""
+def test_the_order_is_kept_however_sends_suspend(plan: list[tuple[int, str, bool]]) -> None:
+    """Each ``send`` suspends a number of times, in one way; the loop runs between some puts."""
     sent: list[int] = []
 
     async def send(event: Event) -> None:
@@ -115,7 +115,7 @@ def test_order_holds_over_both_ways(plan: list[tuple[int, str, bool]]) -> None:
 
 
 async def test_frames_are_bounded(server: Server) -> None:
-    send_queue = outbox_of(server.send, frames=3)
+    send_queue = make_queue(server.send, frames=3)
     server.is_open.clear()
     for value in range(4):
         send_queue.put(text(value))
@@ -128,7 +128,7 @@ async def test_frames_are_bounded(server: Server) -> None:
 
 @pytest.mark.parametrize("kind", ["text", "bytes"])
 async def test_bytes_are_bounded(server: Server, kind: str) -> None:
-    send_queue = outbox_of(server.send, frames=100, size=10)
+    send_queue = make_queue(server.send, frames=100, size=10)
     frame = "12345" if kind == "text" else b"12345"
     server.is_open.clear()
     for _ in range(3):
@@ -140,8 +140,8 @@ async def test_bytes_are_bounded(server: Server, kind: str) -> None:
     assert len(server.sent) == 3
 
 
-async def test_room_is_given_back(server: Server) -> None:
-    send_queue = outbox_of(server.send, frames=2, size=10)
+async def test_sent_events_free_the_queue(server: Server) -> None:
+    send_queue = make_queue(server.send, frames=2, size=10)
     for _ in range(20):
         server.is_open.clear()
         for value in ("first", "12345", "12345"):
@@ -152,10 +152,10 @@ async def test_room_is_given_back(server: Server) -> None:
         await drained(send_queue)
 
 
-async def test_last_words_come_after_what_is_written_and_instead_of_what_waits(
+async def test_put_last_replaces_waiting_events(
     server: Server,
 ) -> None:
-    send_queue = outbox_of(server.send, frames=2, size=10)
+    send_queue = make_queue(server.send, frames=2, size=10)
     server.is_open.clear()
     for value in range(3):
         send_queue.put(text(value))
@@ -165,8 +165,8 @@ async def test_last_words_come_after_what_is_written_and_instead_of_what_waits(
     assert server.sent == ["0", "too slow, and longer than the bound", "close"]
 
 
-async def test_last_words_where_nothing_waits(server: Server) -> None:
-    send_queue = outbox_of(server.send)
+async def test_put_last_without_waiting_events(server: Server) -> None:
+    send_queue = make_queue(server.send)
     send_queue.put_last(text("why"), text("close"))
     assert server.sent == ["why", "close"]
     server.is_open.clear()
@@ -179,16 +179,16 @@ async def test_last_words_where_nothing_waits(server: Server) -> None:
 # --- Failures -------------------------------------------------------------------------------------
 
 
-async def test_a_client_that_has_gone_raises_nothing(server: Server) -> None:
-    send_queue = outbox_of(server.send)
+async def test_a_disconnected_client_raises_nothing(server: Server) -> None:
+    send_queue = make_queue(server.send)
     server.error = OSError("gone")
     send_queue.put(text(1))
     assert send_queue.is_disconnected
     assert server.sent == []
 
 
-async def test_a_client_that_goes_while_it_is_written_to_ends_the_writer(server: Server) -> None:
-    send_queue = outbox_of(server.send, size=4)
+async def test_a_disconnect_during_a_send_ends_the_writer(server: Server) -> None:
+    send_queue = make_queue(server.send, size=4)
     server.is_open.clear()
     for value in range(4):
         send_queue.put(text(value))
@@ -199,7 +199,7 @@ async def test_a_client_that_goes_while_it_is_written_to_ends_the_writer(server:
     assert send_queue.waiting == 0
     server.error = None
     server.is_open.clear()
-    for value in range(4):  # what was dropped takes no room
+    for value in range(4):  # discarded events do not count
         send_queue.put(text(value))
     server.is_open.set()
     await drained(send_queue)
@@ -207,9 +207,9 @@ async def test_a_client_that_goes_while_it_is_written_to_ends_the_writer(server:
 
 
 @pytest.mark.parametrize("turns", [0, 1, 3])
-async def test_a_cancelled_outbox_leaves_no_task(server: Server, turns: int) -> None:
+async def test_a_cancelled_queue_leaves_no_task(server: Server, turns: int) -> None:
     before = asyncio.all_tasks()
-    send_queue = outbox_of(server.send)
+    send_queue = make_queue(server.send)
     server.is_open.clear()
     send_queue.put(text(1))
     send_queue.put(text(2))
@@ -223,7 +223,7 @@ async def test_a_cancelled_outbox_leaves_no_task(server: Server, turns: int) -> 
     send_queue.cancel()
 
 
-async def test_a_send_may_see_its_cancellation(server: Server) -> None:
+async def test_a_suspended_send_may_handle_its_cancellation(server: Server) -> None:
     seen: list[str] = []
 
     async def send(event: Event) -> None:
@@ -234,7 +234,7 @@ async def test_a_send_may_see_its_cancellation(server: Server) -> None:
             seen.append("cleaned up")
             raise
 
-    send_queue = outbox_of(send)
+    send_queue = make_queue(send)
     send_queue.put(text(1))
     await asyncio.sleep(0)
     send_queue.cancel()
@@ -242,7 +242,7 @@ async def test_a_send_may_see_its_cancellation(server: Server) -> None:
     assert seen == ["cleaned up"]
 
 
-async def test_a_half_run_send_gets_the_exceptions_of_what_it_waits_for() -> None:
+async def test_a_suspended_send_gets_the_exception_it_awaits() -> None:
     future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     results: list[Any] = []
 
@@ -254,7 +254,7 @@ async def test_a_half_run_send_gets_the_exceptions_of_what_it_waits_for() -> Non
         await asyncio.sleep(0)
         results.append(await asyncio.wait_for(asyncio.sleep(0, "value"), 10))
 
-    send_queue = outbox_of(send)
+    send_queue = make_queue(send)
     send_queue.put(text(1))
     error = ConnectionError()
     future.set_exception(error)
@@ -263,15 +263,15 @@ async def test_a_half_run_send_gets_the_exceptions_of_what_it_waits_for() -> Non
     assert not send_queue.is_disconnected
 
 
-async def test_a_half_run_send_gets_the_results_of_what_it_waits_for() -> None:
+async def test_a_suspended_send_gets_the_result_it_awaits() -> None:
     future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     results: list[int] = []
 
     async def send(event: Event) -> None:
         results.append(await future)
 
-    send_queue = outbox_of(send)
+    send_queue = make_queue(send)
     send_queue.put(text(1))
-    future.set_result(7)  # before its writer has begun
+    future.set_result(7)  # before the writer task has started
     await drained(send_queue)
     assert results == [7]

@@ -16,7 +16,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock that goes when it is told to."""
+    """A clock that the test moves."""
     clock = Clock()
     original = buckets.TokenBucket
 
@@ -37,7 +37,7 @@ def refusal(check: Any, *arguments: Any) -> ProtocolError:
     return refused.value
 
 
-def test_frames_over_the_burst_are_refused_until_there_is_room_again(clock: Clock) -> None:
+def test_frames_over_the_burst_are_refused_until_the_bucket_refills(clock: Clock) -> None:
     socket = limits(frame_burst=3, frame_rate=2.0)
     for _ in range(3):
         socket.check_frame(10, clock.now)
@@ -48,7 +48,7 @@ def test_frames_over_the_burst_are_refused_until_there_is_room_again(clock: Cloc
     socket.check_frame(10, clock.now)
 
 
-def test_bytes_are_counted_beside_frames(clock: Clock) -> None:
+def test_bytes_are_limited_as_well_as_frames(clock: Clock) -> None:
     socket = limits(byte_burst=1000, byte_rate=100.0)
     socket.check_frame(1000, clock.now)
     assert refusal(socket.check_frame, 50, clock.now).details == {"retry_after": 0.5}
@@ -56,7 +56,7 @@ def test_bytes_are_counted_beside_frames(clock: Clock) -> None:
     socket.check_frame(50, clock.now)
 
 
-def test_offers_have_a_limit_of_their_own(clock: Clock) -> None:
+def test_offers_have_their_own_limit(clock: Clock) -> None:
     socket = limits(offer_rate=2.0)
     socket.check_offer()
     socket.check_offer()
@@ -68,14 +68,14 @@ def test_offers_have_a_limit_of_their_own(clock: Clock) -> None:
     socket.check_offer()
 
 
-def test_a_flood_costs_the_socket(clock: Clock) -> None:
+def test_a_flood_closes_the_socket(clock: Clock) -> None:
     socket = limits(frame_burst=1, frame_rate=1.0, flood_frames=5)
     socket.check_frame(10, clock.now)
     refused = [refusal(socket.check_frame, 10, clock.now) for _ in range(6)]
     assert [error.close for error in refused] == [None] * 5 + [CloseCode.FLOOD]
 
 
-def test_who_is_refused_now_and_then_does_not_flood(clock: Clock) -> None:
+def test_occasional_refusals_are_not_a_flood(clock: Clock) -> None:
     socket = limits(frame_burst=10, frame_rate=10.0, flood_frames=5)
     for _ in range(50):
         for _ in range(10):
@@ -84,7 +84,7 @@ def test_who_is_refused_now_and_then_does_not_flood(clock: Clock) -> None:
         clock.now += 1
 
 
-def test_malformed_frames_too_many_cost_the_socket(clock: Clock) -> None:
+def test_too_many_malformed_frames_close_the_socket(clock: Clock) -> None:
     socket = limits(violations=2)
     assert socket.violated() is None
     assert socket.violated() is None
@@ -93,7 +93,7 @@ def test_malformed_frames_too_many_cost_the_socket(clock: Clock) -> None:
     assert socket.violated() is None
 
 
-def test_the_defaults_are_the_contracts(clock: Clock) -> None:
+def test_the_defaults_are_those_of_the_protocol(clock: Clock) -> None:
     socket = limits()
     for _ in range(400):
         socket.check_frame(100, clock.now)

@@ -1,4 +1,4 @@
-"""The guarantees in ``direct``'s docstring, with our layers and the stock one."""
+"""The guarantees in the documentation of ``transport.consumer``, with our layer and a stock one."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ WAIT = 10
 
 
 class Consumer(BoundedConsumer):
-    """Says what happens to it; ``hold`` stops it where a test wants it stopped."""
+    """Records its calls. The call ``blocks_at`` waits for ``unblock``."""
 
     outbound_frames = 3
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[str] = []
-        self.hold = asyncio.Event()
-        self.hold.set()
-        self.holds_at = ""
-        self.is_held = asyncio.Event()
+        self.calls: list[str] = []
+        self.unblock = asyncio.Event()
+        self.unblock.set()
+        self.blocks_at = ""
+        self.is_blocked = asyncio.Event()
 
-    async def says(self, what: str) -> None:
-        self.told.append(what)
-        if what == self.holds_at:
-            self.is_held.set()
-            await self.hold.wait()
+    async def record(self, call: str) -> None:
+        self.calls.append(call)
+        if call == self.blocks_at:
+            self.is_blocked.set()
+            await self.unblock.wait()
 
     async def connect(self) -> None:
         await self.accept()
-        await self.says("connect")
+        await self.record("connect")
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
     ) -> None:
         assert text_data is not None
-        await self.says(text_data)
+        await self.record(text_data)
         if text_data == "explode":
             raise RuntimeError("a bug")
         if text_data == "query":
@@ -57,10 +57,10 @@ class Consumer(BoundedConsumer):
         if text_data == "echo":
             await self.send(text_data)
         await asyncio.sleep(0)
-        self.told.append(f"{text_data} done")
+        self.calls.append(f"{text_data} done")
 
     async def disconnect(self, code: int) -> None:
-        await self.says(f"disconnect {code}")
+        await self.record(f"disconnect {code}")
 
     def deliver(self, message: dict[str, Any]) -> None:
         match message["type"]:
@@ -70,23 +70,23 @@ class Consumer(BoundedConsumer):
                 raise Overflow
             case "frame":
                 self.send_queue.put({"type": "websocket.send", "text": message["text"]})
-        self.told.append(f"message {message.get('value', message['type'])}")
+        self.calls.append(f"message {message.get('value', message['type'])}")
 
     def delivery_failed(self, message_type: str) -> None:
         super().delivery_failed(message_type)
-        self.told.append(f"failed {message_type}")
+        self.calls.append(f"failed {message_type}")
 
     def overflowed(self) -> None:
-        self.told.append("overflowed")
+        self.calls.append("overflowed")
 
     async def clean_up(self) -> None:
-        await self.says("clean_up")
+        await self.record("clean_up")
         await asyncio.sleep(0)
-        self.told.append("cleaned up")
+        self.calls.append("cleaned up")
 
 
 class Run:
-    """One consumer on a fake server."""
+    """One consumer and its ASGI server."""
 
     def __init__(self) -> None:
         self.consumer = Consumer()
@@ -108,8 +108,8 @@ class Run:
         self.sent.append(event)
 
     @property
-    def told(self) -> list[str]:
-        return self.consumer.told
+    def calls(self) -> list[str]:
+        return self.consumer.calls
 
     @property
     def layer(self) -> Any:
@@ -129,24 +129,24 @@ class Run:
     def disconnect(self, code: int = 1000) -> None:
         self.events.put_nowait({"type": "websocket.disconnect", "code": code})
 
-    async def until(self, what: str) -> None:
-        """Let it run until it has said something."""
+    async def until(self, call: str) -> None:
+        """Run until a call was recorded."""
         async with asyncio.timeout(WAIT):
-            while what not in self.told:  # noqa: ASYNC110
+            while call not in self.calls:  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
-    async def held(self, at: str) -> None:
-        """Let it run until it stops at something."""
-        self.consumer.holds_at = at
-        self.consumer.hold.clear()
-        await asyncio.wait_for(self.consumer.is_held.wait(), WAIT)
+    async def block(self, at: str) -> None:
+        """Run until the consumer blocks at a call."""
+        self.consumer.blocks_at = at
+        self.consumer.unblock.clear()
+        await asyncio.wait_for(self.consumer.is_blocked.wait(), WAIT)
 
     async def ended(self) -> BaseException | None:
-        """Wait for its end: what it raised, if anything; it must have left no task."""
+        """Wait for the end and return the exception raised, if any. No task may be left."""
         await asyncio.wait([self.task], timeout=WAIT)
-        assert self.task.done(), f"it does not end: {self.told}"
+        assert self.task.done(), f"the consumer does not end: {self.calls}"
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert self.told.count("clean_up") == self.told.count("cleaned up") == 1
+        assert self.calls.count("clean_up") == self.calls.count("cleaned up") == 1
         if self.task.cancelled():
             return asyncio.CancelledError()
         return self.task.exception()
@@ -159,20 +159,20 @@ async def run(request: pytest.FixtureRequest) -> AsyncIterator[Run]:
     run.connect()
     await run.until("connect")
     yield run
-    run.consumer.hold.set()
+    run.consumer.unblock.set()
     run.can_send.set()
     run.task.cancel()
     await asyncio.wait([run.task], timeout=WAIT)
 
 
-# --- 1. Frames ------------------------------------------------------------------------------------
+# --- 1. Frames --------------------------------------------------------------------------------
 
 
-async def test_connect_comes_first_and_frames_in_order_one_at_a_time(run: Run) -> None:
+async def test_frames_are_handled_in_order_and_one_at_a_time_after_connect(run: Run) -> None:
     run.frames("one", "two", "three")
     run.disconnect(1001)
     assert await run.ended() is None
-    assert run.told[:8] == [
+    assert run.calls[:8] == [
         "connect",
         *("one", "one done", "two", "two done", "three", "three done"),
         "disconnect 1001",
@@ -182,65 +182,63 @@ async def test_connect_comes_first_and_frames_in_order_one_at_a_time(run: Run) -
 
 async def test_a_busy_consumer_does_not_read_ahead(run: Run) -> None:
     run.frames("slow", "next")
-    await run.held("slow")
+    await run.block("slow")
     reads = run.reads
     for _ in range(20):
         await asyncio.sleep(0)
     assert run.reads == reads
     assert run.events.qsize() == 1
-    assert run.told[-1] == "slow"
-    run.consumer.hold.set()
+    assert run.calls[-1] == "slow"
+    run.consumer.unblock.set()
     await run.until("next done")
 
 
-# --- 2. The disconnect ------------------------------------------------------------------------------
+# --- 2. Disconnect ----------------------------------------------------------------------------
 
 
-async def test_a_disconnect_is_heard_once_and_ends_the_consumer(run: Run) -> None:
+async def test_disconnect_is_called_once_and_ends_the_consumer(run: Run) -> None:
     run.disconnect(4000)
     run.frames("late")
     run.disconnect(4001)
     assert await run.ended() is None
-    assert run.told == ["connect", "disconnect 4000", "clean_up", "cleaned up"]
+    assert run.calls == ["connect", "disconnect 4000", "clean_up", "cleaned up"]
 
 
-# --- 3. The end ---------------------------------------------------------------------------------------
+# --- 3. The end -------------------------------------------------------------------------------
 
 
-async def test_an_exception_is_cleaned_up_after_and_raised(run: Run) -> None:
+async def test_an_exception_is_raised_after_clean_up(run: Run) -> None:
     run.frames("explode")
     assert isinstance(await run.ended(), RuntimeError)
-    assert "disconnect" not in " ".join(run.told)
+    assert "disconnect" not in " ".join(run.calls)
 
 
 @pytest.mark.parametrize("where", ["reading", "slow"])
-async def test_a_cancelled_consumer_is_cleaned_up_after(run: Run, where: str) -> None:
+async def test_a_cancelled_consumer_runs_clean_up(run: Run, where: str) -> None:
     if where == "slow":
         run.frames("slow")
-        await run.held("slow")
+        await run.block("slow")
     run.task.cancel()
     assert isinstance(await run.ended(), asyncio.CancelledError)
-    assert "slow done" not in run.told
+    assert "slow done" not in run.calls
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
-async def test_a_clean_up_is_not_cut_off(run: Run, times: int) -> None:
+async def test_clean_up_is_not_interrupted_by_cancellation(run: Run, times: int) -> None:
     run.task.cancel()
-    await run.held("clean_up")
+    await run.block("clean_up")
     for _ in range(times):
         run.task.cancel()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert not run.task.done()
-    run.consumer.hold.set()
+    run.consumer.unblock.set()
     assert isinstance(await run.ended(), asyncio.CancelledError)
 
 
-async def test_a_clean_up_that_fails_leaves_no_task(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failing_clean_up_leaves_no_task(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def clean_up() -> None:
-        run.told.extend(["clean_up", "cleaned up"])
+        run.calls.extend(["clean_up", "cleaned up"])
         raise ValueError("a bug")
 
     monkeypatch.setattr(run.consumer, "clean_up", clean_up)
@@ -248,7 +246,7 @@ async def test_a_clean_up_that_fails_leaves_no_task(
     assert isinstance(await run.ended(), ValueError)
 
 
-async def test_a_client_that_does_not_read_keeps_no_task_alive(run: Run) -> None:
+async def test_a_client_that_does_not_read_leaves_no_task(run: Run) -> None:
     run.can_send.clear()
     for value in range(3):
         await run.layer.send(run.channel, {"type": "frame", "text": str(value)})
@@ -270,21 +268,21 @@ async def test_a_channel_ends_with_its_consumer() -> None:
         await layer.send(run.channel, {"type": "late"})
 
 
-async def test_a_layer_that_is_away_at_the_start_is_raised_and_cleaned_up_after() -> None:
-    class Away(LocalChannelLayer):
+async def test_an_unavailable_layer_raises_at_the_start_after_clean_up() -> None:
+    class Unavailable(LocalChannelLayer):
         async def new_channel(self, prefix: str | None = None) -> str:
             raise ConnectionError
 
-    channel_layers.set("default", Away())
+    channel_layers.set("default", Unavailable())
     run = Run()
     assert isinstance(await run.ended(), ConnectionError)
 
 
-# --- 4. The database ----------------------------------------------------------------------------------
+# --- 4. The database --------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_connections_are_closed_around_a_query_and_only_there(
+async def test_old_connections_are_closed_around_queries_only(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[int] = []
@@ -303,39 +301,39 @@ async def test_connections_are_closed_around_a_query_and_only_there(
     await database_sync_to_async(lambda: connection.close())()
 
 
-# --- 5. Messages of the channel layer -----------------------------------------------------------------
+# --- 5. Messages of the channel layer ---------------------------------------------------------
 
 
-async def test_messages_come_one_at_a_time_in_order(run: Run) -> None:
+async def test_messages_are_delivered_in_order(run: Run) -> None:
     for value in range(20):
         await run.layer.send(run.channel, {"type": "number", "value": value})
     await run.until("message 19")
-    assert run.told[1:] == [f"message {value}" for value in range(20)]
+    assert run.calls[1:] == [f"message {value}" for value in range(20)]
 
 
-async def test_messages_do_not_wait_for_a_frame_that_is_being_handled(run: Run) -> None:
+async def test_messages_do_not_wait_for_the_frame_that_is_being_handled(run: Run) -> None:
     run.frames("slow")
-    await run.held("slow")
+    await run.block("slow")
     for value in range(3):
         await run.layer.send(run.channel, {"type": "number", "value": value})
     await run.until("message 2")
-    assert "slow done" not in run.told
-    run.consumer.hold.set()
+    assert "slow done" not in run.calls
+    run.consumer.unblock.set()
     await run.until("slow done")
 
 
-async def test_a_message_that_fails_is_logged_and_the_next_one_is_handled(
+async def test_a_failing_delivery_is_logged_and_the_next_message_is_delivered(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     await run.layer.send(run.channel, {"type": "bug"})
     await run.layer.send(run.channel, {"type": "number", "value": 1})
     await run.until("message 1")
-    assert run.told[1:] == ["failed bug", "message 1"]
+    assert run.calls[1:] == ["failed bug", "message 1"]
     assert "Could not deliver a bug message" in caplog.text
     assert not run.task.done()
 
 
-async def test_a_client_that_does_not_keep_up_is_told_of_by_messages(run: Run) -> None:
+async def test_messages_to_a_slow_client_overflow(run: Run) -> None:
     run.can_send.clear()
     for value in range(5):
         await run.layer.send(run.channel, {"type": "frame", "text": str(value)})
@@ -346,21 +344,23 @@ async def test_a_client_that_does_not_keep_up_is_told_of_by_messages(run: Run) -
     assert [event.get("text") for event in run.sent[1:]] == ["0", "1", "2", "3"]
 
 
-async def test_a_client_that_does_not_keep_up_is_told_of_by_frames(run: Run) -> None:
+async def test_answers_to_a_slow_client_overflow(run: Run) -> None:
     run.can_send.clear()
     run.frames(*["echo"] * 5)
     await run.until("overflowed")
     assert not run.task.done()
 
 
-async def test_a_stock_layer_that_fails_closes_no_socket(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_of_a_stock_layer_does_not_close_the_socket(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Faulty(InMemoryChannelLayer):
         faults = 2
 
         async def receive(self, channel: str) -> Any:
             if self.faults:
                 self.faults -= 1
-                raise ConnectionError("the broker is away")
+                raise ConnectionError("broker unavailable")
             return await super().receive(channel)
 
     channel_layers.set("default", Faulty())
@@ -374,7 +374,7 @@ async def test_a_stock_layer_that_fails_closes_no_socket(caplog: pytest.LogCaptu
     assert await run.ended() is None
 
 
-async def test_an_abandoned_application_is_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_abandoned_consumer_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("signalling.transport.consumer.CLOSE_SECONDS", 0.01)
     run.consumer.abandon()
-    assert await run.ended() is None  # as if it had ended by itself: the server sees no bug
+    assert await run.ended() is None  # a normal end: the server logs no error

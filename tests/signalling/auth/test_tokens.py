@@ -20,7 +20,7 @@ KEY = str(django_settings.SIMPLE_JWT["SIGNING_KEY"])
 
 
 def forged(key: str = KEY, algorithm: str = "HS256", **claims: Any) -> str:
-    """Return a signed token whose claims we did not write."""
+    """Return a signed token with any claims."""
     good: dict[str, Any] = {
         "token_type": "access",
         "exp": datetime.now(UTC) + timedelta(minutes=5),
@@ -38,11 +38,11 @@ def refusal(token: str) -> str:
     return str(refused.value.code)
 
 
-# --- What a token proves ----------------------------------------------------------------------
+# --- Validation -----------------------------------------------------------------------------
 
 
 @pytest.mark.django_db
-def test_an_access_token_proves_who_it_is_and_until_when(bob: User) -> None:
+def test_an_access_token_proves_a_user_and_an_expiry(bob: User) -> None:
     token = AccessToken.for_user(bob)
     identity = tokens.authenticate(str(token))
     assert identity.user == bob
@@ -56,14 +56,14 @@ def test_a_refresh_token_proves_nothing(bob: User) -> None:
 
 
 @pytest.mark.django_db
-def test_an_expired_token_says_so(bob: User) -> None:
+def test_an_expired_token_has_its_own_code(bob: User) -> None:
     token = AccessToken.for_user(bob)
     token.set_exp(lifetime=-timedelta(seconds=1))
     assert refusal(str(token)) == "token_expired"
 
 
 @pytest.mark.django_db
-def test_the_token_of_a_user_who_is_not_active_says_so(bob: User) -> None:
+def test_the_token_of_an_inactive_user_has_its_own_code(bob: User) -> None:
     token = access_token(bob)
     bob.is_active = False
     bob.save()
@@ -71,7 +71,7 @@ def test_the_token_of_a_user_who_is_not_active_says_so(bob: User) -> None:
 
 
 @pytest.mark.django_db
-def test_a_new_password_revokes_the_tokens_of_the_old_one(bob: User) -> None:
+def test_a_password_change_revokes_tokens(bob: User) -> None:
     token = access_token(bob)
     bob.set_password("another horse")
     bob.save()
@@ -79,26 +79,26 @@ def test_a_new_password_revokes_the_tokens_of_the_old_one(bob: User) -> None:
 
 
 @pytest.mark.django_db
-def test_the_token_of_a_user_who_is_gone_is_invalid(bob: User) -> None:
+def test_the_token_of_a_deleted_user_is_invalid(bob: User) -> None:
     token = access_token(bob)
     bob.delete()
     assert refusal(token) == "token_invalid"
 
 
 @pytest.mark.parametrize("token", ["", " ", "a", "a.b", "a.b.c", "é.é.é", "\x00", "." * 5000])
-def test_what_is_no_token_is_invalid(token: str) -> None:
+def test_malformed_tokens_are_invalid(token: str) -> None:
     assert refusal(token) == "token_invalid"
 
 
 @pytest.mark.django_db
-def test_a_token_that_another_key_signed_is_invalid(bob: User) -> None:
+def test_a_token_signed_with_another_key_is_invalid(bob: User) -> None:
     assert refusal(forged(key="x" * 48, user_id=str(bob.pk))) == "token_invalid"
     assert refusal(forged(key="", algorithm="none", user_id=str(bob.pk))) == "token_invalid"
     assert refusal(forged(algorithm="HS512", user_id=str(bob.pk))) == "token_invalid"
 
 
 @pytest.mark.django_db
-def test_a_changed_token_is_invalid(bob: User) -> None:
+def test_a_modified_token_is_invalid(bob: User) -> None:
     head, body, signature = access_token(bob).split(".")
     assert refusal(f"{head}.{body[:-2]}AA.{signature}") == "token_invalid"
 
@@ -130,20 +130,20 @@ def test_a_changed_token_is_invalid(bob: User) -> None:
         {"hash_password": 5},
     ],
 )
-def test_odd_claims_that_we_signed_are_refused_and_raise_nothing_else(
+def test_signed_tokens_with_unusual_claims_raise_only_token_refused(
     bob: User, claims: dict[str, Any]
 ) -> None:
     token = forged(**{"user_id": str(bob.pk), **claims})
     assert refusal(token) in {"token_invalid", "token_expired", "token_revoked"}
 
 
-def test_a_database_that_is_away_is_no_proof_against_a_token(
+def test_a_database_error_does_not_invalidate_a_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def away(*arguments: object) -> None:
+    def fail(*arguments: object) -> None:
         raise OperationalError
 
-    monkeypatch.setattr(JWTAuthentication, "get_user", away)
+    monkeypatch.setattr(JWTAuthentication, "get_user", fail)
     with pytest.raises(OperationalError):
         tokens.authenticate(forged())
 
@@ -151,16 +151,14 @@ def test_a_database_that_is_away_is_no_proof_against_a_token(
 @pytest.mark.parametrize(
     ("expires_in", "has_expired"), [(None, False), (5, False), (0, True), (-5, True)]
 )
-def test_an_identity_expires_with_its_token_and_not_at_all_without(
-    expires_in: int | None, has_expired: bool
-) -> None:
+def test_an_identity_expires_with_its_token(expires_in: int | None, has_expired: bool) -> None:
     expires_at = None
     if expires_in is not None:
         expires_at = datetime.now(UTC) + timedelta(seconds=expires_in)
     assert Identity(user=User(), expires_at=expires_at).has_expired is has_expired
 
 
-# --- Where it is found ------------------------------------------------------------------------
+# --- Finding the token ------------------------------------------------------------------------
 
 HEADER = (b"authorization", b"Bearer from-header")
 PROTOCOL = (b"sec-websocket-protocol", b"signalling.v1, bearer.from-protocol")
@@ -205,7 +203,7 @@ def test_the_first_token_found_counts(
         (b"a=%20", b"a=+"),
     ],
 )
-def test_a_query_is_logged_without_its_token(query: bytes, redacted: bytes) -> None:
+def test_redact_removes_the_token_from_a_query(query: bytes, redacted: bytes) -> None:
     assert tokens.redact(query) == redacted
 
 
