@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from rooms.exceptions import CodeTaken, RoomError, RoomFull
+from signalling.peers.replies import from_domain
+from signalling.protocol import ErrorCode
+
+
+def test_a_domain_error_keeps_its_message_and_details() -> None:
+    error = RoomFull()
+    converted = from_domain(error)
+    assert (converted.code, converted.message) == (error.code, str(error))
+    assert converted.details == error.details
+    assert converted.details is not error.details
+
+
+def test_every_domain_error_of_sockets_has_a_protocol_code() -> None:
+    known = {code.value for code in ErrorCode}
+    used = {kind.code for kind in RoomError.__subclasses__() if kind is not CodeTaken}
+    assert used <= known  # room codes are chosen over HTTP only
