@@ -163,7 +163,7 @@ class DetachedPeer:
         try:
             self.subscription.send(message["reply_channel"], dict(handover))
         except ChannelFull:
-            logger.warning("The socket that resumed %s has closed.", self.membership.peer_id)
+            logger.warning("The socket that resumed %s has closed", self.membership.peer_id)
             return
         self.frames = []
         self.moved_to = message["reply_channel"]

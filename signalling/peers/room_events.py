@@ -87,7 +87,7 @@ class RoomEvents:
             case "signalling.takeover":
                 self._taken_over(membership, message)
             case "signalling.handover":
-                logger.warning("The held frames of %s came too late.", membership.peer_id)
+                logger.warning("The held frames of %s came too late", membership.peer_id)
             case "channel.lost":
                 self._lost(membership, message)
             case "channel.missed":
@@ -167,7 +167,7 @@ class RoomEvents:
             )
             room = await self._stores.database(switching.get_room, membership.room_code)
         except database.DATABASE_UNAVAILABLE:
-            logger.warning("Database unavailable, roster not refreshed.")
+            logger.warning("Database unavailable, roster not refreshed")
             return
         if self.membership is not membership:
             return
@@ -282,4 +282,4 @@ class RoomEvents:
         try:
             await self.unsubscribe(room_code)
         except protocol.ProtocolError:
-            logger.warning("Channel layer unavailable, socket stays in the group of a former room.")
+            logger.warning("Channel layer unavailable, socket stays in the group of a former room")

@@ -103,7 +103,7 @@ class WorkerProcess:
 
     def fence(self) -> None:
         """Close all sockets before anything is served: other workers may have taken their seats."""
-        logger.warning("This process was suspended for longer than its lease; closing its sockets.")
+        logger.warning("This process was suspended for longer than its lease; closing its sockets")
         self.worker_id = None
         self.alive_until = monotonic() + self.lease
         for socket in tuple(self.sockets):
@@ -133,7 +133,7 @@ class WorkerProcess:
         """Do the periodic work once. Raises ``DATABASE_UNAVAILABLE``."""
         begun = monotonic()
         if self.worker_id and not await run_in_background_thread(leases.renew)(self.worker_id):
-            logger.warning("Other workers consider this process dead; closing its sockets.")
+            logger.warning("Other workers consider this process dead; closing its sockets")
             self.fence()
         await self.pending.flush()
         found = await run_in_background_thread(leases.read_all)()
@@ -143,7 +143,7 @@ class WorkerProcess:
         for lease in self._monitor.find_dead(found):
             ended = await run_in_background_thread(leases.reap)(lease)
             if ended:
-                logger.warning("Reaped dead worker %s with %d peers.", lease.worker_id, ended)
+                logger.warning("Reaped dead worker %s with %d peers", lease.worker_id, ended)
         await run_in_background_thread(resuming.end_expired)()
 
     # --- Shutdown -----------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class WorkerProcess:
         """Close all sockets now; return the task that completes the shutdown."""
         if self._draining is None:
             self.is_draining = True
-            logger.info("Draining %d sockets.", len(self.sockets))
+            logger.info("Draining %d sockets", len(self.sockets))
             for socket in tuple(self.sockets):
                 socket.close_for_drain()
             self._draining = asyncio.create_task(self._drain())
@@ -173,7 +173,7 @@ class WorkerProcess:
         for task in self._tasks:
             task.cancel()
         await sfu.get_sfus().close()
-        logger.info("Drained.")
+        logger.info("Drained")
 
     async def _retire(self) -> None:
         """Persist the held frames, so that any worker can deliver them, then end the lease."""
