@@ -1,4 +1,4 @@
-"""The browser modules outside a browser: their unit tests in Node, their types, and their tables."""
+"""The browser modules outside a browser: their unit tests in Node, their types, texts and sizes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def run(*command: str) -> str:
 @pytest.fixture(scope="module")
 def node() -> str:
     path = shutil.which("node")
-    assert path, "Node 20 or newer is needed"
+    assert path, "Node 20 or newer is required"
     major = int(run(path, "--version").lstrip("v").split(".")[0])
-    assert major >= 20, f"Node 20 or newer is needed, this is {major}"
+    assert major >= 20, f"Node 20 or newer is required, found {major}"
     return path
 
 
@@ -40,7 +40,7 @@ def test_types(node: str) -> None:
     run(node, str(compiler), "--noEmit", "-p", ".")
 
 
-def test_every_code_of_the_server_has_a_message(node: str) -> None:
+def test_every_error_and_close_code_has_a_text(node: str) -> None:
     script = f"""
         import {{ERRORS, CLOSES}} from "{(MODULES / "page/error-texts.js").as_uri()}";
         console.log(JSON.stringify([Object.keys(ERRORS), Object.keys(CLOSES).map(Number)]));
@@ -50,6 +50,16 @@ def test_every_code_of_the_server_has_a_message(node: str) -> None:
     assert set(CloseCode) <= set(closes)
 
 
-def test_no_file_grows_out_of_hand() -> None:
-    long = {path.name for path in MODULES.rglob("*.js") if len(path.read_text().splitlines()) > 250}
-    assert not long
+def test_module_length() -> None:
+    lengths = {path.name: len(path.read_text().splitlines()) for path in MODULES.rglob("*.js")}
+    assert {name: length for name, length in lengths.items() if length > 250} == {}
+
+
+def test_comment_width() -> None:
+    wide = [
+        f"{path.name}: {line.strip()}"
+        for path in [*MODULES.rglob("*.js"), *MODULES.rglob("*.css")]
+        for line in path.read_text().splitlines()
+        if line.strip().startswith(("/*", "*", "//")) and len(line) > 100
+    ]
+    assert wide == []

@@ -60,7 +60,7 @@ def test_camera_off_lets_go_of_the_device_and_on_again_gives_frames(
 ) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
     alice.wait_for_media(1)
-    track = 'call.session.media.video?.readyState ?? "none"'
+    track = 'call.session.devices.video?.readyState ?? "none"'
     assert bob.call(track) == "live"
 
     bob.button("Turn camera off").click()

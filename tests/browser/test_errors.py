@@ -38,7 +38,7 @@ def test_the_eleventh_is_told_that_the_room_is_full_and_gets_in_when_somebody_le
         for _ in range(10):
             peers.enter_context(a_peer(demo, room))
         alice.ask_to_join(room)
-        heading = alice.page.get_by_role("heading", name="This room is full: 10 people are in it.")
+        heading = alice.page.get_by_role("heading", name="This room is full (10 people).")
         expect(heading).to_be_visible()
     alice.button("Join again").click()
     expect(alice.button("Leave")).to_be_visible()
@@ -56,9 +56,9 @@ def a_peer(demo: Demo, room: str) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("code", "heading", "button"),
     [
-        (4409, "You are in this call on another page now.", "Join again"),
-        (4429, "This page sent too much in a short time.", "Join again"),
-        (4401, "The server does not accept your sign-in.", None),
+        (4409, "You have joined this call on another page.", "Join again"),
+        (4429, "This page sent too many messages.", "Join again"),
+        (4401, "Your sign-in is not valid.", None),
         (4410, "This room has been closed.", None),
     ],
 )
@@ -138,7 +138,7 @@ def test_one_missing_device_does_not_cost_the_other(room: str, enter: Enter) -> 
     )
     alice.join(room)
     expect(alice.alert).to_contain_text("No camera was found")
-    assert alice.call("call.session.media.state") == {"audio": True, "video": False}
+    assert alice.call("call.session.devices.state") == {"audio": True, "video": False}
 
 
 def test_an_insecure_origin_is_named(room: str, enter: Enter) -> None:

@@ -34,14 +34,14 @@ def test_a_room_is_opened_listed_with_its_people_and_entered_by_its_code(enter: 
     page.goto(alice.demo.url)
     page.get_by_label("Name (optional)").fill("Board <meeting>")
     page.get_by_label("Code (optional)").fill("board-1")
-    alice.button("Open the room").click()
+    alice.button("Create room").click()
     expect(page.get_by_role("heading", name="Room BOARD-1")).to_be_visible()
     alice.button("Join").click()
     expect(alice.button("Leave")).to_be_visible()
 
     bob.page.goto(bob.demo.url)
     bob.page.get_by_label("Room code").fill(" board-1 ")
-    bob.button("Go to the room").click()
+    bob.button("Go to room").click()
     bob.button("Join").click()
     alice.wait_for_media(1)
 
@@ -55,11 +55,11 @@ def test_a_code_that_is_taken_or_wrong_is_told_at_its_field(enter: Enter) -> Non
     alice = enter("alice")
     alice.page.goto(alice.demo.url)
     alice.page.get_by_label("Code (optional)").fill("ABC123")
-    alice.button("Open the room").click()
+    alice.button("Create room").click()
     expect(alice.alert).to_contain_text("taken")
     expect(alice.page.get_by_label("Code (optional)")).to_have_value("ABC123")
     alice.page.get_by_label("Room code").fill("no/such/form")
-    alice.button("Go to the room").click()
+    alice.button("Go to room").click()
     expect(alice.alert).to_contain_text("letters, digits")
 
 
@@ -91,7 +91,7 @@ CROWD = """async (size) => {
   for (let number = 0; number < size; number += 1) {
     const name = number % 5 ? `peer ${number}` : "Somebody whose name is longer than any tile of a phone";
     const media = {audio: false, video: number % 2 === 0};
-    const {stream} = session.media;
+    const {stream} = session.devices;
     const state = {state: "connecting", away: false, path: "sfu"};
     const tile = new Tile(screen.tile, {id: `peer_${number}`, name, media, stream, ...state});
     tile.video.muted = true;

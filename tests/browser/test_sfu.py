@@ -15,7 +15,7 @@ from tests.browser.person import Person, eventually
 from tests.browser.test_resume import SELF, behind, expect_away, expect_back
 from tests.browser.test_seed_client import has_media_from_all, seed_client
 
-LOST = "The media server was lost; trying again…"
+LOST = "Media server unavailable. Reconnecting…"
 
 # What a viewer would complain of: somebody who is there twice, and a picture that stands still. The clock
 # of a <video> begins anew with another stream, which is a change like any other.
@@ -268,7 +268,7 @@ def test_a_switch_that_fails_is_taken_back_and_who_was_one_too_many_is_told(
     carol = enter("bob")
     carol.page.add_init_script(NO_WAY_TO_THE_SFU)
     carol.join(room)
-    heading = carol.page.get_by_role("heading", name="The media server for large groups cannot be")
+    heading = carol.page.get_by_role("heading", name="Large calls are not available right now.")
     expect(heading).to_be_focused(timeout=30_000)
     expect(carol.button("Join again")).to_be_visible()
     for person in (alice, bob):

@@ -12,7 +12,7 @@ from tests.browser.person import Person, eventually
 
 # Two clients and their SFU. As between a page and a server, a message takes a task, and keeps its order.
 SFU = """async () => {
-  const {Sfu} = await import("/static/signalling/sfu/proxied.js");
+  const {ProxiedSfu} = await import("/static/signalling/sfu/proxied.js");
   const take = () => navigator.mediaDevices.getUserMedia({audio: true, video: true});
   const clients = (window.clients = {});
   const mediaOf = () => ({audio: true, video: true});
@@ -25,7 +25,7 @@ SFU = """async () => {
     const client = (clients[id] = {media, arrived: [], answers: [], number: 1, offers: 0});
     const send = (target, event, data) => later(() => client[target](event, structuredClone(data)));
     const restart = () => later(() => client.offer({iceRestart: true}));
-    client.sfu = new Sfu({iceServers: [], media, send, restart, mediaOf});
+    client.sfu = new ProxiedSfu({iceServers: [], media, send, restart, mediaOf});
     client.sfu.addEventListener("arrived", ({detail}) => client.arrived.push(detail));
     const say = (fromPeerId, event, data) => later(() => client.sfu.receive(event, {fromPeerId, ...data}));
     const sayCandidates = (pc, from) => (pc.onicecandidate = ({candidate}) =>
@@ -95,8 +95,8 @@ STATE = """async () => {
             streams[peer][track.kind] = report.framesDecoded ?? report.packetsReceived;
         }
     }
-    const {isWell, connections} = sfu;
-    state[id] = {isWell, arrived, streams, connections: connections.length, answers: answers.length};
+    const {isHealthy, connections} = sfu;
+    state[id] = {isHealthy, arrived, streams, connections: connections.length, answers: answers.length};
   }
   return state;
 }"""
@@ -148,7 +148,7 @@ def test_each_receives_the_other_and_has_seen_them_arrive_before_anything_is_sho
         "alice": ["bob"],
         "bob": ["alice"],
     }
-    assert all(client["isWell"] for client in now.values())
+    assert all(client["isHealthy"] for client in now.values())
     assert person.page.locator("video").count() == 0
 
 

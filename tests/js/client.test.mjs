@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
-import {SignallingClient, SignallingError} from "../../signalling/static/signalling/client/client.js";
+import {SignallingClient} from "../../signalling/static/signalling/client/client.js";
+import {SignallingError} from "../../signalling/static/signalling/client/errors.js";
 import {FakeSocket, settled} from "./fakes.mjs";
 
 let client;

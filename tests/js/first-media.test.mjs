@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {Arrivals, flowing, hasArrived} from "../../signalling/static/signalling/rtc/first-media.js";
+import {FirstMedia, activeTracks, hasArrived} from "../../signalling/static/signalling/rtc/first-media.js";
 import {settled} from "./fakes.mjs";
 
 const AUDIO = {kind: "audio", id: "a"};
@@ -10,9 +10,9 @@ const report = (...entries) => new Map(entries.map((entry, index) => [index, {ty
 test("video flows with its first decoded frame, audio with its first packet", () => {
   const video = {kind: "video", trackIdentifier: "v", packetsReceived: 9};
   const audio = {kind: "audio", trackIdentifier: "a"};
-  assert.deepEqual(flowing(report({...video, framesDecoded: 0}, {...audio, packetsReceived: 0})), new Set());
-  assert.deepEqual(flowing(report({...video, framesDecoded: 1}, {...audio, packetsReceived: 1})), new Set(["v", "a"]));
-  assert.deepEqual(flowing(report({...audio, packetsReceived: 1, type: "outbound-rtp"})), new Set());
+  assert.deepEqual(activeTracks(report({...video, framesDecoded: 0}, {...audio, packetsReceived: 0})), new Set());
+  assert.deepEqual(activeTracks(report({...video, framesDecoded: 1}, {...audio, packetsReceived: 1})), new Set(["v", "a"]));
+  assert.deepEqual(activeTracks(report({...audio, packetsReceived: 1, type: "outbound-rtp"})), new Set());
 });
 
 for (const [what, media, flows, expected] of [
@@ -29,17 +29,17 @@ for (const [what, media, flows, expected] of [
 function watched(t, look) {
   t.mock.timers.enable({apis: ["setTimeout"]});
   const found = [];
-  const arrivals = new Arrivals(look, (id) => found.push(id));
-  t.after(() => arrivals.close());
-  return {arrivals, found};
+  const firstMedia = new FirstMedia(look, (id) => found.push(id));
+  t.after(() => firstMedia.close());
+  return {firstMedia, found};
 }
 
 test("those who are expected are looked for until they are found, and no longer", async (t) => {
   const there = new Set();
   const looks = [];
-  const {arrivals, found} = watched(t, async (ids) => (looks.push(ids), ids.filter((id) => there.has(id))));
-  arrivals.expect("bob");
-  arrivals.expect("carol");
+  const {firstMedia, found} = watched(t, async (ids) => (looks.push(ids), ids.filter((id) => there.has(id))));
+  firstMedia.expect("bob");
+  firstMedia.expect("carol");
   t.mock.timers.tick(200);
   await settled();
   there.add("bob");
@@ -47,7 +47,7 @@ test("those who are expected are looked for until they are found, and no longer"
   await settled();
   assert.deepEqual(looks, [["bob", "carol"], ["bob", "carol"]]);
   assert.deepEqual(found, ["bob"]);
-  assert.deepEqual(arrivals.arrived, new Set(["bob"]));
+  assert.deepEqual(firstMedia.arrived, new Set(["bob"]));
   there.add("carol");
   for (let round = 0; round < 5; round += 1) {
     t.mock.timers.tick(2_000);
@@ -58,8 +58,8 @@ test("those who are expected are looked for until they are found, and no longer"
 
 test("one that never comes is looked for ever more seldom", async (t) => {
   let looks = 0;
-  const {arrivals} = watched(t, async () => ((looks += 1), []));
-  arrivals.expect("bob");
+  const {firstMedia} = watched(t, async () => ((looks += 1), []));
+  firstMedia.expect("bob");
   for (let second = 0; second < 60; second += 1) {
     t.mock.timers.tick(1_000);
     await settled();
@@ -68,12 +68,12 @@ test("one that never comes is looked for ever more seldom", async (t) => {
 });
 
 test("who is expected anew has not arrived, and who is forgotten is not looked for", async (t) => {
-  const {arrivals, found} = watched(t, async (ids) => ids);
-  arrivals.assume("bob");
-  arrivals.expect("bob");
-  arrivals.expect("carol");
-  assert.equal(arrivals.arrived.has("bob"), false);
-  arrivals.forget("carol");
+  const {firstMedia, found} = watched(t, async (ids) => ids);
+  firstMedia.assume("bob");
+  firstMedia.expect("bob");
+  firstMedia.expect("carol");
+  assert.equal(firstMedia.arrived.has("bob"), false);
+  firstMedia.remove("carol");
   t.mock.timers.tick(200);
   await settled();
   assert.deepEqual(found, ["bob"]);
@@ -81,8 +81,8 @@ test("who is expected anew has not arrived, and who is forgotten is not looked f
 
 test("statistics that cannot be had are looked for again", async (t) => {
   let looks = 0;
-  const {arrivals, found} = watched(t, async (ids) => ((looks += 1) === 1 ? Promise.reject(new Error("closed")) : ids));
-  arrivals.expect("bob");
+  const {firstMedia, found} = watched(t, async (ids) => ((looks += 1) === 1 ? Promise.reject(new Error("closed")) : ids));
+  firstMedia.expect("bob");
   t.mock.timers.tick(200);
   await settled();
   t.mock.timers.tick(300);

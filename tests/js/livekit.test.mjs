@@ -4,7 +4,7 @@ import {FakeStream, settled} from "./fakes.mjs";
 import {RemoteTrack, Room} from "./livekit_fake.mjs";
 
 globalThis.MediaStream = FakeStream;
-const {LiveKit} = await import("../../signalling/static/signalling/sfu/livekit.js");
+const {LiveKitSfu} = await import("../../signalling/static/signalling/sfu/livekit.js");
 
 const MICROPHONE = {kind: "audio", id: "microphone"};
 const CAMERA = {kind: "video", id: "camera"};
@@ -24,7 +24,7 @@ afterEach(() => sfu.close());
 
 function begin(access) {
   const mediaOf = (id) => ({bob: {audio: true, video: true}, carol: {audio: true, video: false}})[id];
-  sfu = new LiveKit({provider: "livekit", url: "wss://sfu.example.org", token: "abc", ...access}, {media, mediaOf});
+  sfu = new LiveKitSfu({provider: "livekit", url: "wss://sfu.example.org", token: "abc", ...access}, {media, mediaOf});
   sfu.addEventListener("stream", ({detail: {peerId, stream}}) => told.push(`stream ${peerId} ${stream?.getTracks().length ?? "gone"}`));
   sfu.addEventListener("arrived", ({detail}) => told.push(`arrived ${detail}`));
   sfu.addEventListener("state", () => told.push(sfu.publishing));
@@ -62,7 +62,7 @@ test("it connects where the server says, publishes what we have, and then is con
     ["publish", CAMERA, "camera"],
   ]);
   assert.deepEqual(told, ["connected"]);
-  assert.equal(sfu.isWell, true);
+  assert.equal(sfu.isHealthy, true);
 });
 
 test("a device that is turned off and on is published anew, and is never stopped by it", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
 import {SignallingClient} from "../../signalling/static/signalling/client/client.js";
-import {Relay} from "../../signalling/static/signalling/client/outgoing.js";
+import {Outgoing} from "../../signalling/static/signalling/client/outgoing.js";
 import {FakeSocket, settled} from "./fakes.mjs";
 
 const OFFER = {offer: "sdp"};
@@ -9,15 +9,15 @@ const ANSWER = {answer: "sdp"};
 const line = (n) => ({candidate: `candidate:${n}`});
 
 let client;
-let relay;
+let outgoing;
 let failures;
 
 beforeEach(() => {
   FakeSocket.all = [];
   failures = [];
   client = new SignallingClient({url: "ws://example.org/", WebSocket: FakeSocket});
-  relay = new Relay(client);
-  relay.addEventListener("failed", ({detail: {id, error}}) => failures.push([id, error.code]));
+  outgoing = new Outgoing(client);
+  outgoing.addEventListener("failed", ({detail: {id, error}}) => failures.push([id, error.code]));
 });
 
 /** A socket in the room. */
@@ -26,20 +26,20 @@ async function inTheRoom(t) {
   FakeSocket.all.at(-1).open();
   await opening;
   t.after(() => client.close());
-  relay.open();
+  outgoing.resume();
   return FakeSocket.all.at(-1);
 }
 
 /** The socket ends as when a network fails, and those who wait are told so. */
 async function lost(socket) {
   socket.end(1006);
-  relay.hold();
+  outgoing.pause();
   await settled();
 }
 
 const through = (socket) => socket.sent.map(({event, data}) => [event, data]);
-const offer = (id = "bob") => relay.send(id, "webrtc:offer", OFFER);
-const candidate = (n, id = "bob") => relay.send(id, "webrtc:ice", line(n));
+const offer = (id = "bob") => outgoing.send(id, "webrtc:offer", OFFER);
+const candidate = (n, id = "bob") => outgoing.send(id, "webrtc:ice", line(n));
 
 test("in the room all goes at once; descriptions ask for an answer, candidates do not", async (t) => {
   const socket = await inTheRoom(t);
@@ -53,7 +53,7 @@ test("in the room all goes at once; descriptions ask for an answer, candidates d
 
 test("what comes up while we are away is sent when we are back, in order", async (t) => {
   await lost(await inTheRoom(t));
-  relay.send("bob", "webrtc:answer", ANSWER);
+  outgoing.send("bob", "webrtc:answer", ANSWER);
   candidate(1);
   offer();
   candidate(2);
@@ -74,7 +74,7 @@ test("a socket that is open is not yet a place in the room", async (t) => {
   t.after(() => client.close());
   candidate(1);
   assert.deepEqual(through(socket), []);
-  relay.open();
+  outgoing.resume();
   assert.deepEqual(through(socket), [["webrtc:ice", line(1)]]);
 });
 
@@ -113,7 +113,7 @@ test("what was sent after a return is not sent after the next one", async (t) =>
 
 test("of two descriptions under way the one that was acknowledged is done", async (t) => {
   const socket = await inTheRoom(t);
-  relay.send("bob", "webrtc:answer", ANSWER);
+  outgoing.send("bob", "webrtc:answer", ANSWER);
   candidate(1);
   offer();
   candidate(2);
@@ -141,7 +141,7 @@ test("nothing is sent to somebody who left meanwhile", async (t) => {
   await lost(await inTheRoom(t));
   offer("bob");
   offer("carol");
-  relay.forget("bob");
+  outgoing.discard("bob");
   assert.equal((await inTheRoom(t)).sent.length, 1);
 });
 

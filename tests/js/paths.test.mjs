@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
-import {carries, choose} from "../../signalling/static/signalling/room/paths.js";
+import {isLiveOnSfu, choosePath} from "../../signalling/static/signalling/room/paths.js";
 
 const MESH = "the mesh's stream";
 const SFU = "the SFU's stream";
@@ -14,7 +14,7 @@ function chosen(mode, mesh, server) {
   const peer = mesh === "none" ? undefined : {state: STATES[mesh], stream: MESH};
   const streams = new Map(server === "none" ? [] : [["bob", SFU]]);
   const sfu = {receiving: STATES[server], streams, arrived: new Set(hasArrived(server) ? ["bob"] : [])};
-  return choose({mode, id: "bob", peer, hasArrived: hasArrived(mesh), sfu});
+  return choosePath({mode, id: "bob", peer, hasArrived: hasArrived(mesh), sfu});
 }
 
 test("the better path is taken in either mode, and the mode's own where they are equal", () => {
@@ -38,11 +38,11 @@ test("the stream and the state are those of the path", () => {
 test("a connected path whose media has not arrived is no better than one that connects", () => {
   const peer = {state: "connected", stream: MESH};
   const sfu = {receiving: "connected", streams: new Map([["bob", SFU]]), arrived: new Set(["bob"])};
-  assert.equal(choose({mode: "p2p", id: "bob", peer, hasArrived: false, sfu}).path, "sfu");
-  assert.equal(choose({mode: "p2p", id: "bob", peer, hasArrived: true, sfu}).path, "mesh");
+  assert.equal(choosePath({mode: "p2p", id: "bob", peer, hasArrived: false, sfu}).path, "sfu");
+  assert.equal(choosePath({mode: "p2p", id: "bob", peer, hasArrived: true, sfu}).path, "mesh");
 });
 
 test("where there is no SFU all is the mesh's", () => {
-  assert.equal(choose({mode: "p2p", id: "bob", hasArrived: true, sfu: null}).path, "mesh");
-  assert.equal(carries(null, "bob"), false);
+  assert.equal(choosePath({mode: "p2p", id: "bob", hasArrived: true, sfu: null}).path, "mesh");
+  assert.equal(isLiveOnSfu(null, "bob"), false);
 });

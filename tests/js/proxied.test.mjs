@@ -4,7 +4,7 @@ import {FakeConnection, FakeStream, sdpOf, settled} from "./fakes.mjs";
 
 globalThis.RTCPeerConnection = FakeConnection;
 globalThis.MediaStream = FakeStream;
-const {Sfu} = await import("../../signalling/static/signalling/sfu/proxied.js");
+const {ProxiedSfu} = await import("../../signalling/static/signalling/sfu/proxied.js");
 
 const ANSWER = {type: "answer", sdp: "the SFU's"};
 const line = (n) => ({candidate: `candidate:${n}`, sdpMid: "0"});
@@ -21,7 +21,7 @@ beforeEach(() => {
   told = [];
   restarts = 0;
   medias = {bob: {audio: true, video: true}, carol: {audio: true, video: true}};
-  sfu = new Sfu({
+  sfu = new ProxiedSfu({
     iceServers: [],
     media: {stream: new FakeStream(), audio: null, video: null},
     send: (target, event, data) => sent.push([target, event, data]),
@@ -306,13 +306,13 @@ test("the two states are told apart, and well is when all is connected that shou
   let states = 0;
   sfu.addEventListener("state", () => (states += 1));
   sfu.start();
-  assert.deepEqual([sfu.publishing, sfu.receiving, sfu.isWell], ["connecting", "connecting", false]);
+  assert.deepEqual([sfu.publishing, sfu.receiving, sfu.isHealthy], ["connecting", "connecting", false]);
   publishing().becomes("connected");
-  assert.deepEqual([sfu.publishing, sfu.receiving, sfu.isWell], ["connected", "connecting", true]);
+  assert.deepEqual([sfu.publishing, sfu.receiving, sfu.isHealthy], ["connected", "connecting", true]);
   await offersThem(1, "bob");
-  assert.equal(sfu.isWell, false);
+  assert.equal(sfu.isHealthy, false);
   receiving().becomes("connected");
-  assert.deepEqual([sfu.publishing, sfu.receiving, sfu.isWell], ["connected", "connected", true]);
+  assert.deepEqual([sfu.publishing, sfu.receiving, sfu.isHealthy], ["connected", "connected", true]);
   assert.equal(states, 2);
 });
 

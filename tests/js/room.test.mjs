@@ -17,8 +17,8 @@ beforeEach(() => {
   FakeSocket.all = [];
   told = [];
   client = new SignallingClient({url: "ws://example.org/", WebSocket: FakeSocket});
-  const media = Object.assign(new EventTarget(), {stream: new MediaStream(), audio: null, video: null, state: {}});
-  room = new Room(client, media);
+  const devices = Object.assign(new EventTarget(), {stream: new MediaStream(), audio: null, video: null, state: {}});
+  room = new Room(client, devices);
   for (const event of ["joined", "changed", "left", "failed"])
     room.addEventListener(event, ({detail}) => told.push(`${event} ${detail.id ?? detail.code}`));
 });
@@ -112,7 +112,7 @@ test("candidates of the time away are sent after the return", async (t) => {
 
 test("what we send is told again, for we may have changed it meanwhile", async (t) => {
   (await inACallWith(t, "bob")).end(1006);
-  room.media.state = {audio: false};
+  room.devices.state = {audio: false};
   const next = await resumes(t, [entry("bob")]);
   assert.deepEqual(next.sent.at(-1), {event: "peer:update", data: {media: {audio: false}}});
 });

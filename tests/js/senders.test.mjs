@@ -15,7 +15,7 @@ const video = () => pc.transceivers.find(({receiver}) => receiver.track.kind ===
 const audio = () => pc.transceivers.find(({receiver}) => receiver.track.kind === "audio").sender;
 
 test("video is capped, and audio never", async () => {
-  senders.open();
+  senders.addAll();
   await senders.cap(500);
   assert.deepEqual(video().settings, [500_000]);
   assert.deepEqual(audio().settings, []);
@@ -23,7 +23,7 @@ test("video is capped, and audio never", async () => {
 
 test("a cap that was set before there was anything to cap holds", async () => {
   senders.cap(500);
-  senders.open();
+  senders.addAll();
   await senders.cap(500);
   assert.deepEqual(video().settings, [500_000]);
 });
@@ -37,7 +37,7 @@ test("the media section that the other side has offered is capped", async () => 
 });
 
 test("caps that follow each other are set one after the other, and the last one counts", async () => {
-  senders.open();
+  senders.addAll();
   senders.cap(500);
   await Promise.resolve().then(() => {}); // the first is on its way
   senders.cap(300);
@@ -47,7 +47,7 @@ test("caps that follow each other are set one after the other, and the last one 
 });
 
 test("without a cap the browser sends what it wants, again too", async () => {
-  senders.open();
+  senders.addAll();
   await senders.cap(null);
   assert.deepEqual(video().settings, []);
   await senders.cap(500);
@@ -56,14 +56,14 @@ test("without a cap the browser sends what it wants, again too", async () => {
 });
 
 test("the same cap is not set twice", async () => {
-  senders.open();
+  senders.addAll();
   await senders.cap(500);
   await senders.cap(500);
   assert.deepEqual(video().settings, [500_000]);
 });
 
 test("where nothing is negotiated yet there is nothing to cap; later there is", async () => {
-  senders.open();
+  senders.addAll();
   video().encodings = [];
   await senders.cap(500);
   assert.deepEqual(video().settings, []);
@@ -74,13 +74,13 @@ test("where nothing is negotiated yet there is nothing to cap; later there is", 
 
 test("the connection that replaces another has its cap", async () => {
   senders.cap(500);
-  const next = senders.of((pc = new FakeConnection()));
-  next.open();
+  const next = senders.cloneFor((pc = new FakeConnection()));
+  next.addAll();
   await next.cap(next.maxKbps);
   assert.deepEqual(video().settings, [500_000]);
 });
 
 test("a connection to an SFU sends alone", () => {
-  new Senders(pc, {stream: {}, audio: null, video: null}, "sendonly").open();
+  new Senders(pc, {stream: {}, audio: null, video: null}, "sendonly").addAll();
   assert.deepEqual(pc.transceivers.map(({direction}) => direction), ["sendonly", "sendonly"]);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
-import {Report} from "../../signalling/static/signalling/room/switch-report.js";
+import {SwitchReport} from "../../signalling/static/signalling/room/switch-report.js";
 
 let isConnected;
 let hasAll;
@@ -10,7 +10,7 @@ let report;
 beforeEach(() => {
   isConnected = hasAll = false;
   told = [];
-  report = new Report({isConnected: () => isConnected, hasAll: () => hasAll, tell: (verdict) => told.push(verdict)});
+  report = new SwitchReport({isConnected: () => isConnected, hasAll: () => hasAll, send: (verdict) => told.push(verdict)});
 });
 
 function freeze(t) {
@@ -21,10 +21,10 @@ function freeze(t) {
 test("before there is anything to report nothing is, nor after the end", (t) => {
   const tick = freeze(t);
   isConnected = hasAll = true;
-  report.look();
+  report.update();
   report.begin(true);
   report.end();
-  report.look();
+  report.update();
   tick(60_000);
   assert.deepEqual(told, []);
 });
@@ -34,7 +34,7 @@ test("a connection in time is no failure, however long the others take", (t) => 
   report.begin(true);
   tick(9_000);
   isConnected = true;
-  report.look();
+  report.update();
   tick(1_000);
   assert.deepEqual(told, []);
   tick(4_000);
@@ -45,9 +45,9 @@ test("news while we are patient make us no more patient", (t) => {
   const tick = freeze(t);
   report.begin(true);
   isConnected = true;
-  report.look();
+  report.update();
   tick(4_000);
-  report.look();
+  report.update();
   tick(1_000);
   assert.deepEqual(told, ["receiving"]);
 });
@@ -56,12 +56,12 @@ test("who has lost the connection meanwhile does not receive", (t) => {
   const tick = freeze(t);
   report.begin(true);
   isConnected = true;
-  report.look();
+  report.update();
   isConnected = false;
   tick(5_000);
   assert.deepEqual(told, []);
   isConnected = true;
-  report.look();
+  report.update();
   tick(5_000);
   assert.deepEqual(told, ["receiving"]);
 });
@@ -70,10 +70,10 @@ test("of a new version nothing was told yet", (t) => {
   freeze(t);
   isConnected = hasAll = true;
   report.begin(true);
-  report.look();
-  assert.equal(report.told, "receiving");
+  report.update();
+  assert.equal(report.sent, "receiving");
   report.begin(true);
-  assert.equal(report.told, null);
-  report.look();
+  assert.equal(report.sent, null);
+  report.update();
   assert.deepEqual(told, ["receiving", "receiving"]);
 });

@@ -5,8 +5,8 @@ import {FakeConnection, FakeSocket, FakeStream, sdpOf, settled} from "./fakes.mj
 
 globalThis.RTCPeerConnection = FakeConnection;
 globalThis.MediaStream = FakeStream;
-const {Room} = await import("../../signalling/static/signalling/room/room.js");
-const {meshCap} = await import("../../signalling/static/signalling/mesh/mesh.js");
+const {Room} = await import("../../signalling/static/signalling/index.js");
+const {meshCap} = await import("../../signalling/static/signalling/mesh/bitrate.js");
 
 const SFU = {provider: "proxied"};
 const BOTH = {audio: true, video: true};
@@ -22,8 +22,8 @@ beforeEach(() => {
   FakeConnection.all = [];
   told = [];
   client = new SignallingClient({url: "ws://example.org/", WebSocket: FakeSocket});
-  const media = Object.assign(new EventTarget(), {stream: new FakeStream(), audio: null, video: null, state: {}});
-  room = new Room(client, media);
+  const devices = Object.assign(new EventTarget(), {stream: new FakeStream(), audio: null, video: null, state: {}});
+  room = new Room(client, devices);
   room.addEventListener("lost", ({detail}) => told.push(detail ? "lost" : "found"));
   room.addEventListener("failed", ({detail}) => told.push(`failed ${detail.code}`));
 });
@@ -523,10 +523,10 @@ test("a refusal of the SFU is no news to the user: the server says what becomes 
 test("a device that changes changes on both paths", async (t) => {
   await inAMesh(t, "bob");
   await flips();
-  room.media.video = {kind: "video", id: "camera"};
-  room.media.dispatchEvent(new CustomEvent("track", {detail: "video"}));
-  assert.equal(room.peers.get("bob").pc.transceivers[1].sender.track, room.media.video);
-  assert.equal(publisher().transceivers[1].sender.track, room.media.video);
+  room.devices.video = {kind: "video", id: "camera"};
+  room.devices.dispatchEvent(new CustomEvent("track", {detail: "video"}));
+  assert.equal(room.peers.get("bob").pc.transceivers[1].sender.track, room.devices.video);
+  assert.equal(publisher().transceivers[1].sender.track, room.devices.video);
 });
 
 test("what a mesh sends is capped by how many are in it, and by the least while both paths run", async (t) => {

@@ -6,7 +6,7 @@ function watched(t) {
   t.mock.timers.enable({apis: ["setTimeout"]});
   let barks = 0;
   const dog = new Watchdog(() => (barks += 1));
-  t.after(() => dog.rest());
+  t.after(() => dog.reset());
   /** After how many seconds it barks, from now on and within ten minutes. */
   const times = () => {
     const found = [];
@@ -21,41 +21,41 @@ function watched(t) {
 
 test("what mends itself has fifteen seconds, then twice as long, and at last a minute", (t) => {
   const {dog, times} = watched(t);
-  dog.look(false);
+  dog.update(false);
   assert.deepEqual(times(), [15, 45, 105, 165]);
 });
 
 test("what has given up is asked for soon, and ever more seldom", (t) => {
   const {dog, times} = watched(t);
-  dog.look(false);
-  dog.look(false, true);
+  dog.update(false);
+  dog.update(false, true);
   assert.deepEqual(times(), [1, 3, 7, 15]);
 });
 
 test("news make it no more patient", (t) => {
   const {dog, times} = watched(t);
-  dog.look(false);
+  dog.update(false);
   t.mock.timers.tick(10_000);
-  dog.look(false);
+  dog.update(false);
   assert.equal(times()[0], 5);
 });
 
 test("when all is well it rests, and begins with its first patience again", (t) => {
   const {dog, times} = watched(t);
-  dog.look(false);
+  dog.update(false);
   t.mock.timers.tick(50_000);
-  dog.look(true);
+  dog.update(true);
   assert.deepEqual(times(), []);
-  dog.look(false);
+  dog.update(false);
   assert.equal(times()[0], 15);
 });
 
 test("while nothing can help it waits, and remembers how often it has asked", (t) => {
   const {dog, times} = watched(t);
-  dog.look(false);
+  dog.update(false);
   t.mock.timers.tick(15_000);
   dog.pause();
   assert.deepEqual(times(), []);
-  dog.look(false);
+  dog.update(false);
   assert.equal(times()[0], 30);
 });

@@ -1,10 +1,13 @@
 /**
- * The public API of the library. Import everything from here; the other modules may move between releases.
+ * The public API of the library: the only module that a site should load from. Other modules may
+ * move between releases.
  *
- *     import {Devices, Membership, Room, SignallingClient, sameOriginSocket} from "./index.js";
+ * - SignallingClient: one socket, requests and events. Needs neither the DOM nor WebRTC.
+ * - Membership: joins a room and resumes the membership after the socket is lost.
+ * - Devices: the user's microphone and camera.
+ * - Room: the participants and their media, through a mesh or an SFU.
  *
- * `SignallingClient` needs neither the DOM nor WebRTC, `Membership` keeps a place in a room across lost sockets, and
- * `Room` adds the media. The pages in `page/` are built on this API alone.
+ * page/call.js shows how they work together.
  *
  * @typedef {import("./client/protocol.js").ErrorFrame} ErrorFrame
  * @typedef {import("./client/protocol.js").MediaState} MediaState
@@ -13,11 +16,16 @@
  * @typedef {import("./room/types.js").Participant} Participant
  * @typedef {import("./room/types.js").Path} Path
  * @typedef {import("./rtc/devices.js").DeviceProblem} DeviceProblem
+ * @typedef {import("./rtc/devices.js").Wanted} WantedDevices
  * @typedef {import("./rtc/ice.js").PeerState} PeerState
  */
+import "./sfu/livekit.js"; // both register themselves as SFU providers
+import "./sfu/proxied.js";
+
 export {SignallingClient, sameOriginSocket} from "./client/client.js";
 export {SignallingError} from "./client/errors.js";
 export {Membership} from "./client/membership.js";
 export {DeviceError, Devices} from "./rtc/devices.js";
 export {Room} from "./room/room.js";
-export {isReserved} from "./sfu/connection.js";
+export {isReservedId} from "./sfu/addresses.js";
+export {registerProvider} from "./sfu/providers.js";

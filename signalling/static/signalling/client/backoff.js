@@ -1,12 +1,14 @@
-/** When a lost connection may be opened again, and how long to wait before. Nothing here knows of sockets. */
+/**
+ * When a lost connection may be reopened, and how long to wait first. Knows nothing about sockets.
+ */
 
-/** PROTOCOL.md, "Close codes": after these a client may come back by itself. */
+/** PROTOCOL.md, "Close codes": clients may reconnect after these. */
 const RECONNECTABLE = new Set([1001, 1006, 1012, 4408, 4500, 4503, 4508]);
 
-const FIRST = 1_000; // at most: all clients of a server that has restarted must not come at once
-const STEPS = [1_000, 2_000, 4_000, 7_000]; // then always the last one
-const SPREAD = 0.5;
-const STEADY = 10_000; // a connection that has held for so long was a good one
+const MAX_FIRST_DELAY = 1_000; // spreads out the clients of a server that has restarted
+const DELAYS = [1_000, 2_000, 4_000, 7_000]; // the last one repeats
+const JITTER = 0.5;
+const STABLE_AFTER = 10_000; // a connection that lasted this long resets the delays
 
 /** @param {number} closeCode */
 export function mayReconnect(closeCode) {
@@ -14,18 +16,18 @@ export function mayReconnect(closeCode) {
 }
 
 /**
- * How long to wait before an attempt.
+ * Return how long to wait before an attempt.
  * @param {number} attempt 0 for the first one after a loss
  * @param {() => number} [random] from 0 to 1
  * @returns {number} milliseconds
  */
 export function delay(attempt, random = Math.random) {
-  if (attempt === 0) return random() * FIRST;
-  const step = STEPS[Math.min(attempt, STEPS.length) - 1] ?? FIRST;
-  return step * (1 - SPREAD + 2 * SPREAD * random());
+  if (attempt === 0) return random() * MAX_FIRST_DELAY;
+  const base = DELAYS[Math.min(attempt, DELAYS.length) - 1] ?? MAX_FIRST_DELAY;
+  return base * (1 - JITTER + 2 * JITTER * random());
 }
 
-/** The waits between the attempts. What tells that the network may be back ends a wait. */
+/** The waits between attempts. A hint that the network may be available again ends a wait early. */
 export class Backoff {
   #attempt = 0;
   #connectedAt = -Infinity;
@@ -36,32 +38,37 @@ export class Backoff {
   #hints = null;
 
   /**
-   * @param {() => void} go what to do after a wait
-   * @param {object} [page] where the hints come from; there are none in Node
+   * @param {() => void} retry called after a wait
+   * @param {object} [page] the source of the hints; Node has none
    * @param {EventTarget} [page.window]
    * @param {Document} [page.document]
    */
-  constructor(go, {window = globalThis.window, document = globalThis.document} = {}) {
-    this.go = go;
+  constructor(retry, {window = globalThis.window, document = globalThis.document} = {}) {
+    this.retry = retry;
     this.window = window;
     this.document = document;
   }
 
-  /** Wait for the next attempt. @param {number} [retryAfter] seconds that the server has asked for; nothing skips these */
+  /**
+   * Wait for the next attempt.
+   * @param {number} [retryAfter] seconds that the server asked for; hints do not shorten these
+   */
   wait(retryAfter = 0) {
     this.cancel();
-    if (Date.now() - this.#connectedAt >= STEADY) this.#attempt = 0;
-    this.#connectedAt = Infinity; // counts for one loss
+    if (Date.now() - this.#connectedAt >= STABLE_AFTER) this.#attempt = 0;
+    this.#connectedAt = Infinity; // a connection resets the delays once
     const wait = delay(this.#attempt);
     this.#attempt += 1;
-    // Remembered, for the close that follows such a refusal does not say it again.
+    // Stored, because the close that follows such an error does not repeat it.
     this.#notBefore = Math.max(this.#notBefore, Date.now() + retryAfter * 1000);
-    const asked = this.#notBefore - Date.now();
-    if (asked > 0) this.#timer = setTimeout(() => this.#waitOrHint(wait), asked);
-    else this.#waitOrHint(wait);
+    const required = this.#notBefore - Date.now();
+    if (required > 0) this.#timer = setTimeout(() => this.#waitForTimerOrHint(wait), required);
+    else this.#waitForTimerOrHint(wait);
   }
 
-  /** An attempt was good; the next loss begins with the shortest wait again, unless it follows at once. */
+  /**
+   * An attempt succeeded. The delays start over once the connection has been stable for a while.
+   */
   succeeded() {
     this.cancel();
     this.#connectedAt = Date.now();
@@ -74,14 +81,15 @@ export class Backoff {
   }
 
   /** @param {number} wait milliseconds */
-  #waitOrHint(wait) {
+  #waitForTimerOrHint(wait) {
     const {signal} = (this.#hints = new AbortController());
-    const go = () => {
+    const retry = () => {
       this.cancel();
-      this.go();
+      this.retry();
     };
-    this.#timer = setTimeout(go, wait);
-    this.window?.addEventListener("online", go, {signal});
-    this.document?.addEventListener("visibilitychange", () => this.document.visibilityState === "visible" && go(), {signal});
+    const retryIfVisible = () => this.document.visibilityState === "visible" && retry();
+    this.#timer = setTimeout(retry, wait);
+    this.window?.addEventListener("online", retry, {signal});
+    this.document?.addEventListener("visibilitychange", retryIfVisible, {signal});
   }
 }

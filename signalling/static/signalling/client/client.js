@@ -1,44 +1,53 @@
 /**
- * The signalling socket: frames, requests with their answers, keep-alive. No DOM, no WebRTC.
+ * The signalling socket: frames, requests and their answers, heartbeats. No DOM, no WebRTC.
  *
  *     const client = new SignallingClient({url: "wss://example.org/ws/signalling/", token});
  *     client.on("peer:joined", ({peerId}) => …);
  *     await client.connect();
  *     const {peers} = await client.request("join:room", {roomCode: "ABC123"});
  *
- * It opens one socket at a time and never another one by itself: membership.js does.
+ * A client has one socket at a time and never reconnects by itself; membership.js does that.
  */
 import {SignallingError} from "./errors.js";
 import {SUBPROTOCOL} from "./protocol.js";
+import {PendingRequests} from "./requests.js";
 
-export {SignallingError};
+/** @import {ServerEvents} from "./protocol.js" */
 
-const PING_EVERY = 20_000; // the server closes with 4408 after 45 s of silence
-const SILENCE = 45_000; // a half-open socket never fires "close" by itself
+const PING_INTERVAL = 20_000; // the server closes with 4408 after 45 s without a message
+const IDLE_TIMEOUT = 45_000; // a half-open socket never fires "close" by itself
 const REQUEST_TIMEOUT = 15_000;
-const LOST = 1006; // what a browser reports for a connection that ended without a close frame
-const UNHEARD = 4408; // our close of a socket that is silent. After 1000 the server would take us for gone for good.
+const ABNORMAL_CLOSURE = 1006; // what browsers report for a connection that ended without a close frame
+// For sockets that we give up. Code 1000 would end the membership: the server could not resume it.
+const HEARTBEAT_LOST = 4408;
 const UNAUTHENTICATED = 4401;
 
 /**
  * @typedef {string | null} Token
  * @typedef {{code: number, error: SignallingError}} Closed
- * @typedef {import("./protocol.js").ServerEvents & {closed: Closed}} ClientEvents
- * @typedef {{resolve: (data: any) => void, reject: (error: SignallingError) => void, timer: ReturnType<typeof setTimeout>}} Pending
+ * @typedef {ServerEvents & {closed: Closed}} ClientEvents
  */
 
-/** Dispatches every event of the server as a CustomEvent of the same name, and "closed" once per lost connection. */
+/**
+ * Dispatches every server event as a CustomEvent of the same name, and "closed" once for each lost
+ * connection.
+ */
 export class SignallingClient extends EventTarget {
   /** @type {WebSocket | null} */
   #socket = null;
+  /** Numbers the sockets, so that events of earlier sockets can be ignored. */
   #attempt = 0;
-  #lastId = 0;
-  #lastHeard = 0;
-  /** @type {Map<string | number, Pending>} */
-  #pending = new Map();
-  /** @type {SignallingError | null} the last frame, if it was an error: Daphne drops close reasons, so it tells why */
+  #lastReceivedAt = 0;
+  #requests = new PendingRequests();
+  /**
+   * The last frame, if it was an error. It explains a close: Daphne drops close reasons.
+   * @type {SignallingError | null}
+   */
   #lastError = null;
-  /** @type {{token: Token, error: SignallingError} | null} what the server has refused to know us by */
+  /**
+   * The token that the server last refused.
+   * @type {{token: Token, error: SignallingError} | null}
+   */
   #refused = null;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #pinger;
@@ -46,8 +55,9 @@ export class SignallingClient extends EventTarget {
   /**
    * @param {object} options
    * @param {string | URL} options.url
-   * @param {Token | (() => Token | Promise<Token>)} [options.token] an access token, or what gives one for each
-   *   connection; without one the site's session counts (same origin only)
+   * @param {Token | (() => Token | Promise<Token>)} [options.token] an access token, or a function
+   *   that returns one for each connection; without it, the site's session authenticates (same
+   *   origin only)
    * @param {typeof WebSocket} [options.WebSocket] for tests and for Node
    */
   constructor({url, token = null, WebSocket = globalThis.WebSocket}) {
@@ -62,11 +72,11 @@ export class SignallingClient extends EventTarget {
   }
 
   /**
-   * Listen to one event, with its data typed.
+   * Listen for one event, with its data typed.
    * @template {keyof ClientEvents} K
    * @param {K} event
    * @param {(data: ClientEvents[K]) => void} handler
-   * @returns {() => void} stops listening
+   * @returns {() => void} removes the listener
    */
   on(event, handler) {
     const listener = (/** @type {Event} */ occurred) => handler(/** @type {CustomEvent} */ (occurred).detail);
@@ -75,9 +85,10 @@ export class SignallingClient extends EventTarget {
   }
 
   /**
-   * Open a socket. Attempts are numbered: whatever an older socket still fires is not ours any more.
-   * @returns {Promise<void>} resolved when it is open; rejected with a SignallingError when it closes first or when
-   *   there is no other token than the one that was refused, and with what a token function throws
+   * Open a socket.
+   * @returns {Promise<void>} resolved when it is open; rejected with a SignallingError if it closes
+   *   first or if the only token is one that the server has refused, and with any error that the
+   *   token function throws
    */
   async connect() {
     this.close();
@@ -87,7 +98,8 @@ export class SignallingClient extends EventTarget {
     await this.#open(token, attempt);
   }
 
-  /** Send a frame that wants no answer. A frame for a socket that is not open is dropped.
+  /**
+   * Send a frame without awaiting an answer. Dropped if the socket is not open.
    * @param {string} event
    * @param {object} [data]
    */
@@ -96,41 +108,39 @@ export class SignallingClient extends EventTarget {
   }
 
   /**
-   * Send a frame and wait for what answers it: the data of its natural reply or of `ack`.
+   * Send a frame and await its answer: the data of its reply or of `ack`.
    * @param {string} event
    * @param {object} [data]
-   * @param {number} [patience] in milliseconds
-   * @returns {Promise<any>} rejected with a SignallingError; it has a `closeCode` if the connection was lost meanwhile
+   * @param {number} [timeout] in milliseconds
+   * @returns {Promise<any>} rejected with a SignallingError, which has a `closeCode` if the
+   *   connection was lost
    */
-  request(event, data, patience = REQUEST_TIMEOUT) {
-    const id = ++this.#lastId;
-    return new Promise((resolve, reject) => {
-      if (!this.connected) return reject(this.#closedError(LOST));
-      const timer = setTimeout(() => this.#settle(id, new SignallingError({code: "timeout", event})), patience);
-      this.#pending.set(id, {resolve, reject, timer});
-      this.#transmit({event, data, id});
-    });
+  request(event, data, timeout = REQUEST_TIMEOUT) {
+    if (!this.connected) return Promise.reject(this.#closedError(ABNORMAL_CLOSURE));
+    const {id, answer} = this.#requests.add(event, timeout);
+    this.#transmit({event, data, id});
+    return answer;
   }
 
-  /** Close for good; no "closed" event follows, because nobody needs to be told what they did. */
+  /** Close the socket and end the membership. Dispatches no "closed" event. */
   close() {
     this.#attempt += 1;
     const socket = this.#socket;
-    this.#forget(1000);
+    this.#cleanUp(1000);
     socket?.close(1000);
   }
 
-  /** Take a socket that does not answer for lost. */
+  /** Treat the socket as lost, because it does not answer. */
   drop() {
-    if (this.#socket) this.#lose(LOST);
+    if (this.#socket) this.#onLost(ABNORMAL_CLOSURE);
   }
 
-  /** @param {() => Token | Promise<Token>} give @returns {Promise<Token>} */
-  async #renewedToken(give) {
-    const token = await give();
+  /** @param {() => Token | Promise<Token>} getToken @returns {Promise<Token>} */
+  async #renewedToken(getToken) {
+    const token = await getToken();
     if (this.#refused?.token !== token) return token;
     const {code, message} = this.#refused.error;
-    // A refusal and not a loss: it has no close code, for no socket was opened.
+    // No close code: no socket was opened.
     throw new SignallingError({code: code === "closed" ? "token_invalid" : code, message});
   }
 
@@ -149,8 +159,8 @@ export class SignallingClient extends EventTarget {
       socket.onclose = ({code}) => {
         const error = this.#closedError(code);
         if (code === UNAUTHENTICATED) this.#refused = {token, error};
-        if (attempt === this.#attempt) this.#lose(code);
-        reject(error); // means nothing after "open"
+        if (attempt === this.#attempt) this.#onLost(code);
+        reject(error); // no effect after "open"
       };
     });
   }
@@ -162,32 +172,21 @@ export class SignallingClient extends EventTarget {
 
   /** @param {unknown} text */
   #receive(text) {
-    this.#lastHeard = Date.now();
+    this.#lastReceivedAt = Date.now();
     const {event, data = {}, id} = JSON.parse(String(text));
-    if (event === "error") this.#refuse(new SignallingError(data), id, data);
+    if (event === "error") this.#onError(new SignallingError(data), id, data);
     else {
       this.#lastError = null;
-      this.#settle(id, data);
+      this.#requests.settle(id, data);
       this.#dispatch(event, data);
     }
   }
 
   /** @param {SignallingError} error @param {string | number | undefined} id @param {object} data */
-  #refuse(error, id, data) {
-    if (this.#settle(id, error)) return;
+  #onError(error, id, data) {
+    if (this.#requests.settle(id, error)) return;
     this.#lastError = error;
     this.#dispatch("error", data);
-  }
-
-  /** @param {string | number | undefined} id @param {unknown} outcome @returns {boolean} whether somebody waited */
-  #settle(id, outcome) {
-    const waiting = id === undefined ? undefined : this.#pending.get(id);
-    if (id === undefined || !waiting) return false;
-    this.#pending.delete(id);
-    clearTimeout(waiting.timer);
-    if (outcome instanceof SignallingError) waiting.reject(outcome);
-    else waiting.resolve(outcome);
-    return true;
   }
 
   /** @param {string} event @param {unknown} detail */
@@ -196,49 +195,53 @@ export class SignallingClient extends EventTarget {
   }
 
   #startPinging() {
-    this.#lastHeard = Date.now();
+    this.#lastReceivedAt = Date.now();
     this.#pinger = setInterval(() => {
-      if (Date.now() - this.#lastHeard > SILENCE) this.drop();
+      if (Date.now() - this.#lastReceivedAt > IDLE_TIMEOUT) this.drop();
       else this.send("ping");
-    }, PING_EVERY);
+    }, PING_INTERVAL);
   }
 
-  /** The connection ended and it was not us. @param {number} code */
-  #lose(code) {
+  /** The connection ended, and not because of `close`. @param {number} code */
+  #onLost(code) {
     const error = this.#closedError(code);
     const socket = this.#socket;
     this.#attempt += 1;
-    this.#forget(code);
-    socket?.close(UNHEARD); // does nothing where it is closed already
+    this.#cleanUp(code);
+    socket?.close(HEARTBEAT_LOST); // no effect if it is closed already
     this.#dispatch("closed", {code, error});
   }
 
   /** @param {number} code */
-  #forget(code) {
+  #cleanUp(code) {
     clearInterval(this.#pinger);
     this.#socket = null;
     const error = this.#closedError(code);
     this.#lastError = null;
-    for (const id of [...this.#pending.keys()]) this.#settle(id, error);
+    this.#requests.rejectAll(error);
   }
 
   /**
-   * What ended the connection: the error frame just before a close of the application's, else the close code.
+   * Return why the connection ended: the error frame just before one of the application's own close
+   * codes, otherwise the close code.
    * @param {number} closeCode
    */
   #closedError(closeCode) {
-    const said = closeCode >= 4000 ? this.#lastError : null;
-    const {code = "closed", message = `closed with ${closeCode}`, retryAfter, details = {}} = said ?? {};
+    const reported = closeCode >= 4000 ? this.#lastError : null;
+    const {code = "closed", message = `closed with ${closeCode}`, retryAfter, details = {}} = reported ?? {};
     return new SignallingError({...details, code, message, retryAfter, closeCode});
   }
 }
 
-/** A browser can set no header on a WebSocket, and a token in the URL ends up in logs. @param {Token} token */
+/**
+ * Browsers cannot set headers on a WebSocket, and a token in the URL ends up in logs.
+ * @param {Token} token
+ */
 function subprotocols(token) {
   return token ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL];
 }
 
-/** The socket beside this page. @param {string} path @returns {URL} */
+/** Return the URL of a WebSocket on the origin of this page. @param {string} path @returns {URL} */
 export function sameOriginSocket(path) {
   const url = new URL(path, location.href);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";

@@ -1,6 +1,8 @@
-/** The server said no, or went away before it could answer. */
+/** The server refused a request, or the connection was lost before the server answered. */
 export class SignallingError extends Error {
-  /** @param {{code: string, message?: string, closeCode?: number} & Record<string, unknown>} frame */
+  /**
+   * @param {{code: string, message?: string, closeCode?: number} & Record<string, unknown>} frame
+   */
   constructor({code, message, closeCode, retryAfter, ...details}) {
     super(message || code);
     this.name = "SignallingError";

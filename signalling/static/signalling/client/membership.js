@@ -1,35 +1,38 @@
 /**
- * Our place in a room, which outlives the socket: when that is lost, another one is opened and the server gives the
- * same place back (PROTOCOL.md, "Membership"). No DOM, no WebRTC: meanwhile the media flows as before.
+ * Our membership in a room, which outlives the socket: when the socket is lost, another one is
+ * opened and the membership is resumed (PROTOCOL.md, "Membership"). No DOM, no WebRTC: media keeps
+ * flowing.
  *
- * Events: "away" when the socket is lost and will be replaced, "back" (detail: RoomJoined) when we are in the room
- * again, "ended" (detail: SignallingError) when we are not and shall not be. After "back" with `resumed: false` the
- * place had been given up and this is another one: with another peer id, everything is built anew.
+ * Events:
+ * - "away": the socket is lost and will be replaced;
+ * - "back" (detail: RoomJoined): we are in the room again. With `resumed: false` the earlier
+ *   membership had expired; we have a new peer id and all connections must be rebuilt;
+ * - "ended" (detail: SignallingError): we have left the room for good.
  */
-import {SignallingError} from "./errors.js";
 import {Backoff, mayReconnect} from "./backoff.js";
+import {SignallingError} from "./errors.js";
 
-/** @typedef {import("./client.js").SignallingClient} SignallingClient */
-/** @typedef {import("./protocol.js").RoomJoined} RoomJoined */
+/** @import {SignallingClient} from "./client.js" */
+/** @import {ErrorFrame, RoomJoined} from "./protocol.js" */
 
 const UNAUTHENTICATED = 4401;
-const RESUME_PATIENCE = 5_000; // the token stays good for 10 s after an answer that was lost
-const GIVEN_UP = new Set(["resume_expired", "resume_invalid"]);
+const RESUME_TIMEOUT = 5_000; // if the answer is lost, the token stays valid for 10 s
+const NOT_RESUMABLE = new Set(["resume_expired", "resume_invalid"]);
 
 export class Membership extends EventTarget {
   /** @type {"out" | "in" | "away"} */
   state = "out";
-  /** @type {string | null} our id in the room */
+  /** Our id in the room. @type {string | null} */
   peerId = null;
-  /** How many seconds the server keeps our place without a socket. */
+  /** How many seconds the server keeps our membership without a socket. */
   resumeWindow = 0;
 
   #roomCode = "";
-  /** @type {string | undefined} good for one resume */
+  /** Valid for one resume. @type {string | undefined} */
   #resumeToken;
-  /** Attempts are numbered: what an earlier one still reports is not ours any more. */
+  /** Numbers the attempts, so that results of earlier attempts can be ignored. */
   #attempt = 0;
-  /** Whether the app was asked for another token since we were last in the room. */
+  /** Whether another token was requested since we were last in the room. */
   #isRenewing = false;
 
   /**
@@ -39,16 +42,17 @@ export class Membership extends EventTarget {
   constructor(client, page) {
     super();
     this.client = client;
-    this.backoff = new Backoff(() => this.#comeBack(), page);
-    client.on("closed", ({code, error}) => this.#lose(code, error));
-    client.on("room:joined", (joined) => this.#enter(joined));
-    client.on("error", (frame) => this.#complain(frame));
+    this.backoff = new Backoff(() => this.#reconnect(), page);
+    client.on("closed", ({code, error}) => this.#onClosed(code, error));
+    client.on("room:joined", (joined) => this.#onJoined(joined));
+    client.on("error", (frame) => this.#onError(frame));
   }
 
   /**
-   * The first join. Until it is done nothing is tried twice: somebody waits in front of the page.
+   * Join for the first time. Nothing is retried until this has succeeded: the user is waiting.
    * @param {string} roomCode
-   * @returns {Promise<RoomJoined>} rejected with a SignallingError, and with what a token function throws
+   * @returns {Promise<RoomJoined>} rejected with a SignallingError, and with any error that the
+   *   token function throws
    */
   async join(roomCode) {
     this.#roomCode = roomCode;
@@ -56,7 +60,7 @@ export class Membership extends EventTarget {
     return this.client.request("join:room", {roomCode, resumable: true});
   }
 
-  /** Give the place up, at once and for good. */
+  /** Leave the room at once and for good. */
   leave() {
     this.client.send("leave:room");
     this.close();
@@ -70,7 +74,7 @@ export class Membership extends EventTarget {
   }
 
   /** @param {RoomJoined} joined */
-  #enter(joined) {
+  #onJoined(joined) {
     const wasAway = this.state === "away";
     this.state = "in";
     this.peerId = joined.peerId;
@@ -82,61 +86,66 @@ export class Membership extends EventTarget {
   }
 
   /**
-   * An error that answers no request. One of them is no error of ours: the room fits into no mesh without its SFU, and
-   * those who came last, we among them, have left.
-   * @param {import("./protocol.js").ErrorFrame} frame
+   * Handle an error that answers no request. Only `sfu_unavailable` without an event ends the
+   * membership: without its SFU the room is too large for a mesh, and the peers that joined last,
+   * including us, have been removed.
+   * @param {ErrorFrame} frame
    */
-  #complain(frame) {
-    if (this.state === "in" && frame.code === "sfu_unavailable" && !frame.event) this.#end(new SignallingError({...frame}));
+  #onError(frame) {
+    const isRemoved = frame.code === "sfu_unavailable" && !frame.event;
+    if (this.state === "in" && isRemoved) this.#end(new SignallingError({...frame}));
   }
 
   /** @param {number} code @param {SignallingError} error */
-  #lose(code, error) {
-    if (this.state === "out") return; // whoever waits for the first join is told by its rejection
-    if (!mayReconnect(code) && !this.#mayRenew(code)) return this.#end(error);
+  #onClosed(code, error) {
+    if (this.state === "out") return; // the promise of the first join is rejected
+    if (!mayReconnect(code) && !this.#mayRenewToken(code)) return this.#end(error);
     const wasIn = this.state === "in";
     this.state = "away";
-    this.#tryLater(error.retryAfter);
+    this.#retryLater(error.retryAfter);
     if (wasIn) this.#dispatch("away");
   }
 
-  /** Only another token helps here, and one try with it: a second refusal is not about the token. @param {number} code */
-  #mayRenew(code) {
+  /**
+   * Allow one attempt with another token: if that one is refused too, the cause is not the token.
+   * @param {number} code
+   */
+  #mayRenewToken(code) {
     const may = code === UNAUTHENTICATED && typeof this.client.token === "function" && !this.#isRenewing;
     if (may) this.#isRenewing = true;
     return may;
   }
 
   /** @param {number} [retryAfter] seconds */
-  #tryLater(retryAfter) {
+  #retryLater(retryAfter) {
     this.#attempt += 1;
     this.backoff.wait(retryAfter);
   }
 
-  async #comeBack() {
+  async #reconnect() {
     const attempt = ++this.#attempt;
     try {
       if (!this.client.connected) await this.client.connect();
-      if (attempt === this.#attempt) await this.#joinAgain();
+      if (attempt === this.#attempt) await this.#rejoin();
     } catch (error) {
-      if (attempt === this.#attempt) this.#refuse(error);
+      if (attempt === this.#attempt) this.#onFailure(error);
     }
   }
 
-  #joinAgain() {
+  #rejoin() {
     const data = {roomCode: this.#roomCode, resumable: true, resumeToken: this.#resumeToken};
-    return this.client.request("join:room", data, RESUME_PATIENCE);
+    return this.client.request("join:room", data, RESUME_TIMEOUT);
   }
 
-  /** @param {unknown} error why an attempt has failed, if it was not for a loss of the socket: "closed" tells that */
-  #refuse(error) {
-    // The app could not give a token: most likely its server cannot be reached either.
-    if (!(error instanceof SignallingError)) return this.#tryLater();
-    if (error.closeCode !== undefined) return; // the socket is closing already, and "closed" follows
-    if (GIVEN_UP.has(error.code) && this.#resumeToken) {
+  /** @param {unknown} error why an attempt failed */
+  #onFailure(error) {
+    // The token function failed: most likely its server cannot be reached either.
+    if (!(error instanceof SignallingError)) return this.#retryLater();
+    if (error.closeCode !== undefined) return; // the socket is closing, and "closed" follows
+    if (NOT_RESUMABLE.has(error.code) && this.#resumeToken) {
       this.#resumeToken = undefined;
-      this.#comeBack();
-    } else if (error.code === "unavailable") this.#tryLater(error.retryAfter);
+      this.#reconnect();
+    } else if (error.code === "unavailable") this.#retryLater(error.retryAfter);
     else if (error.code === "timeout") this.client.drop();
     else this.#end(error);
   }

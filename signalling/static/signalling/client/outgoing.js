@@ -1,24 +1,30 @@
 /**
- * What we send to the other peers. A description that nobody has acknowledged is kept, with the candidates behind it,
- * and so is all that comes up while our signalling is away; when we are back it is sent, in order. Twice is better
- * than never: a peer that gets the same offer again answers it again (peer.js).
+ * The frames that we send to other peers. Frames that come up while the socket is lost are kept,
+ * and so are descriptions that the server has not acknowledged, with the candidates that follow
+ * them. All are sent in order once we are back in the room. A frame may arrive twice: a peer that
+ * receives the same offer again repeats its answer (mesh/peer.js).
  */
 import {SignallingError} from "./errors.js";
 
-/** @typedef {import("./client.js").SignallingClient} SignallingClient */
+/** @import {SignallingClient} from "./client.js" */
 /** @typedef {{event: string, data: object}} Frame */
 
-const RETRIES = 3; // of an offer or an answer that the server asked us to send later
+const RETRIES = 3; // for a description that the server asked us to send later
 
-/** Of candidates for one peer. More is no browser's doing, and for nine peers at once it would be a flood (PROTOCOL.md, "Limits"). */
+/**
+ * How many candidates are kept for one peer. Browsers produce fewer, and sending more to each of
+ * nine peers at once would exceed the rate limit (PROTOCOL.md, "Limits").
+ */
 const MAX_CANDIDATES = 32;
 
-/** Events: "failed" (detail: {id, error}) when the server would not relay what a connection cannot do without. */
-export class Relay extends EventTarget {
+/** Events: "failed" (detail: {id, error}) when the server refused to relay a description. */
+export class Outgoing extends EventTarget {
   #isOpen = false;
-  /** Losses are numbered: what was to be sent again before one is sent by `open` after it. */
+  /**
+   * Numbers the losses: after a loss, `resume` repeats the frames, so earlier retries are dropped.
+   */
   #losses = 0;
-  /** @type {Map<string, Frame[]>} by target */
+  /** By target. @type {Map<string, Frame[]>} */
   #kept = new Map();
 
   /** @param {SignallingClient} client */
@@ -27,8 +33,11 @@ export class Relay extends EventTarget {
     this.client = client;
   }
 
-  /** Descriptions are worth an answer from the server, candidates are many and can be spared.
-   * @param {string} id @param {string} event @param {object} data
+  /**
+   * Send a frame. Descriptions are acknowledged by the server; candidates, which are many, are not.
+   * @param {string} id
+   * @param {string} event
+   * @param {object} data
    */
   send(id, event, data) {
     const frame = {event, data};
@@ -37,19 +46,19 @@ export class Relay extends EventTarget {
   }
 
   /** We are in the room, for the first time or again. */
-  open() {
+  resume() {
     this.#isOpen = true;
     for (const [id, frames] of this.#kept) for (const frame of [...frames]) this.#transmit(id, frame);
   }
 
   /** The socket is lost. */
-  hold() {
+  pause() {
     this.#isOpen = false;
     this.#losses += 1;
   }
 
-  /** @param {string} id a peer that has left */
-  forget(id) {
+  /** Drop all frames that are kept for a target. @param {string} id */
+  discard(id) {
     this.#kept.delete(id);
   }
 
@@ -58,9 +67,9 @@ export class Relay extends EventTarget {
     const frames = this.#kept.get(id) ?? [];
     this.#kept.set(id, frames);
     frames.push(frame);
-    const candidates = frames.filter((kept) => !isDescription(kept));
-    // The oldest one goes: it is the likeliest to be of a network that is no more.
-    if (candidates.length > MAX_CANDIDATES) frames.splice(frames.indexOf(/** @type {Frame} */ (candidates[0])), 1);
+    const [oldest, ...others] = frames.filter((kept) => !isDescription(kept));
+    // The oldest candidate most likely belongs to a network that we have left.
+    if (oldest && others.length >= MAX_CANDIDATES) frames.splice(frames.indexOf(oldest), 1);
   }
 
   /** @param {string} id @param {Frame} frame */
@@ -68,7 +77,7 @@ export class Relay extends EventTarget {
     if (isDescription(frame)) this.#request(id, frame, RETRIES);
     else {
       this.client.send(frame.event, frame.data);
-      if (this.#kept.get(id)?.[0] === frame) this.#done(id, frame);
+      if (this.#kept.get(id)?.[0] === frame) this.#remove(id, frame);
     }
   }
 
@@ -79,31 +88,35 @@ export class Relay extends EventTarget {
       await this.client.request(frame.event, frame.data);
     } catch (error) {
       if (!(error instanceof SignallingError)) throw error;
-      if (error.closeCode !== undefined) return; // nobody knows whether it arrived: `open` sends it again
+      if (error.closeCode !== undefined) return; // it may not have arrived: `resume` repeats it
       if (error.retryAfter !== undefined && retries > 0) {
         await new Promise((resolve) => setTimeout(resolve, Number(error.retryAfter) * 1000));
-        if (losses === this.#losses && this.#keeps(id, frame)) await this.#request(id, frame, retries - 1);
+        if (losses === this.#losses && this.#isKept(id, frame)) await this.#request(id, frame, retries - 1);
         return;
       }
-      this.#fail(id, error);
+      this.#reportFailure(id, error);
     }
-    this.#done(id, frame);
+    this.#remove(id, frame);
   }
 
   /** @param {string} id @param {SignallingError} error */
-  #fail(id, error) {
-    // They left a moment ago, or we did: an event of its own tells it.
+  #reportFailure(id, error) {
+    // The peer has just left, or we have: other events report that.
     if (["peer_not_found", "not_in_room"].includes(error.code)) return;
     this.dispatchEvent(new CustomEvent("failed", {detail: {id, error}}));
   }
 
   /** @param {string} id @param {Frame} frame */
-  #keeps(id, frame) {
+  #isKept(id, frame) {
     return this.#kept.get(id)?.includes(frame) ?? false;
   }
 
-  /** Nothing is left to do for this frame, nor for the candidates that were sent behind it. @param {string} id @param {Frame} frame */
-  #done(id, frame) {
+  /**
+   * Remove a frame that needs no further attempt, and the candidates sent after it.
+   * @param {string} id
+   * @param {Frame} frame
+   */
+  #remove(id, frame) {
     const frames = this.#kept.get(id) ?? [];
     const at = frames.indexOf(frame);
     if (at === -1) return;

@@ -1,42 +1,48 @@
 /**
- * The types of the wire (PROTOCOL.md), for the editor and for `tsc --checkJs`. Nothing here runs but one constant.
+ * The types of the protocol (PROTOCOL.md), for editors and for `tsc --checkJs`. Only one constant
+ * exists at run time.
  *
- * @typedef {{audio?: boolean, video?: boolean, screen?: boolean}} MediaState what a peer says that it sends
+ * @typedef {{audio?: boolean, video?: boolean, screen?: boolean}} MediaState what a peer reports
+ *   that it sends
  * @typedef {{username: string, displayName?: string} & Record<string, unknown>} UserInfo
  * @typedef {{id: string, userInfo: UserInfo, media?: MediaState | null, away?: boolean,
- *   path?: "sfu"}} PeerEntry `path`: they have said that they receive everybody from the SFU
+ *   path?: "sfu"}} PeerEntry `path` is set once the peer has reported that it receives everyone's
+ *   media from the SFU
  *
  * @typedef {"p2p" | "sfu"} Mode
- * @typedef {{provider: string, url?: string, token?: string, client?: string}} SfuAccess the way to the SFU; url, token
- *   and client where the provider is "livekit"
- * @typedef {{mid: string, peerId: string, kind: "audio" | "video"}} SfuStream whose a media section is
- * @typedef {{mode: Mode, version?: number, switching?: boolean, until?: string, reason?: string, sfu?: SfuAccess}} RoomMode
+ * @typedef {{provider: string, url?: string, token?: string, client?: string}} SfuAccess how to
+ *   reach the SFU; url, token and client are set if the provider is "livekit"
+ * @typedef {{mid: string, peerId: string, kind: "audio" | "video"}} SfuStream the peer that a media
+ *   section belongs to
+ * @typedef {{mode: Mode, version?: number, switching?: boolean, until?: string, reason?: string,
+ *   sfu?: SfuAccess}} RoomMode
  *
  * @typedef {object} RoomJoined
  * @property {string} roomId
  * @property {string} peerId our own id in this room
- * @property {PeerEntry[]} peers those who were there before us
+ * @property {PeerEntry[]} peers the peers that joined before us
  * @property {Mode} [mode]
  * @property {number} [modeVersion]
- * @property {boolean} [switching] the mesh is kept until the SFU carries everybody
+ * @property {boolean} [switching] keep the mesh until the switch to the SFU is committed
  * @property {SfuAccess} [sfu]
  * @property {RTCIceServer[]} [iceServers]
  * @property {"host" | "member"} [role]
- * @property {{p2p: number, total: number, meshKbps?: number[]}} [limits] `meshKbps`: what to send to each other one of
- *   a mesh of 2, of 3, …
- * @property {boolean} [resumed] this is the place that we had before, with the same peer id
- * @property {string} [resumeToken] gives the place back once, if the socket is lost
- * @property {number} [resumeWindow] for how many seconds
- * @property {boolean} [gap] something that was sent to us while we were away may be lost
+ * @property {{p2p: number, total: number, meshKbps?: number[]}} [limits] `meshKbps`: how much video
+ *   to send to each other peer in a mesh of 2, of 3, …
+ * @property {boolean} [resumed] the membership was resumed, with the same peer id
+ * @property {string} [resumeToken] resumes the membership once, after the socket is lost
+ * @property {number} [resumeWindow] how many seconds the membership can be resumed for
+ * @property {boolean} [gap] messages sent to us while we were disconnected may be lost
  *
  * @typedef {object} ErrorFrame
  * @property {string} code stable, see PROTOCOL.md
- * @property {string} message for developers; what users read is in messages.js
+ * @property {string} message for developers; page/error-texts.js has the texts for users
  * @property {string} [event] the event that was refused
- * @property {string} [targetPeerId] whom it was for
+ * @property {string} [targetPeerId] the peer that the refused event was addressed to
  * @property {number} [retryAfter] seconds
  *
- * @typedef {RTCIceCandidateInit | string | null} WireCandidate a seed-style client may send the bare line
+ * @typedef {RTCIceCandidateInit | string | null} WireCandidate simple clients may send the bare
+ *   candidate line
  *
  * What the server sends, by event.
  * @typedef {{
@@ -45,8 +51,10 @@
  *   "peer:left": {peerId: string, reason?: string},
  *   "peer:away": {peerId: string, until: string},
  *   "peer:back": {peerId: string},
- *   "peer:updated": {peerId: string, media?: MediaState | null, displayName?: string, path?: "sfu"},
- *   "webrtc:offer": {fromPeerId: string, offer: RTCSessionDescriptionInit, streams?: SfuStream[], connection?: number},
+ *   "peer:updated": {peerId: string, media?: MediaState | null, displayName?: string,
+ *     path?: "sfu"},
+ *   "webrtc:offer": {fromPeerId: string, offer: RTCSessionDescriptionInit, streams?: SfuStream[],
+ *     connection?: number},
  *   "webrtc:answer": {fromPeerId: string, answer: RTCSessionDescriptionInit},
  *   "webrtc:ice": {fromPeerId: string, candidate: WireCandidate},
  *   "room:mode": RoomMode,

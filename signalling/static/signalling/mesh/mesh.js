@@ -1,12 +1,15 @@
 /**
- * The connections to the other peers: who has one, what they send, and how much we send to each.
+ * The connections to the other peers of a mesh, and the bitrate limit that applies to each.
  *
- * Events: "changed" (detail: peer id) when a connection's stream or state does, or when its first media has arrived.
+ * Events: "changed" (detail: peer id) when the stream or state of a connection changes, and when
+ * its first media arrives.
  */
-import {Arrivals, flowing, hasArrived} from "../rtc/first-media.js";
+import {FirstMedia, activeTracks, hasArrived} from "../rtc/first-media.js";
 import {Peer} from "./peer.js";
 
-/** @typedef {import("../client/protocol.js").MediaState} MediaState */
+/** @import {Outgoing} from "../client/outgoing.js" */
+/** @import {MediaState} from "../client/protocol.js" */
+/** @import {Kind, LocalMedia} from "../rtc/senders.js" */
 
 export class Mesh extends EventTarget {
   /** @type {Map<string, Peer>} */
@@ -15,37 +18,46 @@ export class Mesh extends EventTarget {
   #iceServers = [];
   /** @type {number | null} */
   #maxKbps = null;
-  /** Whether it matters who has arrived: only where there is another path to show them from. */
-  #isWatched = false;
-  #arrivals = new Arrivals((ids) => this.#look(ids), (id) => this.#changed(id));
+  /** Whether to detect first media: needed only if peers can be shown from an SFU as well. */
+  #detectsMedia = false;
+  #firstMedia = new FirstMedia((ids) => this.#findArrived(ids), (id) => this.#dispatchChanged(id));
 
   /**
    * @param {object} options
-   * @param {import("../client/outgoing.js").Relay} options.relay
-   * @param {import("../rtc/senders.js").LocalMedia} options.media
-   * @param {(peerId: string) => MediaState | undefined} options.mediaOf what they say that they send
+   * @param {Outgoing} options.outgoing
+   * @param {LocalMedia} options.media
+   * @param {(peerId: string) => MediaState | undefined} options.mediaOf what a peer reports that it
+   *   sends
    */
-  constructor({relay, media, mediaOf}) {
+  constructor({outgoing, media, mediaOf}) {
     super();
-    this.relay = relay;
+    this.outgoing = outgoing;
     this.media = media;
     this.mediaOf = mediaOf;
   }
 
-  /** Whose media was seen, while it is watched. @returns {ReadonlySet<string>} */
+  /**
+   * The ids of the peers whose media has arrived, while it is detected.
+   * @returns {ReadonlySet<string>}
+   */
   get arrived() {
-    return this.#arrivals.arrived;
+    return this.#firstMedia.arrived;
   }
 
   /** @param {string} id @param {boolean} polite */
   open(id, polite) {
     this.close(id);
-    const {media} = this;
-    const peer = new Peer({id, polite, iceServers: this.#iceServers, media, send: (event, data) => this.relay.send(id, event, data)});
+    const peer = new Peer({
+      id,
+      polite,
+      iceServers: this.#iceServers,
+      media: this.media,
+      send: (event, data) => this.outgoing.send(id, event, data),
+    });
     this.peers.set(id, peer);
     peer.senders.cap(this.#maxKbps);
-    for (const event of ["stream", "state"]) peer.addEventListener(event, () => this.#follow(id, peer));
-    if (this.#isWatched) this.#arrivals.expect(id);
+    for (const event of ["stream", "state"]) peer.addEventListener(event, () => this.#onPeerChanged(id, peer));
+    if (this.#detectsMedia) this.#firstMedia.expect(id);
     return peer;
   }
 
@@ -53,8 +65,8 @@ export class Mesh extends EventTarget {
   close(id) {
     const peer = this.peers.get(id);
     this.peers.delete(id);
-    this.#arrivals.forget(id);
-    this.relay.forget(id);
+    this.#firstMedia.remove(id);
+    this.outgoing.discard(id);
     peer?.close();
   }
 
@@ -62,20 +74,20 @@ export class Mesh extends EventTarget {
     for (const id of [...this.peers.keys()]) this.close(id);
   }
 
-  /** Close those where nothing was said yet. */
+  /** Close the connections that have not started to negotiate. */
   closeIdle() {
     for (const [id, peer] of this.peers) if (peer.isIdle) this.close(id);
   }
 
-  /** From now on it matters whose media has arrived, or does not any more. @param {boolean} isWatched */
-  watch(isWatched) {
-    if (isWatched === this.#isWatched) return;
-    this.#isWatched = isWatched;
-    if (!isWatched) return this.#arrivals.close();
+  /** Start or stop detecting first media. @param {boolean} detectsMedia */
+  detectMedia(detectsMedia) {
+    if (detectsMedia === this.#detectsMedia) return;
+    this.#detectsMedia = detectsMedia;
+    if (!detectsMedia) return this.#firstMedia.close();
     for (const [id, {state}] of this.peers) {
-      // Until now they were shown from here: another path that has nothing yet must not seem as good.
-      if (state === "connected") this.#arrivals.assume(id);
-      else this.#arrivals.expect(id);
+      // Peers are shown from here now: an SFU without their media must not seem equally good.
+      if (state === "connected") this.#firstMedia.assume(id);
+      else this.#firstMedia.expect(id);
     }
   }
 
@@ -85,12 +97,12 @@ export class Mesh extends EventTarget {
     for (const peer of this.peers.values()) peer.setIceServers(iceServers);
   }
 
-  /** @param {import("../rtc/senders.js").Kind} kind */
+  /** @param {Kind} kind */
   replaceTrack(kind) {
     for (const peer of this.peers.values()) peer.replaceTrack(kind);
   }
 
-  /** @param {number | null} maxKbps of video to each other one */
+  /** Limit the video bitrate for each peer. @param {number | null} maxKbps */
   cap(maxKbps) {
     if (maxKbps === this.#maxKbps) return;
     this.#maxKbps = maxKbps;
@@ -98,40 +110,29 @@ export class Mesh extends EventTarget {
   }
 
   /** @param {string} id @param {Peer} peer */
-  #follow(id, peer) {
+  #onPeerChanged(id, peer) {
     if (this.peers.get(id) !== peer) return;
-    if (peer.state === "connected") peer.senders.cap(this.#maxKbps); // now at the latest there is something to cap
-    this.#changed(id);
+    // Before this there may have been no encoding to limit.
+    if (peer.state === "connected") peer.senders.cap(this.#maxKbps);
+    this.#dispatchChanged(id);
   }
 
   /** @param {string[]} ids */
-  async #look(ids) {
-    const seen = await Promise.all(ids.map((id) => this.#hasArrived(id)));
-    return ids.filter((_, index) => seen[index]);
+  async #findArrived(ids) {
+    const arrived = await Promise.all(ids.map((id) => this.#hasArrived(id)));
+    return ids.filter((_, index) => arrived[index]);
   }
 
   /** @param {string} id */
   async #hasArrived(id) {
     const peer = this.peers.get(id);
     if (peer?.state !== "connected") return false;
-    const flows = flowing(await peer.pc.getStats());
-    return peer === this.peers.get(id) && hasArrived(this.mediaOf(id), peer.stream.getTracks(), flows);
+    const active = activeTracks(await peer.pc.getStats());
+    return peer === this.peers.get(id) && hasArrived(this.mediaOf(id), peer.stream.getTracks(), active);
   }
 
   /** @param {string} id */
-  #changed(id) {
+  #dispatchChanged(id) {
     this.dispatchEvent(new CustomEvent("changed", {detail: id}));
   }
-}
-
-/**
- * What each of a mesh should send to each other one, for all of it must go through everybody's uplink.
- * @param {number[]} meshKbps for 2 peers, 3 peers, …
- * @param {number} others
- * @param {boolean} isDoubled whether the same is sent to an SFU too
- * @returns {number | null}
- */
-export function meshCap(meshKbps, others, isDoubled) {
-  const smallest = meshKbps.at(-1) ?? null;
-  return isDoubled ? smallest : (meshKbps[Math.max(others, 1) - 1] ?? smallest);
 }

@@ -1,32 +1,40 @@
 /**
- * One remote peer of a mesh: an RTCPeerConnection that both sides may renegotiate at any time. This is the
- * "perfect negotiation" of WebRTC 1.0, section 10.7 (https://www.w3.org/TR/webrtc/#perfect-negotiation-example),
- * plus what that example leaves out: early candidates, candidates of seed-style clients, ICE restarts, and signalling
- * that goes away for a while. The media does not depend on it, and nothing here is torn down because of it.
+ * One remote peer of a mesh: an RTCPeerConnection that both sides may renegotiate at any time.
+ * Implements the "perfect negotiation" of WebRTC 1.0, section 10.7
+ * (https://www.w3.org/TR/webrtc/#perfect-negotiation-example), and adds what that example leaves
+ * out: early candidates, bare candidate lines, ICE restarts, and signalling that is interrupted. An
+ * interruption closes no connection: media does not depend on signalling.
  *
- * Events: "stream" when media arrives or changes, "state" when `state` does.
+ * Events: "stream" when media is added or replaced, "state" when `state` changes.
  */
 import {EarlyCandidates, readCandidate} from "../rtc/candidates.js";
-import {IceWatch} from "../rtc/ice.js";
+import {IceMonitor} from "../rtc/ice.js";
 import {Senders} from "../rtc/senders.js";
 
-export const OFFER_PATIENCE = 4_000; // how long to wait for a newcomer's offer before we make one
+/** @import {WireCandidate} from "../client/protocol.js" */
+/** @import {PeerState} from "../rtc/ice.js" */
+/** @import {Kind, LocalMedia} from "../rtc/senders.js" */
+/**
+ * @typedef {(event: "webrtc:offer" | "webrtc:answer" | "webrtc:ice", data: object) => void} Send
+ */
 
-/** @typedef {import("../rtc/ice.js").PeerState} PeerState */
-/** @typedef {(event: "webrtc:offer" | "webrtc:answer" | "webrtc:ice", data: object) => void} Send */
+export const OFFER_TIMEOUT = 4_000; // how long to wait for a newcomer's offer before we send our own
 
 export class Peer extends EventTarget {
-  /** What the other side sends: at most one audio and one video track. */
+  /** What the peer sends: at most one audio and one video track. */
   stream = new MediaStream();
 
   #makingOffer = false;
   #ignoreOffer = false;
   #isSettingRemoteAnswerPending = false;
   #early = new EarlyCandidates();
-  #ice = new IceWatch({restart: () => this.pc.restartIce(), changed: () => this.dispatchEvent(new Event("state"))});
-  /** @type {RTCSessionDescriptionInit | null} ours, while nobody has answered it */
+  #ice = new IceMonitor({
+    restart: () => this.pc.restartIce(),
+    stateChanged: () => this.dispatchEvent(new Event("state")),
+  });
+  /** Our offer, until it is answered. @type {RTCSessionDescriptionInit | null} */
   #openOffer = null;
-  /** @type {string | undefined} the other side's last offer that we have answered */
+  /** The last offer from the peer that we have answered. @type {string | undefined} */
   #answeredOffer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -34,9 +42,9 @@ export class Peer extends EventTarget {
   /**
    * @param {object} options
    * @param {string} options.id
-   * @param {boolean} options.polite the newcomer of a pair is the polite side
+   * @param {boolean} options.polite true if we joined after the peer
    * @param {RTCIceServer[]} [options.iceServers]
-   * @param {import("../rtc/senders.js").LocalMedia} options.media what we send; null tracks are sent later with `replaceTrack`
+   * @param {LocalMedia} options.media what we send; for null tracks call `replaceTrack` later
    * @param {Send} options.send
    */
   constructor({id, polite, iceServers = [], media, send}) {
@@ -45,7 +53,7 @@ export class Peer extends EventTarget {
     this.polite = polite;
     this.media = media;
     this.send = send;
-    this.pc = this.#connection(iceServers);
+    this.pc = this.#createConnection(iceServers);
     this.senders = new Senders(this.pc, media);
   }
 
@@ -54,72 +62,75 @@ export class Peer extends EventTarget {
     return this.#ice.state;
   }
 
-  /** Whether nothing was said yet: we wait for an offer. */
+  /** Whether negotiation has not started: we wait for an offer. */
   get isIdle() {
     return !this.pc.remoteDescription && !this.pc.getTransceivers().length;
   }
 
-  /** Offer now. */
+  /** Send an offer now. */
   start() {
     clearTimeout(this.#timer);
-    this.senders.open();
+    this.senders.addAll();
   }
 
-  /** The newcomer offers; but a client that knows only the seed's events may itself be waiting for us. */
+  /**
+   * Wait for the newcomer's offer. A simple client may be waiting for ours: after a while, send it.
+   */
   waitForOffer() {
     this.#timer = setTimeout(() => {
       if (!this.pc.remoteDescription) this.start();
-    }, OFFER_PATIENCE);
+    }, OFFER_TIMEOUT);
   }
 
   /** @param {RTCSessionDescriptionInit} description an offer or an answer */
   async receiveDescription(description) {
-    if (this.#isAnswered(description)) return this.#sendDescription();
+    if (this.#isRepeatedOffer(description)) return this.#sendDescription();
     const stable = this.pc.signalingState === "stable" || this.#isSettingRemoteAnswerPending;
     const readyForOffer = !this.#makingOffer && stable;
     const offerCollision = description.type === "offer" && !readyForOffer;
     this.#ignoreOffer = !this.polite && offerCollision;
     if (this.#ignoreOffer) return;
-    if (offerCollision && !this.pc.remoteDescription) this.#beginAgain();
-    // The answer to an offer that we have rolled back since: there is nothing left that it could answer.
+    if (offerCollision && !this.pc.remoteDescription) this.#replaceConnection();
+    // An answer to an offer that we have since rolled back.
     if (description.type === "answer" && this.pc.signalingState !== "have-local-offer") return;
 
     this.#isSettingRemoteAnswerPending = description.type === "answer";
     try {
-      await this.pc.setRemoteDescription(description); // rolls our own offer back where we are polite
+      await this.pc.setRemoteDescription(description); // rolls back our own offer if we are polite
     } finally {
       this.#isSettingRemoteAnswerPending = false;
     }
     this.#openOffer = null;
     const early = this.#early.take().map((init) => this.#addCandidate(init));
-    if (description.type === "offer") await this.#answer(description);
+    if (description.type === "offer") await this.#sendAnswer(description);
     await Promise.all(early);
   }
 
-  /** @param {RTCIceCandidateInit | string | null} candidate */
+  /** @param {WireCandidate} candidate */
   async receiveCandidate(candidate) {
     const init = readCandidate(candidate);
     if (this.pc.remoteDescription) await this.#addCandidate(init);
-    // Candidates of an offer that was ignored would fit no later description.
+    // Candidates that follow an ignored offer do not fit any later description.
     else if (!this.#ignoreOffer) this.#early.keep(init);
   }
 
-  /** Send another track of this kind, or none; needs no negotiation. @param {import("../rtc/senders.js").Kind} kind */
+  /** Send the current track of this kind, or none, without a negotiation. @param {Kind} kind */
   async replaceTrack(kind) {
     await this.senders.replaceTrack(kind);
   }
 
   /**
-   * Our signalling is back: mend what suffered meanwhile, and leave a connection that works alone.
-   * @param {boolean} gap whether something that was sent to us may be lost
+   * Signalling is available again: repair a connection that broke during the interruption. A
+   * working connection is left alone.
+   * @param {boolean} gap whether messages sent to us may be lost
    */
   recover(gap) {
     if (gap) this.repeatOffer();
-    if (gap && !this.pc.localDescription) this.start(); // the offer that we waited for may be what was lost
+    if (gap && !this.pc.localDescription) this.start(); // the offer that we waited for may be lost
     else if (gap || this.#isBroken()) this.#ice.restart();
   }
 
-  /** Offer the same once more, for the answer may have been lost, or the offer; whoever has answered it answers again. */
+  /** Send an unanswered offer again. A peer that has already answered it repeats its answer. */
   repeatOffer() {
     if (this.#openOffer) this.send("webrtc:offer", {targetPeerId: this.id, offer: this.#openOffer});
   }
@@ -136,32 +147,32 @@ export class Peer extends EventTarget {
   }
 
   /** @param {RTCIceServer[]} iceServers */
-  #connection(iceServers) {
+  #createConnection(iceServers) {
     const pc = new RTCPeerConnection({iceServers});
-    pc.onnegotiationneeded = () => this.#offer(pc);
+    pc.onnegotiationneeded = () => this.#sendOffer(pc);
     pc.onicecandidate = ({candidate}) => this.#sendCandidate(candidate);
-    pc.ontrack = ({track}) => this.#receive(track);
-    this.#ice.follow(pc);
+    pc.ontrack = ({track}) => this.#addTrack(track);
+    this.#ice.watchIce(pc);
     return pc;
   }
 
   /**
-   * Give way before anything was agreed, with a new connection in place of a rollback. A rollback would leave our
-   * transceivers over: JSEP (RFC 9429, 5.10) reuses only what addTrack() made, and stopped ones without a media section
-   * make Chromium fire "negotiationneeded" for ever.
+   * Give way in the first negotiation, with a new connection instead of a rollback. A rollback
+   * would leave unused transceivers: JSEP (RFC 9429, 5.10) reuses only those of addTrack(), and
+   * stopped ones without a media section make Chromium fire "negotiationneeded" endlessly.
    */
-  #beginAgain() {
+  #replaceConnection() {
     const {iceServers} = this.pc.getConfiguration();
     this.pc.onicecandidate = null;
     this.pc.close();
-    this.pc = this.#connection(iceServers ?? []);
-    this.senders = this.senders.of(this.pc);
+    this.pc = this.#createConnection(iceServers ?? []);
+    this.senders = this.senders.cloneFor(this.pc);
     this.#openOffer = null;
     this.#makingOffer = false;
   }
 
-  /** @param {RTCPeerConnection} pc the one that asks; it may have been replaced meanwhile */
-  async #offer(pc) {
+  /** @param {RTCPeerConnection} pc the connection to offer, which may have been replaced by now */
+  async #sendOffer(pc) {
     try {
       this.#makingOffer = true;
       await pc.setLocalDescription();
@@ -174,7 +185,7 @@ export class Peer extends EventTarget {
   }
 
   /** @param {RTCSessionDescriptionInit} offer */
-  async #answer({sdp}) {
+  async #sendAnswer({sdp}) {
     clearTimeout(this.#timer);
     this.senders.adoptOffered();
     await this.pc.setLocalDescription();
@@ -182,10 +193,13 @@ export class Peer extends EventTarget {
     this.#sendDescription();
   }
 
-  /** Whether this is an offer that they repeat, for they have no answer. @param {RTCSessionDescriptionInit} description */
-  #isAnswered({type, sdp}) {
-    const isOurTurnOver = this.pc.signalingState === "stable" && this.pc.localDescription?.type === "answer";
-    return isOurTurnOver && type === "offer" && sdp === this.#answeredOffer;
+  /**
+   * Return whether the peer repeats an offer because our answer is lost.
+   * @param {RTCSessionDescriptionInit} description
+   */
+  #isRepeatedOffer({type, sdp}) {
+    const wasAnswered = this.pc.signalingState === "stable" && this.pc.localDescription?.type === "answer";
+    return wasAnswered && type === "offer" && sdp === this.#answeredOffer;
   }
 
   #sendDescription() {
@@ -198,8 +212,8 @@ export class Peer extends EventTarget {
 
   /** @param {RTCIceCandidate | null} candidate */
   #sendCandidate(candidate) {
-    // Always the whole RTCIceCandidateInit: the bare line says neither its media section nor its ICE generation.
-    // null, the end of gathering, is not sent: `new RTCIceCandidate(null)` of a simple client would throw.
+    // Send the whole RTCIceCandidateInit: the bare line lacks the media section and ICE generation.
+    // Don't send null, the end of candidates: `new RTCIceCandidate(null)` throws in simple clients.
     if (candidate) this.send("webrtc:ice", {targetPeerId: this.id, candidate: candidate.toJSON()});
   }
 
@@ -213,13 +227,15 @@ export class Peer extends EventTarget {
   }
 
   /** @param {MediaStreamTrack} track */
-  #receive(track) {
+  #addTrack(track) {
     for (const old of this.stream.getTracks()) if (old.kind === track.kind) this.stream.removeTrack(old);
     this.stream.addTrack(track);
     this.dispatchEvent(new Event("stream"));
   }
 
-  /** Where an offer is open, a restart is under way or begins with the answer. */
+  /**
+   * Return whether to restart ICE. An open offer is a restart already, or its answer starts one.
+   */
   #isBroken() {
     return ["failed", "disconnected"].includes(this.pc.iceConnectionState) && this.pc.signalingState === "stable";
   }

@@ -1,29 +1,33 @@
 /**
- * The call page: turns clicks into calls of the modules beside it, and their events into what is on the screen.
+ * The call page: connects the controls on the screen to the library.
  *
- * For debugging and for tests the controller hangs on the root element:
+ * For debugging and for tests, the root element has the controller:
  * `document.querySelector("[data-call]").call.room.peers`.
  */
-import {SignallingClient, SignallingError, sameOriginSocket} from "../client/client.js";
-import {isReserved} from "../sfu/connection.js";
-import {Devices} from "../rtc/devices.js";
-import {Membership} from "../client/membership.js";
+import {
+  Devices, Membership, Room, SignallingClient, SignallingError, isReservedId, sameOriginSocket,
+} from "../index.js";
 import {RECONNECTING, SFU_LOST, explain} from "./error-texts.js";
-import {Room} from "../room/room.js";
 import {Screen} from "./screen.js";
 import {Tile} from "./tile.js";
 
-/** @typedef {import("../room/room.js").Participant} Participant */
-/** @typedef {{client: SignallingClient, membership: Membership, media: Devices, room: Room}} Session */
+/** @import {ErrorFrame, Participant, WantedDevices} from "../index.js" */
+/**
+ * @typedef {object} Session
+ * @property {SignallingClient} client
+ * @property {Membership} membership
+ * @property {Devices} devices
+ * @property {Room} room
+ */
 
-const OWN = "own"; // the key of our own tile; never a peer id, those begin with "peer_"
+const OWN = "own"; // the key of the user's own tile; peer ids begin with "peer_"
 
 export class Call {
   /** @type {Session | null} */
   session = null;
   /** @type {Map<string, Tile>} */
   tiles = new Map();
-  /** Joins are numbered: what an earlier one still reports is not ours any more. */
+  /** Numbers the joins, so that events of earlier ones can be ignored. */
   #attempt = 0;
 
   /** @param {HTMLElement} root */
@@ -40,16 +44,16 @@ export class Call {
     return this.session?.room ?? null;
   }
 
-  /** @param {{audio: boolean, video: boolean}} wish */
-  async join(wish) {
+  /** @param {WantedDevices} wanted */
+  async join(wanted) {
     const attempt = ++this.#attempt;
     this.screen.showJoining();
-    const media = new Devices();
-    const problems = await media.open(wish);
-    if (attempt !== this.#attempt) return media.close();
+    const devices = new Devices();
+    const errors = await devices.open(wanted);
+    if (attempt !== this.#attempt) return devices.close();
     try {
-      await this.#enter(media, attempt);
-      for (const problem of problems) this.#warn(problem);
+      await this.#enter(devices, attempt);
+      for (const error of errors) this.#showError(error);
     } catch (error) {
       if (attempt === this.#attempt) this.#end(error);
     }
@@ -62,13 +66,13 @@ export class Call {
     this.screen.showLobby();
   }
 
-  /** @param {Devices} media @param {number} attempt */
-  async #enter(media, attempt) {
+  /** @param {Devices} devices @param {number} attempt */
+  async #enter(devices, attempt) {
     const client = new SignallingClient({url: this.url});
     const membership = new Membership(client);
-    const room = new Room(client, media);
-    this.session = {client, membership, media, room};
-    this.#follow(this.session, attempt);
+    const room = new Room(client, devices);
+    this.session = {client, membership, devices, room};
+    this.#listenTo(this.session, attempt);
     await membership.join(this.code);
     if (attempt !== this.#attempt) return;
     this.screen.showCall(room.participants.size);
@@ -76,25 +80,25 @@ export class Call {
   }
 
   /** @param {Session} session @param {number} attempt */
-  #follow({client, membership, media, room}, attempt) {
+  #listenTo({client, membership, devices, room}, attempt) {
     /** @param {EventTarget} target @param {string} event @param {(detail: any) => void} handle */
     const on = (target, event, handle) =>
       target.addEventListener(event, (occurred) => {
         if (attempt === this.#attempt) handle(/** @type {CustomEvent} */ (occurred).detail);
       });
-    for (const event of ["away", "back"]) on(membership, event, () => this.#tellConnections());
-    on(room, "lost", () => this.#tellConnections());
+    for (const event of ["away", "back"]) on(membership, event, () => this.#showConnection());
+    on(room, "lost", () => this.#showConnection());
     on(membership, "ended", (error) => this.#end(error));
     on(client, "room:closed", () => this.#end(new SignallingError({code: "room_closed"})));
-    on(client, "error", (frame) => this.#complain(frame));
+    on(client, "error", (frame) => this.#onError(frame));
     on(room, "joined", (participant) => this.#addTile(participant));
     on(room, "changed", (participant) => this.tiles.get(participant.id)?.show(participant));
     on(room, "left", (participant) => this.#removeTile(participant));
-    on(room, "failed", (error) => this.#warn(error));
-    on(media, "track", () => this.#showOwn());
+    on(room, "failed", (error) => this.#showError(error));
+    on(devices, "track", () => this.#showOwn());
   }
 
-  /** @param {unknown} error why the call is over */
+  /** @param {unknown} error why the call has ended */
   #end(error) {
     if (!(error instanceof SignallingError)) console.error(error);
     this.#hangUp();
@@ -105,18 +109,18 @@ export class Call {
     this.#attempt += 1;
     this.session?.membership.close();
     this.session?.room.close();
-    this.session?.media.close();
+    this.session?.devices.close();
     this.session = null;
     for (const tile of this.tiles.values()) tile.remove();
     this.tiles.clear();
     this.screen.button("sound").hidden = true;
-    this.screen.tellSignalling("");
+    this.screen.showConnection("");
   }
 
-  /** What is away that the call needs, and comes back by itself. */
-  #tellConnections() {
+  /** Show whether the socket or the SFU is being reconnected. */
+  #showConnection() {
     const {membership, room} = this.session ?? {};
-    this.screen.tellSignalling(membership?.state === "away" ? RECONNECTING : room?.switch.isLost ? SFU_LOST : "");
+    this.screen.showConnection(membership?.state === "away" ? RECONNECTING : room?.switch.isLost ? SFU_LOST : "");
   }
 
   /** @param {Participant} participant */
@@ -124,21 +128,22 @@ export class Call {
     const tile = new Tile(this.screen.tile, participant);
     this.tiles.set(participant.id, tile);
     this.screen.stage.append(tile.figure);
-    this.screen.tell(`${participant.name} joined`);
+    this.screen.showStatus(`${participant.name} joined`);
   }
 
   /** @param {Participant} participant */
   #removeTile(participant) {
     this.tiles.get(participant.id)?.remove();
     this.tiles.delete(participant.id);
-    this.screen.tell(`${participant.name} left`);
+    this.screen.showStatus(`${participant.name} left`);
   }
 
-  /** Our own tile, and the buttons that say the same. */
+  /** Update the user's own tile, and the buttons that show the same state. */
   #showOwn() {
     if (!this.session || this.screen.state !== "call") return;
-    const {state: media, stream} = this.session.media;
-    const own = {id: OWN, name: this.userName, media, state: /** @type {const} */ ("connected"), away: false, stream, path: null};
+    const {state: media, stream} = this.session.devices;
+    const state = /** @type {const} */ ("connected");
+    const own = {id: OWN, name: this.userName, media, state, away: false, stream, path: null};
     const tile = this.tiles.get(OWN) ?? new Tile(this.screen.tile, own, {own: true});
     if (!this.tiles.has(OWN)) this.screen.stage.prepend(tile.figure);
     this.tiles.set(OWN, tile);
@@ -147,16 +152,16 @@ export class Call {
     this.screen.button("camera").setAttribute("aria-pressed", String(!media.video));
   }
 
-  /** @param {string} action @param {(media: Devices) => Promise<void>} change */
+  /** @param {string} action @param {(devices: Devices) => Promise<void>} change */
   async #toggle(action, change) {
     const button = this.screen.button(action);
     if (!this.session || button.ariaBusy === "true") return; // the browser may be asking for permission
     button.ariaBusy = "true";
     this.screen.dismiss();
     try {
-      await change(this.session.media);
+      await change(this.session.devices);
     } catch (error) {
-      this.#warn(error);
+      this.#showError(error);
     } finally {
       button.ariaBusy = "false";
     }
@@ -165,30 +170,33 @@ export class Call {
   async #copyLink() {
     try {
       await navigator.clipboard.writeText(location.href);
-      this.screen.tell("Link copied");
+      this.screen.showStatus("Link copied");
     } catch {
-      this.screen.warn(`This browser does not let the page copy. The link is ${location.href}`);
+      this.screen.showProblem(`Your browser does not allow copying. The link is ${location.href}`);
     }
   }
 
-  /** An error that answers no request. @param {import("../client/protocol.js").ErrorFrame} frame */
-  #complain(frame) {
-    // A candidate for somebody who has just left: peer:left tells it better.
-    const isOfOneWhoLeft = frame.code === "peer_not_found";
-    // The way to the SFU mends itself, and room:mode says what has become of it.
-    const isOfTheSfu = frame.event === "sfu:restart" || isReserved(frame.targetPeerId ?? "") || frame.code === "sfu_unavailable";
-    // About the connection as a whole: the close that follows tells it better.
-    const isOfTheSocket = frame.code === "unavailable" && !frame.event && !frame.targetPeerId;
-    if (!isOfOneWhoLeft && !isOfTheSocket && !isOfTheSfu) this.#warn(new SignallingError({...frame}));
+  /**
+   * Show an error that answers no request, unless another event reports it better.
+   * @param {ErrorFrame} frame
+   */
+  #onError(frame) {
+    const hasPeerLeft = frame.code === "peer_not_found"; // a candidate was sent too late; peer:left follows
+    // The SFU session recovers by itself, and room:mode reports the outcome.
+    const isAboutSfu =
+      frame.event === "sfu:restart" || frame.code === "sfu_unavailable" || isReservedId(frame.targetPeerId ?? "");
+    // The server closes the socket next, and the close is reported.
+    const isAboutSocket = frame.code === "unavailable" && !frame.event && !frame.targetPeerId;
+    if (!hasPeerLeft && !isAboutSfu && !isAboutSocket) this.#showError(new SignallingError({...frame}));
   }
 
-  /** @param {unknown} error that the call survives */
-  #warn(error) {
-    const {what, todo} = explain(error);
-    this.screen.warn(`${what} ${todo}`);
+  /** Show an error that does not end the call. @param {unknown} error */
+  #showError(error) {
+    const {title, advice} = explain(error);
+    this.screen.showProblem(`${title} ${advice}`);
   }
 
-  #letSoundPlay() {
+  #playSound() {
     this.screen.button("sound").hidden = true;
     for (const tile of this.tiles.values()) tile.play();
   }
@@ -197,23 +205,23 @@ export class Call {
     const {screen} = this;
     screen.form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.join(screen.wish);
+      this.join(screen.wanted);
     });
     /** @type {Record<string, () => void>} */
     const actions = {
-      mute: () => this.#toggle("mute", (media) => media.setMicrophone(!media.state.audio)),
-      camera: () => this.#toggle("camera", (media) => media.setCamera(!media.state.video)),
+      mute: () => this.#toggle("mute", (devices) => devices.setMicrophone(!devices.state.audio)),
+      camera: () => this.#toggle("camera", (devices) => devices.setCamera(!devices.state.video)),
       copy: () => this.#copyLink(),
       leave: () => this.leave(),
-      again: () => this.join(screen.wish),
+      again: () => this.join(screen.wanted),
       dismiss: () => screen.dismiss(),
-      sound: () => this.#letSoundPlay(),
+      sound: () => this.#playSound(),
     };
     for (const [name, action] of Object.entries(actions)) screen.button(name).addEventListener("click", action);
-    screen.root.addEventListener("soundrefused", () => (screen.button("sound").hidden = false));
-    // A page that the browser keeps for "back" would come back with a dead call.
+    screen.root.addEventListener("soundblocked", () => (screen.button("sound").hidden = false));
+    // Browsers may restore the page on "back"; its call would be dead.
     addEventListener("pagehide", () => this.session && this.leave());
-    screen.button("join").disabled = false; // until now a click would have sent the form to the server
+    screen.button("join").disabled = false; // before this, a click would submit the form to the server
   }
 }
 

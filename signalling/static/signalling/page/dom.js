@@ -1,5 +1,5 @@
 /**
- * The element that the template promises, of the type that it promises.
+ * Return an element of the template, with its type checked.
  * @template {Element} E
  * @param {ParentNode} root
  * @param {string} selector

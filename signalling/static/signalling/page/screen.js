@@ -1,15 +1,16 @@
-/** The page around the tiles: which of its sections shows, what it announces, and the error messages. */
+/** The page around the tiles: the visible section, status messages and error messages. */
 import {find} from "./dom.js";
 
-/** @typedef {"lobby" | "joining" | "call" | "ended"} State the root's `data-state` */
+/** @import {ErrorText} from "./error-texts.js" */
+/** @typedef {"lobby" | "joining" | "call" | "ended"} State the `data-state` of the root element */
 
 export class Screen {
   /** @param {HTMLElement} root */
   constructor(root) {
     this.root = root;
     this.stage = this.#part("stage");
-    this.news = this.#part("news");
-    this.signalling = this.#part("signalling");
+    this.status = this.#part("status");
+    this.connection = this.#part("connection");
     this.notice = this.#part("notice");
     this.noticeText = this.#part("notice-text");
     this.tile = find(root, "template", HTMLTemplateElement);
@@ -20,8 +21,8 @@ export class Screen {
     return /** @type {State} */ (this.root.dataset.state);
   }
 
-  /** Which devices the form in the lobby asks for. */
-  get wish() {
+  /** The devices that are selected in the lobby. */
+  get wanted() {
     const data = new FormData(this.form);
     return {audio: data.has("microphone"), video: data.has("camera")};
   }
@@ -33,7 +34,7 @@ export class Screen {
 
   showLobby() {
     this.#show("lobby");
-    this.button("join").focus(); // back to what began the call
+    this.button("join").focus(); // the control that started the call
   }
 
   showJoining() {
@@ -41,35 +42,40 @@ export class Screen {
     this.#show("joining");
   }
 
-  /** @param {number} others how many are there already */
+  /** @param {number} others how many others are in the call */
   showCall(others) {
     this.#show("call");
-    this.tell(others ? `Others here: ${others}` : "Nobody else is here yet. Copy the link to invite somebody.");
+    const isFirst = "You are the first one here. Copy the link to invite others.";
+    this.showStatus(others ? `Others in the call: ${others}` : isFirst);
     this.#part("call-title").focus();
   }
 
-  /** @param {import("./error-texts.js").Message} message why the call is over, and the ways on */
-  showEnd({what, todo, way}) {
+  /** Show why the call has ended, and what the user can do. @param {ErrorText} text */
+  showEnd({title, advice, action}) {
     this.dismiss();
-    this.#part("ended-title").textContent = what;
-    this.#part("ended-text").textContent = todo;
-    for (const element of this.#all("[data-way]")) element.hidden = ![way, "home"].includes(element.dataset.way ?? "");
+    this.#part("ended-title").textContent = title;
+    this.#part("ended-text").textContent = advice;
+    for (const element of this.#all("[data-action]"))
+      element.hidden = ![action, "home"].includes(element.dataset.action ?? "");
     this.#show("ended");
     this.#part("ended-title").focus();
   }
 
-  /** Say something that is no problem, politely. @param {string} news */
-  tell(news) {
-    this.news.textContent = news;
+  /** Show an event of the call. Screen readers announce it politely. @param {string} text */
+  showStatus(text) {
+    this.status.textContent = text;
   }
 
-  /** Say what has become of the connection to the server, for as long as it is so. @param {string} state empty when it is well */
-  tellSignalling(state) {
-    this.signalling.textContent = state;
+  /**
+   * Show the state of the connection for as long as it lasts.
+   * @param {string} text empty if it is healthy
+   */
+  showConnection(text) {
+    this.connection.textContent = text;
   }
 
-  /** Say that something went wrong that the call survives. @param {string} problem */
-  warn(problem) {
+  /** Show a problem that does not end the call. @param {string} problem */
+  showProblem(problem) {
     const earlier = this.notice.hidden ? "" : `${this.noticeText.textContent} `;
     this.noticeText.textContent = earlier.includes(problem) ? earlier.trim() : earlier + problem;
     this.notice.hidden = false;

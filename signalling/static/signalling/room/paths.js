@@ -1,52 +1,73 @@
 /**
- * From where somebody is shown: one of two paths, and always the better one, so that nobody is shown twice and nobody
- * disappears who has media on either.
- *
- * @typedef {import("./types.js").Path} Path
- * @typedef {import("../rtc/ice.js").PeerState} PeerState
- * @typedef {{receiving: PeerState, streams: ReadonlyMap<string, MediaStream>, arrived: ReadonlySet<string>}} Source
+ * Chooses which of two paths a peer is shown from: always the better one, so that nobody is shown
+ * twice and nobody with media on either path disappears.
  */
 
-/** How much a path is worth. Only at the same worth the mode of the room decides. */
-const NONE = -1;
-const DEAD = 0;
-const PENDING = 1;
-const SHAKY = 2;
-const LIVE = 3;
-
-/** @type {Record<number, PeerState>} what a path through the SFU is to a user */
-const STATES = {[NONE]: "connecting", [DEAD]: "failed", [PENDING]: "connecting", [SHAKY]: "reconnecting", [LIVE]: "connected"};
+/** @import {Mode} from "../client/protocol.js" */
+/** @import {PeerState} from "../rtc/ice.js" */
+/** @import {Path} from "./types.js" */
 
 /**
- * @param {object} of
- * @param {import("../client/protocol.js").Mode} of.mode
- * @param {string} of.id
- * @param {import("../mesh/peer.js").Peer} [of.peer] the mesh connection with them
- * @param {boolean} of.hasArrived whether their media was seen there
- * @param {Source | null} of.sfu
+ * @typedef {object} MeshSource
+ * @property {PeerState} state
+ * @property {MediaStream} stream
+ *
+ * @typedef {object} SfuSource
+ * @property {PeerState} receiving
+ * @property {ReadonlyMap<string, MediaStream>} streams
+ * @property {ReadonlySet<string>} arrived
+ */
+
+/** The ranks of a path. Between equal ranks, the mode of the room decides. */
+const NONE = -1;
+const FAILED = 0;
+const PENDING = 1;
+const INTERRUPTED = 2;
+const LIVE = 3;
+
+/** What users see of a path through the SFU. @type {Record<number, PeerState>} */
+const STATES = {
+  [NONE]: "connecting",
+  [FAILED]: "failed",
+  [PENDING]: "connecting",
+  [INTERRUPTED]: "reconnecting",
+  [LIVE]: "connected",
+};
+
+/**
+ * @param {object} options
+ * @param {Mode} options.mode
+ * @param {string} options.id
+ * @param {MeshSource} [options.peer] the mesh connection with the peer
+ * @param {boolean} options.hasArrived whether media has arrived on that connection
+ * @param {SfuSource | null} options.sfu
  * @returns {{path: Path, state: PeerState, stream: MediaStream | undefined}}
  */
-export function choose({mode, id, peer, hasArrived, sfu}) {
-  const mesh = peer ? worth(peer.state, hasArrived) : NONE;
-  const server = worthOfSfu(sfu, id);
-  const isMesh = mesh === server ? mode === "p2p" : mesh > server;
+export function choosePath({mode, id, peer, hasArrived, sfu}) {
+  const meshRank = peer ? rank(peer.state, hasArrived) : NONE;
+  const sfuRank = rankOfSfu(sfu, id);
+  const isMesh = meshRank === sfuRank ? mode === "p2p" : meshRank > sfuRank;
   if (isMesh) return {path: "mesh", state: peer?.state ?? "connecting", stream: peer?.stream};
-  return {path: "sfu", state: STATES[server] ?? "connecting", stream: sfu?.streams.get(id)};
+  return {path: "sfu", state: STATES[sfuRank] ?? "connecting", stream: sfu?.streams.get(id)};
 }
 
-/** Whether somebody's media comes from the SFU, as far as one can see. @param {Source | null} sfu @param {string} id */
-export function carries(sfu, id) {
-  return worthOfSfu(sfu, id) === LIVE;
+/**
+ * Return whether a peer's media is live on the SFU.
+ * @param {SfuSource | null} sfu
+ * @param {string} id
+ */
+export function isLiveOnSfu(sfu, id) {
+  return rankOfSfu(sfu, id) === LIVE;
 }
 
-/** @param {Source | null} sfu @param {string} id */
-function worthOfSfu(sfu, id) {
-  return sfu?.streams.has(id) ? worth(sfu.receiving, sfu.arrived.has(id)) : NONE;
+/** @param {SfuSource | null} sfu @param {string} id */
+function rankOfSfu(sfu, id) {
+  return sfu?.streams.has(id) ? rank(sfu.receiving, sfu.arrived.has(id)) : NONE;
 }
 
 /** @param {PeerState} state @param {boolean} hasArrived */
-function worth(state, hasArrived) {
-  if (state === "failed" || state === "closed") return DEAD;
+function rank(state, hasArrived) {
+  if (state === "failed" || state === "closed") return FAILED;
   if (!hasArrived) return PENDING;
-  return state === "connected" ? LIVE : SHAKY;
+  return state === "connected" ? LIVE : INTERRUPTED;
 }

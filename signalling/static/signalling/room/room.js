@@ -1,23 +1,25 @@
 /**
- * One room as we see it: who is in it, and where each one's media comes from. No DOM. Which way that comes is decided
- * in switch.js, and all that is to be seen of it are a participant's `path` and `stream`. Neither our own loss of the
- * socket nor another's ends a stream: who is left is known when we are back.
+ * One room: who is in it, and where each participant's media comes from. No DOM. switch.js chooses
+ * the path of the media; a participant shows it in `path` and `stream`. When a socket is lost, ours
+ * or another participant's, no stream ends: who has left is known once we are back.
  *
- * Events: "joined", "changed" (name, media, state, path or stream) and "left" with the participant as detail; "failed"
- * with a SignallingError, when the server would not relay what a connection cannot do without; "lost" with whether the
- * media server is away.
+ * Events: "joined", "changed" (name, media, state, path or stream) and "left", with the participant
+ * as detail; "failed" (detail: SignallingError) when the server refused to relay a description;
+ * "lost" (detail: boolean) when the SFU becomes unavailable, and when it is available again.
  */
-import {isReserved} from "../sfu/connection.js";
+import {Outgoing} from "../client/outgoing.js";
 import {Mesh} from "../mesh/mesh.js";
-import {Relay} from "../client/outgoing.js";
+import {isReservedId} from "../sfu/addresses.js";
 import {Switch} from "./switch.js";
 
-/** @typedef {import("../client/client.js").SignallingClient} SignallingClient */
-/** @typedef {import("../client/errors.js").SignallingError} SignallingError */
-/** @typedef {import("../client/protocol.js").MediaState} MediaState */
-/** @typedef {import("../client/protocol.js").PeerEntry} PeerEntry */
-
-/** @typedef {import("./types.js").Participant} Participant */
+/** @import {SignallingClient} from "../client/client.js" */
+/** @import {SignallingError} from "../client/errors.js" */
+/**
+ * @import {MediaState, PeerEntry, RoomJoined, UserInfo, WireCandidate} from "../client/protocol.js"
+ */
+/** @import {Devices} from "../rtc/devices.js" */
+/** @import {Kind} from "../rtc/senders.js" */
+/** @import {Participant} from "./types.js" */
 
 export class Room extends EventTarget {
   /** @type {Map<string, Participant>} */
@@ -25,17 +27,16 @@ export class Room extends EventTarget {
 
   /**
    * @param {SignallingClient} client
-   * @param {import("../rtc/devices.js").Devices} media
+   * @param {Devices} devices
    */
-  constructor(client, media) {
+  constructor(client, devices) {
     super();
     this.client = client;
-    this.media = media;
-    this.relay = new Relay(client);
-    const {relay, participants} = this;
-    const mesh = new Mesh({relay, media, mediaOf: (id) => participants.get(id)?.media});
-    this.mesh = mesh;
-    this.switch = new Switch({relay, media, mesh, participants});
+    this.devices = devices;
+    this.outgoing = new Outgoing(client);
+    const {outgoing, participants} = this;
+    this.mesh = new Mesh({outgoing, media: devices, mediaOf: (id) => participants.get(id)?.media});
+    this.switch = new Switch({outgoing, media: devices, mesh: this.mesh, participants});
     this.#listen();
   }
 
@@ -44,14 +45,9 @@ export class Room extends EventTarget {
     return this.mesh.peers;
   }
 
-  /** The connections to the SFU, where there are any. */
+  /** The SFU session, if there is one. */
   get sfu() {
     return this.switch.sfu;
-  }
-
-  /** Tell the others what we send. */
-  announce() {
-    this.client.send("peer:update", {media: this.media.state});
   }
 
   close() {
@@ -62,52 +58,57 @@ export class Room extends EventTarget {
 
   #listen() {
     const {client} = this;
-    client.on("closed", () => this.relay.hold());
+    client.on("closed", () => this.outgoing.pause());
     client.on("room:joined", (joined) => this.#enter(joined));
     client.on("peer:joined", ({peerId: id, ...entry}) => this.#add({id, ...entry}, false));
     client.on("peer:left", ({peerId}) => this.#remove(peerId));
     client.on("peer:away", ({peerId}) => this.#update(peerId, {away: true}));
-    client.on("peer:back", ({peerId}) => this.#back(peerId));
+    client.on("peer:back", ({peerId}) => this.#onPeerBack(peerId));
     client.on("peer:updated", ({peerId, media, displayName: name, path}) => this.#update(peerId, {media, name, path}));
     for (const event of /** @type {const} */ (["webrtc:offer", "webrtc:answer", "webrtc:ice"]))
-      client.on(event, (data) => this.#guard(this.#receive(event, data)));
-    client.on("room:mode", (news) => this.switch.setMode(news));
+      client.on(event, (data) => this.#warnOnFailure(this.#receive(event, data)));
+    client.on("room:mode", (update) => this.switch.setMode(update));
     client.on("sfu:reset", (data) => this.switch.reset(data));
     client.on("ice:servers", ({iceServers}) => this.#setIceServers(iceServers));
-    this.relay.addEventListener("failed", (event) => this.#failed(/** @type {CustomEvent} */ (event).detail));
-    this.switch.addEventListener("changed", (event) => this.#changed(/** @type {CustomEvent} */ (event).detail));
+    this.outgoing.addEventListener("failed", (event) => this.#onFailed(/** @type {CustomEvent} */ (event).detail));
+    this.switch.addEventListener("changed", (event) => this.#onChanged(/** @type {CustomEvent} */ (event).detail));
     this.switch.addEventListener("lost", (event) => this.#dispatch("lost", /** @type {CustomEvent} */ (event).detail));
-    this.media.addEventListener("track", (event) => this.#sendTrack(/** @type {CustomEvent} */ (event).detail));
+    this.devices.addEventListener("track", (event) => this.#sendTrack(/** @type {CustomEvent} */ (event).detail));
   }
 
-  /** @param {import("../client/protocol.js").RoomJoined} joined */
+  /** @param {RoomJoined} joined */
   #enter(joined) {
     const {peers, iceServers = [], resumed = false, gap = false} = joined;
-    if (!resumed) this.switch.close(); // before `open`: what was kept for the place that we had is for nobody
+    // Before `outgoing.resume`: frames that were kept for an earlier membership must not be sent.
+    if (!resumed) this.switch.close();
     const present = new Set(resumed ? peers.map(({id}) => id) : []);
     for (const id of [...this.participants.keys()]) if (!present.has(id)) this.#remove(id);
     this.#setIceServers(iceServers);
-    this.switch.enter(joined); // before what is kept is sent: some of it may be out of date with this
-    this.relay.open();
+    this.switch.enter(joined); // also before it: a change of the mode may make kept frames obsolete
+    this.outgoing.resume();
     for (const entry of peers) {
-      if (resumed) this.#meetAgain(entry, gap);
+      if (resumed) this.#refresh(entry, gap);
       else this.#add(entry, true);
     }
-    this.announce();
+    this.#sendMediaState();
   }
 
-  /** Somebody who is here when we come back: as before, or come meanwhile. @param {PeerEntry} entry @param {boolean} gap */
-  #meetAgain(entry, gap) {
+  /**
+   * Update a participant that is present after a resume, or add it.
+   * @param {PeerEntry} entry
+   * @param {boolean} gap
+   */
+  #refresh(entry, gap) {
     const {id, media, userInfo, away = false, path} = entry;
     if (this.participants.has(id)) this.#update(id, {media, name: nameOf(userInfo), away, path});
-    else this.#add(entry, false); // they are the newcomer: their offer was held for us
+    else this.#add(entry, false); // it joined after us, so it sends the offer, which was held for us
     this.peers.get(entry.id)?.recover(gap);
   }
 
   /** @param {string} peerId */
-  #back(peerId) {
+  #onPeerBack(peerId) {
     this.#update(peerId, {away: false});
-    // What they had not got when their worker died they never will; nor may we wait for an answer to it.
+    // If its worker died, our offer may be lost; its answer would never come.
     this.peers.get(peerId)?.repeatOffer();
   }
 
@@ -124,10 +125,10 @@ export class Room extends EventTarget {
       path: "mesh",
       stream: new MediaStream(),
       isOlder,
-      reported: path === "sfu",
+      receivesFromSfu: path === "sfu",
     };
     this.participants.set(id, participant);
-    this.switch.welcome(participant);
+    this.switch.add(participant);
     this.#dispatch("joined", participant);
   }
 
@@ -137,32 +138,35 @@ export class Room extends EventTarget {
     if (!participant) return;
     this.participants.delete(id);
     this.mesh.close(id);
-    this.switch.settle();
+    this.switch.update();
     this.#dispatch("left", participant);
   }
 
-  /** @param {string} id @param {{media?: MediaState | null, name?: string, away?: boolean, path?: "sfu"}} update */
+  /**
+   * @param {string} id
+   * @param {{media?: MediaState | null, name?: string, away?: boolean, path?: "sfu"}} update
+   */
   #update(id, {media, name, away, path}) {
     const participant = this.participants.get(id);
     if (!participant) return;
     if (media) participant.media = {...participant.media, ...media};
     if (name) participant.name = name;
     if (away !== undefined) participant.away = away;
-    if (path === "sfu") participant.reported = true;
-    this.#changed(participant);
-    this.switch.settle();
+    if (path === "sfu") participant.receivesFromSfu = true;
+    this.#onChanged(participant);
+    this.switch.update();
   }
 
   /**
    * @param {"webrtc:offer" | "webrtc:answer" | "webrtc:ice"} event
-   * @param {{fromPeerId: string, offer?: RTCSessionDescriptionInit, answer?: RTCSessionDescriptionInit,
-   *   candidate?: import("../client/protocol.js").WireCandidate}} data
+   * @param {{fromPeerId: string, offer?: RTCSessionDescriptionInit,
+   *   answer?: RTCSessionDescriptionInit, candidate?: WireCandidate}} data
    */
   #receive(event, data) {
     const {fromPeerId: id, offer, answer, candidate = null} = data;
-    if (isReserved(id)) return this.switch.receive(event, data);
+    if (isReservedId(id)) return this.switch.receive(event, data);
     const participant = this.participants.get(id);
-    // Who knows nothing of SFUs offers to us where there is one too: then we are a mesh with them alone.
+    // A client without SFU support sends offers in SFU mode too: open a mesh connection with it.
     if (offer && participant && !this.peers.has(id)) this.mesh.open(id, participant.isOlder);
     const peer = this.peers.get(id);
     if (event === "webrtc:ice") return peer?.receiveCandidate(candidate);
@@ -170,15 +174,18 @@ export class Room extends EventTarget {
     return peer?.receiveDescription({type, sdp: (offer ?? answer)?.sdp});
   }
 
-  /** What another peer sends may be nonsense; that must not cost us the call. @param {Promise<void> | undefined} work */
-  #guard(work) {
-    work?.catch((error) => console.warn("signalling: what a peer sent could not be used.", error));
+  /**
+   * Another peer may send invalid data; that must not end the call.
+   * @param {Promise<void> | undefined} work
+   */
+  #warnOnFailure(work) {
+    work?.catch((error) => console.warn("signalling: could not process a message from a peer", error));
   }
 
   /** @param {{id: string, error: SignallingError}} failure */
-  #failed({id, error}) {
-    if (error.code === "peer_busy" && this.participants.get(id)?.away) return; // offered again when they are back
-    if (isReserved(id)) return; // asked for again in a while, and the server says what has become of the SFU
+  #onFailed({id, error}) {
+    if (error.code === "peer_busy" && this.participants.get(id)?.away) return; // repeated when it is back
+    if (isReservedId(id)) return; // retried later; the server reports the state of the SFU
     if (this.client.connected) this.#dispatch("failed", error);
   }
 
@@ -188,15 +195,19 @@ export class Room extends EventTarget {
     this.switch.setIceServers(iceServers);
   }
 
-  /** @param {import("../rtc/devices.js").Kind} kind */
+  /** @param {Kind} kind */
   #sendTrack(kind) {
     this.mesh.replaceTrack(kind);
     this.switch.replaceTrack(kind);
-    this.announce();
+    this.#sendMediaState();
+  }
+
+  #sendMediaState() {
+    this.client.send("peer:update", {media: this.devices.state});
   }
 
   /** @param {Participant} participant */
-  #changed(participant) {
+  #onChanged(participant) {
     if (this.participants.get(participant.id) === participant) this.#dispatch("changed", participant);
   }
 
@@ -206,7 +217,7 @@ export class Room extends EventTarget {
   }
 }
 
-/** Both, for anybody may call himself by another's name. @param {import("../client/protocol.js").UserInfo} userInfo */
+/** Show both names: a display name can imitate another user. @param {UserInfo} userInfo */
 function nameOf({username, displayName}) {
   return displayName && displayName !== username ? `${displayName} (${username})` : username;
 }

@@ -1,64 +1,68 @@
 /**
- * What the server wants to hear of us after a switch to the SFU, once for each version of the mode: that we receive
- * everybody from there, or that we cannot reach it. Who does not arrive holds nobody up for long.
+ * Reports to the server, for each version of the mode, whether we receive everyone from the SFU or
+ * cannot connect to it. A peer whose media does not arrive delays the report only for a while.
  */
-const CONNECT_PATIENCE = 10_000;
-const ARRIVAL_PATIENCE = 5_000; // from our own connection on
+const CONNECT_TIMEOUT = 10_000;
+const MEDIA_TIMEOUT = 5_000; // starts when we are connected
 
 /** @typedef {"receiving" | "failed"} Verdict */
 /** @typedef {ReturnType<typeof setTimeout>} Timer */
 
-export class Report {
-  /** @type {Verdict | null} */
-  told = null;
+export class SwitchReport {
+  /** The verdict last sent for this version. @type {Verdict | null} */
+  sent = null;
   /** @type {Timer | undefined} */
-  #deadline;
+  #connectTimer;
   /** @type {Timer | undefined} */
-  #patience;
+  #mediaTimer;
   #isOver = true;
 
   /**
-   * @param {object} owner
-   * @param {() => boolean} owner.isConnected whether what we send reaches the SFU
-   * @param {() => boolean} owner.hasAll whether everybody's media has arrived
-   * @param {(verdict: Verdict) => void} owner.tell
+   * @param {object} callbacks
+   * @param {() => boolean} callbacks.isConnected returns whether what we send reaches the SFU
+   * @param {() => boolean} callbacks.hasAll returns whether every peer's media has arrived
+   * @param {(verdict: Verdict) => void} callbacks.send
    */
-  constructor(owner) {
-    this.owner = owner;
+  constructor(callbacks) {
+    this.callbacks = callbacks;
   }
 
-  /** A new version. @param {boolean} isSwitching whether somebody waits for us: then that we cannot is news, too */
+  /**
+   * Start the report for a new version.
+   * @param {boolean} isSwitching whether the room waits for our report: then a failure is reported
+   *   too
+   */
   begin(isSwitching) {
     this.end();
-    this.told = null;
+    this.sent = null;
     this.#isOver = false;
-    if (isSwitching) this.#deadline = setTimeout(() => this.#tell("failed"), CONNECT_PATIENCE);
+    if (isSwitching) this.#connectTimer = setTimeout(() => this.#send("failed"), CONNECT_TIMEOUT);
   }
 
-  /** Something has changed. */
-  look() {
-    if (this.#isOver || !this.owner.isConnected()) return;
-    clearTimeout(this.#deadline);
-    if (this.owner.hasAll()) this.#tell("receiving");
-    else this.#patience ??= setTimeout(() => this.#runOut(), ARRIVAL_PATIENCE);
+  /** Call this after every change. */
+  update() {
+    if (this.#isOver || !this.callbacks.isConnected()) return;
+    clearTimeout(this.#connectTimer);
+    if (this.callbacks.hasAll()) this.#send("receiving");
+    else this.#mediaTimer ??= setTimeout(() => this.#onMediaTimeout(), MEDIA_TIMEOUT);
   }
 
   end() {
     this.#isOver = true;
-    clearTimeout(this.#deadline);
-    clearTimeout(this.#patience);
-    this.#patience = undefined;
+    clearTimeout(this.#connectTimer);
+    clearTimeout(this.#mediaTimer);
+    this.#mediaTimer = undefined;
   }
 
-  #runOut() {
-    this.#patience = undefined;
-    if (this.owner.isConnected()) this.#tell("receiving");
+  #onMediaTimeout() {
+    this.#mediaTimer = undefined;
+    if (this.callbacks.isConnected()) this.#send("receiving");
   }
 
-  /** Who has failed may still get there. @param {Verdict} verdict */
-  #tell(verdict) {
+  /** A failure is not final: "receiving" may follow. @param {Verdict} verdict */
+  #send(verdict) {
     if (verdict === "receiving") this.end();
-    this.told = verdict;
-    this.owner.tell(verdict);
+    this.sent = verdict;
+    this.callbacks.send(verdict);
   }
 }

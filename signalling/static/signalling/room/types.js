@@ -1,17 +1,24 @@
 /**
  * Types that several modules share.
  *
+ * @import {MediaState} from "../client/protocol.js"
+ * @import {PeerState} from "../rtc/ice.js"
+ *
  * @typedef {"mesh" | "sfu"} Path
  *
  * @typedef {object} Participant
  * @property {string} id
  * @property {string} name
- * @property {import("../client/protocol.js").MediaState} media what they say that they send; a seed-style client says nothing
- * @property {import("../rtc/ice.js").PeerState} state
- * @property {boolean} away whether they have lost their signalling and are expected back; their media may go on
+ * @property {MediaState} media what they report that they send; empty for clients that report
+ *   nothing
+ * @property {PeerState} state
+ * @property {boolean} away whether they have lost their signalling socket; their media may keep
+ *   flowing
  * @property {Path} path where `stream` comes from
  * @property {MediaStream} stream
- * @property {boolean} isOlder whether they were here before us: then we are the one that offers, and polite
- * @property {boolean} reported whether they have said that they receive everybody from the SFU
+ * @property {boolean} isOlder whether they joined before us: then we send the first offer and are
+ *   polite
+ * @property {boolean} receivesFromSfu whether they have reported that they receive everyone from
+ *   the SFU
  */
 export {};

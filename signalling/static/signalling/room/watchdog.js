@@ -1,48 +1,54 @@
-/** Watches a connection that mends itself, and asks for another one when it has had its time; then ever more seldom. */
+/**
+ * Fires when a connection has not recovered by itself in time, and again with growing intervals.
+ */
 
-const PATIENCE = 15_000; // a restart of ICE begins 5 s after a loss, and has 10
-const HASTE = 1_000;
-const LONGEST = 60_000;
+const RECOVERY_TIMEOUT = 15_000; // an ICE restart begins 5 s after a loss and has 10 s to succeed
+const FAILURE_TIMEOUT = 1_000;
+const MAX_TIMEOUT = 60_000;
 
 export class Watchdog {
-  #barks = 0;
-  #isHasty = false;
+  #timeouts = 0;
+  #hasFailed = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
-  /** @param {() => void} bark */
-  constructor(bark) {
-    this.bark = bark;
+  /** @param {() => void} onTimeout */
+  constructor(onTimeout) {
+    this.onTimeout = onTimeout;
   }
 
-  /** @param {boolean} isWell @param {boolean} [isOver] whether it has given up, so that there is nothing to wait for */
-  look(isWell, isOver = false) {
-    if (isWell) return this.rest();
-    if (isOver && !this.#isHasty) this.pause();
+  /**
+   * Call this after every change of the connection.
+   * @param {boolean} isHealthy
+   * @param {boolean} [hasFailed] whether the connection does not recover by itself
+   */
+  update(isHealthy, hasFailed = false) {
+    if (isHealthy) return this.reset();
+    if (hasFailed && !this.#hasFailed) this.pause();
     if (this.#timer !== undefined) return;
-    this.#isHasty = isOver;
-    const wait = (isOver ? HASTE : PATIENCE) * 2 ** this.#barks;
-    this.#timer = setTimeout(() => this.#bark(), Math.min(wait, LONGEST));
+    this.#hasFailed = hasFailed;
+    const timeout = (hasFailed ? FAILURE_TIMEOUT : RECOVERY_TIMEOUT) * 2 ** this.#timeouts;
+    this.#timer = setTimeout(() => this.#fire(), Math.min(timeout, MAX_TIMEOUT));
   }
 
-  /** All is well, or nothing is to be watched. */
-  rest() {
+  /** Stop, and start over with the shortest interval. */
+  reset() {
     this.pause();
-    this.#barks = 0;
+    this.#timeouts = 0;
   }
 
-  /** Nothing that we could do would help. */
+  /** Stop while nothing can be done, and keep the current interval. */
   pause() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#isHasty = false;
+    this.#hasFailed = false;
   }
 
-  #bark() {
-    const isOver = this.#isHasty;
-    this.#barks += 1;
+  #fire() {
+    const hasFailed = this.#hasFailed;
+    this.#timeouts += 1;
     this.pause();
-    this.look(false, isOver);
-    this.bark();
+    this.update(false, hasFailed);
+    this.onTimeout();
   }
 }

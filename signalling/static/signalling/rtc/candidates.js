@@ -1,11 +1,14 @@
-/** ICE candidates of the other side: as they come, and before they can be used. */
+/** Remote ICE candidates: their formats, and those that arrive before they can be added. */
 
-const MAX_EARLY = 200; // more is no browser's doing
+/** @import {WireCandidate} from "../client/protocol.js" */
+
+const MAX_EARLY = 200; // more than any browser gathers
 
 /**
- * What addIceCandidate() can take. A bare line names no media section and would be a TypeError; every section is
- * bundled on the first one's transport. null and "" both mean the end of candidates (WebRTC 1.0, section 4.4.1.6).
- * @param {RTCIceCandidateInit | string | null} candidate
+ * Return what addIceCandidate() accepts. A bare line names no media section and would be a
+ * TypeError; all sections are bundled on the transport of the first one. null and "" both mean the
+ * end of candidates (WebRTC 1.0, section 4.4.1.6).
+ * @param {WireCandidate} candidate
  * @returns {RTCIceCandidateInit}
  */
 export function readCandidate(candidate) {
@@ -14,7 +17,7 @@ export function readCandidate(candidate) {
   return candidate;
 }
 
-/** Those that came before the description that they belong to. */
+/** Candidates that arrived before the description that they belong to. */
 export class EarlyCandidates {
   /** @type {RTCIceCandidateInit[]} */
   #kept = [];
@@ -24,7 +27,7 @@ export class EarlyCandidates {
     if (this.#kept.length < MAX_EARLY) this.#kept.push(init);
   }
 
-  /** Have them all, in order and once. */
+  /** Remove all candidates and return them in order. */
   take() {
     return this.#kept.splice(0);
   }

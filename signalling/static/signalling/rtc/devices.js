@@ -1,17 +1,21 @@
 /**
- * Our own microphone and camera. Muting keeps the microphone and sends silence, so that unmuting is instant; camera
- * off lets go of the device, so that its light goes out.
+ * The user's microphone and camera. Muting keeps the microphone open and sends silence, so that
+ * unmuting is instant; turning the camera off releases it, so that its light goes out.
  *
- * Events: "track" (detail: kind) when the track of a kind was taken, let go or unplugged.
+ * Events: "track" (detail: kind) when the track of a kind was added, stopped or unplugged.
  */
 
-/** @typedef {"audio" | "video"} Kind */
-/** @typedef {"insecure_origin" | "denied" | "missing" | "busy"} DeviceProblem the keys of messages.js */
+/** @import {Kind} from "./senders.js" */
+/** @typedef {"insecure_origin" | "denied" | "missing" | "busy"} DeviceProblem */
+/** @typedef {{audio: boolean, video: boolean}} Wanted which devices to open */
 
-/** @type {Record<string, DeviceProblem>} getUserMedia's errors: Devices Capture and Streams, section 10.2 */
+/**
+ * The errors of getUserMedia: Media Capture and Streams, section 10.2.
+ * @type {Record<string, DeviceProblem>}
+ */
 const PROBLEMS = {
   NotAllowedError: "denied",
-  SecurityError: "denied", // a Permissions-Policy or an iframe without allow="camera; microphone"
+  SecurityError: "denied", // a Permissions-Policy, or an iframe without allow="camera; microphone"
   NotFoundError: "missing",
   OverconstrainedError: "missing",
   NotReadableError: "busy",
@@ -30,7 +34,7 @@ export class DeviceError extends Error {
 
 export class Devices extends EventTarget {
   stream = new MediaStream();
-  #closed = false;
+  #isClosed = false;
 
   get audio() {
     return this.stream.getAudioTracks()[0] ?? null;
@@ -40,23 +44,24 @@ export class Devices extends EventTarget {
     return this.stream.getVideoTracks()[0] ?? null;
   }
 
-  /** What we tell the others that we send. */
+  /** What we report to the other peers that we send. */
   get state() {
     return {audio: this.audio?.enabled ?? false, video: this.video !== null};
   }
 
   /**
-   * Take the devices that are wished for. What cannot be had is left out: a call is possible without any.
-   * @param {{audio: boolean, video: boolean}} wish
-   * @returns {Promise<DeviceError[]>} one for each device that is missing
+   * Open the wanted devices. Those that cannot be opened are left out: a call is possible without
+   * any.
+   * @param {Wanted} wanted
+   * @returns {Promise<DeviceError[]>} an error for each device that could not be opened
    */
   async open({audio, video}) {
     if (!audio || !video) return this.#openEach({audio, video});
     try {
-      this.#take(await getUserMedia({audio, video})); // one question to the user, not two
+      this.#addTracks(await getUserMedia({audio, video})); // one permission prompt, not two
       return [];
     } catch {
-      return this.#openEach({audio, video}); // it fails as a whole even if only one device is missing
+      return this.#openEach({audio, video}); // the request fails even if only one device is missing
     }
   }
 
@@ -65,47 +70,47 @@ export class Devices extends EventTarget {
     if (on && !this.audio) await this.#openOne("audio");
     if (!this.audio) return;
     this.audio.enabled = on;
-    this.#changed("audio");
+    this.#dispatch("audio");
   }
 
   /** @param {boolean} on */
   async setCamera(on) {
     if (on && !this.video) await this.#openOne("video");
-    if (!on && this.video) this.#drop(this.video);
+    if (!on && this.video) this.#stop(this.video);
   }
 
   close() {
-    this.#closed = true;
-    for (const track of this.stream.getTracks()) this.#drop(track);
+    this.#isClosed = true;
+    for (const track of this.stream.getTracks()) this.#stop(track);
   }
 
-  /** @param {{audio: boolean, video: boolean}} wish */
-  async #openEach(wish) {
-    const problems = [];
+  /** @param {Wanted} wanted */
+  async #openEach(wanted) {
+    const errors = [];
     for (const kind of /** @type {const} */ (["audio", "video"])) {
-      if (!wish[kind]) continue;
+      if (!wanted[kind]) continue;
       try {
         await this.#openOne(kind);
       } catch (error) {
-        problems.push(asDeviceError(error, kind));
+        errors.push(asDeviceError(error, kind));
       }
     }
-    return problems;
+    return errors;
   }
 
   /** @param {Kind} kind */
   async #openOne(kind) {
     try {
-      this.#take(await getUserMedia({[kind]: true}));
+      this.#addTracks(await getUserMedia({[kind]: true}));
     } catch (error) {
       throw asDeviceError(error, kind);
     }
   }
 
-  /** @param {MediaStream} taken */
-  #take(taken) {
-    for (const track of taken.getTracks()) {
-      if (this.#closed) track.stop(); // we hung up while the browser was asking
+  /** @param {MediaStream} opened */
+  #addTracks(opened) {
+    for (const track of opened.getTracks()) {
+      if (this.#isClosed) track.stop(); // the call ended while the browser was asking for permission
       else this.#add(track);
     }
   }
@@ -113,27 +118,27 @@ export class Devices extends EventTarget {
   /** @param {MediaStreamTrack} track */
   #add(track) {
     this.stream.addTrack(track);
-    track.onended = () => this.#drop(track); // unplugged, or the permission was taken back
-    this.#changed(/** @type {Kind} */ (track.kind));
+    track.onended = () => this.#stop(track); // unplugged, or the permission was revoked
+    this.#dispatch(/** @type {Kind} */ (track.kind));
   }
 
   /** @param {MediaStreamTrack} track */
-  #drop(track) {
+  #stop(track) {
     track.onended = null;
     track.stop();
     this.stream.removeTrack(track);
-    this.#changed(/** @type {Kind} */ (track.kind));
+    this.#dispatch(/** @type {Kind} */ (track.kind));
   }
 
   /** @param {Kind} kind */
-  #changed(kind) {
+  #dispatch(kind) {
     this.dispatchEvent(new CustomEvent("track", {detail: kind}));
   }
 }
 
 /** @param {MediaStreamConstraints} constraints @returns {Promise<MediaStream>} */
 async function getUserMedia(constraints) {
-  // Browsers hide mediaDevices from pages that came over plain http, localhost excepted.
+  // Browsers hide mediaDevices from pages served over plain http, except from localhost.
   if (!navigator.mediaDevices) throw new DOMException("no secure context", "InsecureOrigin");
   return navigator.mediaDevices.getUserMedia(constraints);
 }
@@ -143,6 +148,6 @@ function asDeviceError(error, kind) {
   if (error instanceof DeviceError) return error;
   const name = error instanceof DOMException ? error.name : "";
   const problem = name === "InsecureOrigin" ? "insecure_origin" : PROBLEMS[name];
-  if (!problem) throw error; // not the user's fault and not the device's: a bug to be seen
+  if (!problem) throw error; // neither the user nor the device is the cause: a bug
   return new DeviceError(problem, kind, error);
 }

@@ -1,47 +1,49 @@
 /**
- * Whose media has arrived on a connection: the first decoded frame of who says that they send video, the first packet
- * of who sends audio alone. A track is there long before. Where we look is the owner's business.
- *
- * @typedef {import("../client/protocol.js").MediaState} MediaState
+ * Detects the first media from each peer on a connection: the first decoded frame of a peer that
+ * sends video, the first packet of one that sends audio only. Tracks exist long before. The owner
+ * decides which statistics to read.
  */
 
-const FIRST_PAUSE = 200;
-const LONGEST_PAUSE = 2_000; // somebody whose camera is broken is looked at for as long as the call lasts
+/** @import {MediaState} from "../client/protocol.js" */
 
-export class Arrivals {
-  /** @type {Set<string>} */
+const FIRST_INTERVAL = 200;
+const MAX_INTERVAL = 2_000; // a peer whose camera is broken is polled for the whole call
+
+export class FirstMedia {
+  /** The ids of the peers whose media has arrived. @type {Set<string>} */
   arrived = new Set();
   /** @type {Set<string>} */
   #expected = new Set();
-  #pause = FIRST_PAUSE;
+  #interval = FIRST_INTERVAL;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  #isLooking = false;
+  #isPolling = false;
 
   /**
-   * @param {(ids: string[]) => Promise<string[]>} look which of those who are expected have arrived
-   * @param {(id: string) => void} found
+   * @param {(ids: string[]) => Promise<string[]>} findArrived returns which of these peers' media
+   *   has arrived
+   * @param {(id: string) => void} onArrived
    */
-  constructor(look, found) {
-    this.look = look;
-    this.found = found;
+  constructor(findArrived, onArrived) {
+    this.findArrived = findArrived;
+    this.onArrived = onArrived;
   }
 
-  /** @param {string} id */
+  /** Start polling for a peer. @param {string} id */
   expect(id) {
     this.arrived.delete(id);
     this.#expected.add(id);
-    this.#pause = FIRST_PAUSE;
-    this.#again();
+    this.#interval = FIRST_INTERVAL;
+    this.#schedule();
   }
 
-  /** Take it as seen. @param {string} id */
+  /** Treat a peer's media as arrived, without polling. @param {string} id */
   assume(id) {
     this.arrived.add(id);
   }
 
   /** @param {string} id */
-  forget(id) {
+  remove(id) {
     this.arrived.delete(id);
     this.#expected.delete(id);
   }
@@ -52,26 +54,30 @@ export class Arrivals {
     this.#expected.clear();
   }
 
-  #again() {
+  #schedule() {
     clearTimeout(this.#timer);
-    if (this.#expected.size && !this.#isLooking) this.#timer = setTimeout(() => this.#round(), this.#pause);
+    if (this.#expected.size && !this.#isPolling) this.#timer = setTimeout(() => this.#poll(), this.#interval);
   }
 
-  async #round() {
-    this.#isLooking = true;
-    // A connection that was closed meanwhile has no statistics.
-    const seen = await this.look([...this.#expected]).catch(() => []);
-    this.#isLooking = false;
-    this.#pause = Math.min(this.#pause * 1.5, LONGEST_PAUSE);
-    const news = seen.filter((id) => this.#expected.delete(id));
-    for (const id of news) this.arrived.add(id);
-    for (const id of news) this.found(id);
-    this.#again();
+  async #poll() {
+    this.#isPolling = true;
+    // A connection that was closed in the meantime has no statistics.
+    const found = await this.findArrived([...this.#expected]).catch(() => []);
+    this.#isPolling = false;
+    this.#interval = Math.min(this.#interval * 1.5, MAX_INTERVAL);
+    const added = found.filter((id) => this.#expected.delete(id));
+    for (const id of added) this.arrived.add(id);
+    for (const id of added) this.onArrived(id);
+    this.#schedule();
   }
 }
 
-/** The ids of the tracks that carry something. @param {RTCStatsReport} report @returns {Set<string>} */
-export function flowing(report) {
+/**
+ * Return the ids of the tracks that have received media.
+ * @param {RTCStatsReport} report
+ * @returns {Set<string>}
+ */
+export function activeTracks(report) {
   const tracks = new Set();
   for (const {type, kind, framesDecoded, packetsReceived, trackIdentifier} of report.values())
     if (type === "inbound-rtp" && (kind === "video" ? framesDecoded : packetsReceived)) tracks.add(trackIdentifier);
@@ -79,12 +85,14 @@ export function flowing(report) {
 }
 
 /**
- * @param {MediaState | undefined} media what they say that they send; of somebody unknown nothing has arrived
- * @param {MediaStreamTrack[]} tracks theirs
- * @param {Set<string>} flows
+ * Return whether a peer's media has arrived.
+ * @param {MediaState | undefined} media what the peer reports that it sends; undefined for an
+ *   unknown peer
+ * @param {MediaStreamTrack[]} tracks the peer's tracks
+ * @param {Set<string>} active the ids of the tracks that have received media
  */
-export function hasArrived(media, tracks, flows) {
+export function hasArrived(media, tracks, active) {
   if (!media) return false;
   const kind = media.video ? "video" : media.audio ? "audio" : null;
-  return !kind || tracks.some((track) => track.kind === kind && flows.has(track.id));
+  return !kind || tracks.some((track) => track.kind === kind && active.has(track.id));
 }

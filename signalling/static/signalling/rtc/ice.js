@@ -1,6 +1,7 @@
-/** What the state of a connection means to a user, and when to restart its ICE. */
+/** Translates connection states for users, and decides when to restart ICE. */
 
-export const DISCONNECTED_PATIENCE = 5_000; // "disconnected" often mends itself; a restart costs a negotiation
+// A "disconnected" connection often recovers by itself, and a restart costs a negotiation.
+export const DISCONNECTED_TIMEOUT = 5_000;
 
 /** @typedef {"connecting" | "connected" | "reconnecting" | "failed" | "closed"} PeerState */
 
@@ -13,50 +14,53 @@ const STATES = {
   closed: "closed",
 };
 
-export class IceWatch {
+export class IceMonitor {
   /** @type {PeerState} */
   state = "connecting";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
-  /** @param {{restart: () => void, changed: () => void}} owner what to do about it, and whom to tell of `state` */
-  constructor(owner) {
-    this.owner = owner;
+  /** @param {{restart: () => void, stateChanged: () => void}} callbacks */
+  constructor(callbacks) {
+    this.callbacks = callbacks;
   }
 
-  /** @param {RTCPeerConnection} pc */
-  follow(pc) {
-    pc.oniceconnectionstatechange = () => this.#look(pc.iceConnectionState);
+  /** Watch the ICE state. @param {RTCPeerConnection} pc */
+  watchIce(pc) {
+    pc.oniceconnectionstatechange = () => this.#onChange(pc.iceConnectionState);
   }
 
-  /** Look at DTLS too, which cannot be agreed with who takes us for another connection. @param {RTCPeerConnection} pc */
-  followWhole(pc) {
-    pc.onconnectionstatechange = () => this.#look(pc.connectionState);
+  /**
+   * Watch the ICE and DTLS state. DTLS fails if the other side expects a different connection.
+   * @param {RTCPeerConnection} pc
+   */
+  watchConnection(pc) {
+    pc.onconnectionstatechange = () => this.#onChange(pc.connectionState);
   }
 
   restart() {
     clearTimeout(this.#timer);
-    this.owner.restart();
+    this.callbacks.restart();
   }
 
-  /** RTCPeerConnection.close() fires no event on its own side. */
+  /** Call this after RTCPeerConnection.close(), which fires no event on the closing side. */
   close() {
     clearTimeout(this.#timer);
-    this.#set("closed");
+    this.#setState("closed");
   }
 
   /** @param {RTCIceConnectionState | RTCPeerConnectionState} state */
-  #look(state) {
+  #onChange(state) {
     clearTimeout(this.#timer);
     if (state === "failed") this.restart();
-    if (state === "disconnected") this.#timer = setTimeout(() => this.restart(), DISCONNECTED_PATIENCE);
-    this.#set(STATES[state] ?? (this.state === "connecting" ? "connecting" : "reconnecting"));
+    if (state === "disconnected") this.#timer = setTimeout(() => this.restart(), DISCONNECTED_TIMEOUT);
+    this.#setState(STATES[state] ?? (this.state === "connecting" ? "connecting" : "reconnecting"));
   }
 
   /** @param {PeerState} state */
-  #set(state) {
+  #setState(state) {
     if (state === this.state || this.state === "closed") return;
     this.state = state;
-    this.owner.changed();
+    this.callbacks.stateChanged();
   }
 }

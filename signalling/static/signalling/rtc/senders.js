@@ -1,39 +1,48 @@
 /**
- * What we send through one RTCPeerConnection: a transceiver for each kind, whether or not there is a track for it, so
- * that turning a device on later needs no negotiation.
+ * What we send through one RTCPeerConnection: a transceiver for each kind, with or without a track,
+ * so that turning a device on later needs no negotiation.
  *
  * @typedef {"audio" | "video"} Kind
- * @typedef {{stream: MediaStream, audio: MediaStreamTrack | null, video: MediaStreamTrack | null}} LocalMedia
+ * @typedef {object} LocalMedia
+ * @property {MediaStream} stream
+ * @property {MediaStreamTrack | null} audio
+ * @property {MediaStreamTrack | null} video
  */
 
 const KINDS = /** @type {const} */ (["audio", "video"]);
 
 export class Senders {
-  /** How much video may be sent, in kbit/s; null is as much as the browser wants. @type {number | null} */
+  /** The bitrate limit for video in kbit/s; null for none. @type {number | null} */
   maxKbps = null;
   /** @type {Partial<Record<Kind, RTCRtpTransceiver>>} */
   #transceivers = {};
   #capping = Promise.resolve();
 
-  /** @param {RTCPeerConnection} pc @param {LocalMedia} media @param {"sendrecv" | "sendonly"} [direction] */
+  /**
+   * @param {RTCPeerConnection} pc
+   * @param {LocalMedia} media
+   * @param {"sendrecv" | "sendonly"} [direction]
+   */
   constructor(pc, media, direction = "sendrecv") {
     this.pc = pc;
     this.media = media;
     this.direction = direction;
   }
 
-  /** The same for another connection. @param {RTCPeerConnection} pc */
-  of(pc) {
+  /** Return the same for another connection. @param {RTCPeerConnection} pc */
+  cloneFor(pc) {
     return Object.assign(new Senders(pc, this.media, this.direction), {maxKbps: this.maxKbps});
   }
 
-  /** Have both kinds, which makes the connection offer them. */
-  open() {
+  /** Add a transceiver for both kinds, which makes the connection offer them. */
+  addAll() {
     for (const kind of KINDS) this.#transceivers[kind] ??= this.#add(kind);
     this.cap(this.maxKbps);
   }
 
-  /** Send through the media sections that the other side has offered, whichever side first thought of them. */
+  /**
+   * Send through the media sections that the other side has offered, even if we had added our own.
+   */
   adoptOffered() {
     for (const kind of KINDS) {
       const offered = this.pc.getTransceivers().find(
@@ -45,15 +54,19 @@ export class Senders {
     this.cap(this.maxKbps);
   }
 
-  /** Send another track of this kind, or none. @param {Kind} kind */
+  /** Send the current track of this kind, or none. @param {Kind} kind */
   async replaceTrack(kind) {
     await this.#transceivers[kind]?.sender.replaceTrack(this.media[kind]);
   }
 
-  /** One after the other: parameters that were read before another change are out of date. @param {number | null} maxKbps */
+  /**
+   * Limit the video bitrate. Calls run one after the other: parameters that were read before
+   * another change are out of date.
+   * @param {number | null} maxKbps
+   */
   cap(maxKbps) {
     this.maxKbps = maxKbps;
-    this.#capping = this.#capping.then(() => this.#cap()).catch((error) => this.#complain(error));
+    this.#capping = this.#capping.then(() => this.#cap()).catch((error) => this.#warn(error));
     return this.#capping;
   }
 
@@ -62,7 +75,7 @@ export class Senders {
     const parameters = sender?.getParameters();
     const encoding = parameters?.encodings?.[0];
     const maxBitrate = this.maxKbps === null ? undefined : this.maxKbps * 1000;
-    // Without an encoding nothing is negotiated yet; whoever owns us caps again when we are connected.
+    // Without an encoding nothing is negotiated yet; our owner calls `cap` again once connected.
     if (!sender || !parameters || !encoding || encoding.maxBitrate === maxBitrate) return;
     if (maxBitrate === undefined) delete encoding.maxBitrate;
     else encoding.maxBitrate = maxBitrate;
@@ -70,8 +83,8 @@ export class Senders {
   }
 
   /** @param {unknown} error */
-  #complain(error) {
-    if (this.pc.signalingState !== "closed") console.warn("signalling: the bitrate could not be capped.", error);
+  #warn(error) {
+    if (this.pc.signalingState !== "closed") console.warn("signalling: could not limit the bitrate", error);
   }
 
   /** @param {Kind} kind */

@@ -1,24 +1,26 @@
 /**
- * One of our two connections to an SFU that is reached through the server (PROTOCOL.md, "SFU mode"). Only one side of
- * each ever offers, so nothing collides; what comes is dealt with in the order in which it came.
+ * One of the two connections to an SFU behind the server (PROTOCOL.md, "SFU mode"). Only one side
+ * of each connection sends offers, so offers never collide. Messages are handled in the order of
+ * their arrival.
  *
  * Events: "state" when `state` changes.
  */
 import {EarlyCandidates, readCandidate} from "../rtc/candidates.js";
-import {IceWatch} from "../rtc/ice.js";
+import {IceMonitor} from "../rtc/ice.js";
 
-/** @typedef {(targetPeerId: string, event: string, data: object) => void} Send */
+/** @import {WireCandidate} from "../client/protocol.js" */
+/** @import {Send} from "./types.js" */
 /** @typedef {{target: string, iceServers: RTCIceServer[], send: Send}} ConnectionOptions */
 
-/** Whether this is no peer but the way to an SFU. @param {string} id */
-export const isReserved = (id) => id.startsWith("sfu:");
-
 export class SfuConnection extends EventTarget {
-  /** What all that we send of it says besides. @type {{connection?: number}} */
-  mark = {};
+  /** Added to every message that is sent. @type {{connection?: number}} */
+  extra = {};
   #early = new EarlyCandidates();
-  #line = Promise.resolve();
-  #ice = new IceWatch({restart: () => this.restart(), changed: () => this.dispatchEvent(new Event("state"))});
+  #queue = Promise.resolve();
+  #ice = new IceMonitor({
+    restart: () => this.restart(),
+    stateChanged: () => this.dispatchEvent(new Event("state")),
+  });
 
   /** @param {ConnectionOptions} options */
   constructor({target, iceServers, send}) {
@@ -27,14 +29,14 @@ export class SfuConnection extends EventTarget {
     this.send = send;
     this.pc = new RTCPeerConnection({iceServers, bundlePolicy: "max-bundle"});
     this.pc.onicecandidate = ({candidate}) => this.#sendCandidate(candidate);
-    this.#ice.followWhole(this.pc);
+    this.#ice.watchConnection(this.pc);
   }
 
   get state() {
     return this.#ice.state;
   }
 
-  /** What to do when ICE has failed: each side has its own way. @abstract */
+  /** Called when ICE has failed. @abstract */
   restart() {}
 
   /** @param {RTCIceServer[]} iceServers used from the next ICE restart on */
@@ -42,10 +44,10 @@ export class SfuConnection extends EventTarget {
     this.pc.setConfiguration({...this.pc.getConfiguration(), iceServers});
   }
 
-  /** @param {import("../client/protocol.js").WireCandidate} candidate */
+  /** @param {WireCandidate} candidate */
   receiveCandidate(candidate) {
     const init = readCandidate(candidate);
-    return this.inLine(async () => {
+    return this.enqueue(async () => {
       if (this.pc.remoteDescription) await this.pc.addIceCandidate(init);
       else this.#early.keep(init);
     });
@@ -58,42 +60,42 @@ export class SfuConnection extends EventTarget {
   }
 
   /**
-   * Do this when all that came before is done. A failure of one is none of the next.
-   * @param {() => Promise<void>} work
+   * Run a task after all earlier ones. The failure of a task does not affect the next.
+   * @param {() => Promise<void>} task
    * @returns {Promise<void>}
    */
-  inLine(work) {
-    const done = this.#line.then(() => this.#unlessClosed(work));
-    this.#line = done.catch(() => {});
+  enqueue(task) {
+    const done = this.#queue.then(() => this.#runUnlessClosed(task));
+    this.#queue = done.catch(() => {});
     return done;
   }
 
   /** @param {RTCSessionDescriptionInit} description */
-  describe(description) {
+  sendDescription(description) {
     const type = /** @type {"offer" | "answer"} */ (description.type);
-    this.send(this.target, `webrtc:${type}`, {targetPeerId: this.target, [type]: description, ...this.mark});
+    this.send(this.target, `webrtc:${type}`, {targetPeerId: this.target, [type]: description, ...this.extra});
   }
 
   /** @param {RTCSessionDescriptionInit} description */
   async setRemote({type, sdp}) {
     await this.pc.setRemoteDescription({type, sdp});
-    // One that is no good must not cost us the answer.
+    // An invalid candidate must not prevent the answer.
     await Promise.allSettled(this.#early.take().map((init) => this.pc.addIceCandidate(init)));
   }
 
-  /** @param {() => Promise<void>} work */
-  async #unlessClosed(work) {
+  /** @param {() => Promise<void>} task */
+  async #runUnlessClosed(task) {
     try {
-      if (this.state !== "closed") await work();
+      if (this.state !== "closed") await task();
     } catch (error) {
-      // The connection was closed under what we did with it.
+      // The task failed because the connection was closed while it ran.
       if (/** @type {string} */ (this.state) !== "closed") throw error;
     }
   }
 
   /** @param {RTCIceCandidate | null} candidate */
   #sendCandidate(candidate) {
-    const data = {targetPeerId: this.target, candidate: candidate?.toJSON() ?? null, ...this.mark};
+    const data = {targetPeerId: this.target, candidate: candidate?.toJSON() ?? null, ...this.extra};
     this.send(this.target, "webrtc:ice", data);
   }
 }

@@ -1,15 +1,21 @@
 /**
- * The media of a room through LiveKit, which the client speaks to by itself; the same to the outside as sfu.js. Its
- * client library is the site's: we import it from where the server says.
+ * The media of a room through LiveKit, which the client connects to directly. types.js describes
+ * the interface. The site provides the client library; the server sends the URL to load it from.
  */
-import {Arrivals, flowing, hasArrived} from "../rtc/first-media.js";
+import {FirstMedia, activeTracks, hasArrived} from "../rtc/first-media.js";
+import {registerProvider} from "./providers.js";
 
-/** @typedef {import("../rtc/ice.js").PeerState} PeerState */
-/** @typedef {import("../rtc/senders.js").Kind} Kind */
+/** @import {SfuAccess} from "../client/protocol.js" */
+/** @import {PeerState} from "../rtc/ice.js" */
+/** @import {Kind} from "../rtc/senders.js" */
+/** @import {SfuOptions, SfuSession} from "./types.js" */
 
 /**
- * What we use of livekit-client 2.
- * @typedef {{kind: string, mediaStreamTrack: MediaStreamTrack, getRTCStatsReport(): Promise<RTCStatsReport | undefined>}} RemoteTrack
+ * The parts of livekit-client 2 that we use.
+ * @typedef {object} RemoteTrack
+ * @property {string} kind
+ * @property {MediaStreamTrack} mediaStreamTrack
+ * @property {() => Promise<RTCStatsReport | undefined>} getRTCStatsReport
  * @typedef {object} LiveKitRoom
  * @property {(url: string, token: string) => Promise<void>} connect
  * @property {(stopTracks?: boolean) => Promise<void>} disconnect
@@ -23,10 +29,19 @@ import {Arrivals, flowing, hasArrived} from "../rtc/first-media.js";
  * @property {{Source: Record<string, string>}} Track
  */
 
-/** @type {Record<string, PeerState>} LiveKit's ConnectionState. "disconnected" is final: it tries again by itself before. */
-const STATES = {connecting: "connecting", connected: "connected", signalReconnecting: "connected", reconnecting: "reconnecting"};
+/**
+ * By LiveKit's ConnectionState. "disconnected" is final: LiveKit has tried to reconnect by then.
+ * @type {Record<string, PeerState>}
+ */
+const STATES = {
+  connecting: "connecting",
+  connected: "connected",
+  signalReconnecting: "connected",
+  reconnecting: "reconnecting",
+};
 
-export class LiveKit extends EventTarget {
+/** @implements {SfuSession} */
+export class LiveKitSfu extends EventTarget {
   /** @type {Map<string, MediaStream>} */
   streams = new Map();
   /** @type {PeerState} */
@@ -39,10 +54,10 @@ export class LiveKit extends EventTarget {
   #tracks = new Map();
   /** What we send. @type {Partial<Record<Kind, MediaStreamTrack>>} */
   #published = {};
-  #line = Promise.resolve();
-  #arrivals = new Arrivals((ids) => this.#look(ids), (id) => this.#tell("arrived", id));
+  #queue = Promise.resolve();
+  #firstMedia = new FirstMedia((ids) => this.#findArrived(ids), (id) => this.#dispatch("arrived", id));
 
-  /** @param {import("../client/protocol.js").SfuAccess} access @param {import("./proxied.js").SfuOptions} options */
+  /** @param {SfuAccess} access @param {Pick<SfuOptions, "media" | "mediaOf">} options */
   constructor(access, {media, mediaOf}) {
     super();
     this.access = access;
@@ -54,36 +69,36 @@ export class LiveKit extends EventTarget {
     return this.publishing;
   }
 
-  get isWell() {
+  get isHealthy() {
     return this.publishing === "connected";
   }
 
-  /** It has tried to reconnect, or was refused: another token may help, and time. */
-  get isOver() {
+  /** LiveKit has given up reconnecting, or has refused us: another token may help, or time. */
+  get hasFailed() {
     return this.publishing === "failed";
   }
 
   get arrived() {
-    return this.#arrivals.arrived;
+    return this.#firstMedia.arrived;
   }
 
-  /** LiveKit keeps its own to itself. @returns {RTCPeerConnection[]} */
+  /** LiveKit does not expose its connections. @returns {RTCPeerConnection[]} */
   get connections() {
     return [];
   }
 
   start() {
-    this.#inLine(() => this.#connect());
+    this.#enqueue(() => this.#connect());
   }
 
-  /** Nothing of LiveKit's comes through our signalling. @returns {Promise<void> | undefined} */
+  /** LiveKit has its own signalling. @returns {Promise<void> | undefined} */
   receive() {
     return undefined;
   }
 
   /** @param {Kind} kind */
   replaceTrack(kind) {
-    return this.#inLine(() => this.#publish(kind));
+    return this.#enqueue(() => this.#publish(kind));
   }
 
   setIceServers() {}
@@ -92,9 +107,9 @@ export class LiveKit extends EventTarget {
 
   close() {
     this.publishing = "closed";
-    this.#arrivals.close();
+    this.#firstMedia.close();
     this.streams.clear();
-    this.#room?.disconnect(false).catch(() => {}); // our tracks go on: the mesh may need them
+    this.#room?.disconnect(false).catch(() => {}); // keeps our tracks: the mesh may need them
   }
 
   async #connect() {
@@ -107,7 +122,7 @@ export class LiveKit extends EventTarget {
     this.#listen(room, library.RoomEvent);
     await room.connect(url, token);
     if (this.#isClosed()) return room.disconnect(false);
-    for (const id of room.remoteParticipants.keys()) this.#meet(id); // no event tells of those who were there
+    for (const id of room.remoteParticipants.keys()) this.#addPeer(id); // no event reports the peers before us
     for (const kind of /** @type {const} */ (["audio", "video"])) await this.#publish(kind);
     this.#setState("connected");
   }
@@ -116,21 +131,21 @@ export class LiveKit extends EventTarget {
   #listen(room, events) {
     /** @param {string | undefined} event @param {(...args: any[]) => void} handle */
     const on = (event = "", handle) => room.on(event, (...args) => !this.#isClosed() && handle(...args));
-    on(events.TrackSubscribed, (track, _, {identity}) => this.#add(identity, track));
-    on(events.TrackUnsubscribed, (track, _, {identity}) => this.#remove(identity, track));
-    on(events.ParticipantConnected, ({identity}) => this.#meet(identity));
-    on(events.ParticipantDisconnected, ({identity}) => this.#forget(identity));
-    on(events.ConnectionStateChanged, (state) => this.#watch(state));
+    on(events.TrackSubscribed, (track, _, {identity}) => this.#addTrack(identity, track));
+    on(events.TrackUnsubscribed, (track, _, {identity}) => this.#removeTrack(identity, track));
+    on(events.ParticipantConnected, ({identity}) => this.#addPeer(identity));
+    on(events.ParticipantDisconnected, ({identity}) => this.#removePeer(identity));
+    on(events.ConnectionStateChanged, (state) => this.#onStateChanged(state));
   }
 
   /** @param {string} state */
-  #watch(state) {
-    // Before what we send is published nobody would see us, so that is when we say that we are connected.
+  #onStateChanged(state) {
+    // We report "connected" once our tracks are published: nobody receives us before that.
     if (this.publishing === "connecting" && state === "connected") return;
     this.#setState(STATES[state] ?? "failed");
   }
 
-  /** Send what we have of this kind now. @param {Kind} kind */
+  /** Publish our current track of this kind. @param {Kind} kind */
   async #publish(kind) {
     const {localParticipant} = this.#room ?? {};
     const before = this.#published[kind];
@@ -144,48 +159,48 @@ export class LiveKit extends EventTarget {
   }
 
   /** @param {string} id */
-  #meet(id) {
+  #addPeer(id) {
     if (this.streams.has(id)) return;
     this.streams.set(id, new MediaStream());
     this.#tracks.set(id, new Set());
-    this.#arrivals.expect(id);
+    this.#firstMedia.expect(id);
   }
 
   /** @param {string} id @param {RemoteTrack} track */
-  #add(id, track) {
-    this.#meet(id);
+  #addTrack(id, track) {
+    this.#addPeer(id);
     this.#tracks.get(id)?.add(track);
     this.streams.get(id)?.addTrack(track.mediaStreamTrack);
-    this.#tell("stream", {peerId: id, stream: this.streams.get(id)});
+    this.#dispatch("stream", {peerId: id, stream: this.streams.get(id)});
   }
 
   /** @param {string} id @param {RemoteTrack} track */
-  #remove(id, track) {
+  #removeTrack(id, track) {
     this.#tracks.get(id)?.delete(track);
     this.streams.get(id)?.removeTrack(track.mediaStreamTrack);
-    this.#tell("stream", {peerId: id, stream: this.streams.get(id) ?? null});
+    this.#dispatch("stream", {peerId: id, stream: this.streams.get(id) ?? null});
   }
 
   /** @param {string} id */
-  #forget(id) {
+  #removePeer(id) {
     this.streams.delete(id);
     this.#tracks.delete(id);
-    this.#arrivals.forget(id);
-    this.#tell("stream", {peerId: id, stream: null});
+    this.#firstMedia.remove(id);
+    this.#dispatch("stream", {peerId: id, stream: null});
   }
 
   /** @param {string[]} ids */
-  async #look(ids) {
-    const seen = await Promise.all(ids.map((id) => this.#hasArrived(id)));
-    return ids.filter((_, index) => seen[index]);
+  async #findArrived(ids) {
+    const arrived = await Promise.all(ids.map((id) => this.#hasArrived(id)));
+    return ids.filter((_, index) => arrived[index]);
   }
 
   /** @param {string} id */
   async #hasArrived(id) {
     const tracks = [...(this.#tracks.get(id) ?? [])];
     const reports = await Promise.all(tracks.map((track) => track.getRTCStatsReport()));
-    const flows = new Set(reports.flatMap((report) => (report ? [...flowing(report)] : [])));
-    return hasArrived(this.mediaOf(id), tracks.map((track) => track.mediaStreamTrack), flows);
+    const active = new Set(reports.flatMap((report) => (report ? [...activeTracks(report)] : [])));
+    return hasArrived(this.mediaOf(id), tracks.map((track) => track.mediaStreamTrack), active);
   }
 
   /** @param {PeerState} state */
@@ -195,13 +210,17 @@ export class LiveKit extends EventTarget {
     this.dispatchEvent(new Event("state"));
   }
 
-  /** One after the other; what fails is no bug of ours but a connection that cannot be had. @param {() => Promise<void>} work */
-  #inLine(work) {
-    this.#line = this.#line.then(() => (this.#isClosed() ? undefined : work())).catch((error) => {
-      if (!this.#isClosed()) console.warn("signalling: LiveKit could not be reached.", error);
+  /**
+   * Run tasks one after the other. A failure means that LiveKit cannot be reached: it is not
+   * thrown.
+   * @param {() => Promise<void>} task
+   */
+  #enqueue(task) {
+    this.#queue = this.#queue.then(() => (this.#isClosed() ? undefined : task())).catch((error) => {
+      if (!this.#isClosed()) console.warn("signalling: could not connect to LiveKit", error);
       this.#setState("failed");
     });
-    return this.#line;
+    return this.#queue;
   }
 
   #isClosed() {
@@ -209,7 +228,9 @@ export class LiveKit extends EventTarget {
   }
 
   /** @param {string} event @param {unknown} detail */
-  #tell(event, detail) {
+  #dispatch(event, detail) {
     this.dispatchEvent(new CustomEvent(event, {detail}));
   }
 }
+
+registerProvider("livekit", (access, options) => new LiveKitSfu(access, options));

@@ -1,17 +1,25 @@
-/** The SFUs that we can be sent to. Each is the class that sfu.js describes. */
-import {LiveKit} from "./livekit.js";
-import {Sfu} from "./proxied.js";
+/** The SFUs that this client can use. Each registers itself by its name in `sfu.provider`. */
 
-/** @typedef {Sfu | LiveKit} AnySfu */
+/** @import {SfuAccess} from "../client/protocol.js" */
+/** @import {CreateSession, SfuOptions, SfuSession} from "./types.js" */
+
+/** @type {Map<string, CreateSession>} */
+const providers = new Map();
+
+/** @param {string} name @param {CreateSession} create */
+export function registerProvider(name, create) {
+  providers.set(name, create);
+}
 
 /**
- * @param {import("../client/protocol.js").SfuAccess | undefined} access
- * @param {import("./proxied.js").SfuOptions} options
- * @returns {AnySfu | null} null where we do not know how; then the room hears that we cannot
+ * @param {SfuAccess | undefined} access
+ * @param {SfuOptions} options
+ * @returns {SfuSession | null} null for an unknown provider; the room reports then that it cannot
+ *   connect
  */
 export function createSfu(access, options) {
-  if (access?.provider === "proxied" || access?.provider === "janus") return new Sfu(options);
-  if (access?.provider === "livekit") return new LiveKit(access, options);
-  console.warn("signalling: this page does not know the SFU", access?.provider);
+  const create = providers.get(access?.provider ?? "");
+  if (access && create) return create(access, options);
+  console.warn("signalling: unknown SFU provider", access?.provider);
   return null;
 }

@@ -1,36 +1,32 @@
 /**
- * The media of a room through an SFU that is reached through the server (PROTOCOL.md, "SFU mode"): one connection on
- * which we send, and one on which we receive everybody. No DOM, and nothing of modes: switch.js decides who is shown
- * from here. livekit.js is the same for an SFU that a client speaks to by itself.
- *
- * Events: "stream" (detail: {peerId, stream}; null when it is gone), "arrived" (detail: peer id) with somebody's first
- * media, "state" when `publishing` or `receiving` changes.
+ * The media of a room through an SFU behind the server (PROTOCOL.md, "SFU mode"): one connection
+ * sends, the other one receives every peer. No DOM. Knows nothing about room modes: room/switch.js
+ * decides which path a peer is shown from. types.js describes the interface.
  */
-import {PUBLISH, Publisher} from "./publisher.js";
-import {SUBSCRIBE, Subscription} from "./subscription.js";
+import {PUBLISH, SUBSCRIBE} from "./addresses.js";
+import {registerProvider} from "./providers.js";
+import {Publisher} from "./publisher.js";
+import {Subscription} from "./subscription.js";
 
-const OLD_PATIENCE = 10_000; // how long a connection that was replaced is kept for who does not arrive on the new one
-
-/** @typedef {import("../rtc/ice.js").PeerState} PeerState */
-/** @typedef {import("../client/protocol.js").SfuStream} SfuStream */
-/** @typedef {{offer: RTCSessionDescriptionInit, streams?: SfuStream[], connection?: number}} Offered */
-
+/** @import {SfuStream} from "../client/protocol.js" */
+/** @import {PeerState} from "../rtc/ice.js" */
+/** @import {Kind} from "../rtc/senders.js" */
+/** @import {SfuOptions, SfuSession} from "./types.js" */
 /**
- * @typedef {object} SfuOptions
- * @property {RTCIceServer[]} iceServers
- * @property {import("../rtc/senders.js").LocalMedia} media
- * @property {import("./connection.js").Send} send
- * @property {() => void} restart has the SFU restart the ICE of what it offers
- * @property {(peerId: string) => import("../client/protocol.js").MediaState | undefined} mediaOf what they say that they send
+ * @typedef {{offer: RTCSessionDescriptionInit, streams?: SfuStream[], connection?: number}} Offer
  */
 
-export class Sfu extends EventTarget {
-  /** By peer id, what to show. @type {Map<string, MediaStream>} */
+/** How long a replaced connection is kept for peers whose media has not arrived on the new one. */
+const PREVIOUS_TIMEOUT = 10_000;
+
+/** @implements {SfuSession} */
+export class ProxiedSfu extends EventTarget {
+  /** What to show, by peer id. @type {Map<string, MediaStream>} */
   streams = new Map();
   /** @type {Subscription | null} */
-  #newest = null;
-  /** The one before, until the newest one carries everybody. @type {Subscription | null} */
-  #old = null;
+  #current = null;
+  /** Kept until the current one carries every peer. @type {Subscription | null} */
+  #previous = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -51,28 +47,26 @@ export class Sfu extends EventTarget {
 
   /** @returns {PeerState} */
   get receiving() {
-    if (this.#old?.state === "connected") return "connected";
-    return this.#newest?.state ?? "connecting";
+    if (this.#previous?.state === "connected") return "connected";
+    return this.#current?.state ?? "connecting";
   }
 
-  /** Whether all is connected that should be. While nobody else sends there is nothing to receive. */
-  get isWell() {
-    return this.publishing === "connected" && (this.#newest?.state ?? "connected") === "connected";
+  /** There is nothing to receive while no other peer publishes. */
+  get isHealthy() {
+    return this.publishing === "connected" && (this.#current?.state ?? "connected") === "connected";
   }
 
-  /** Whether nothing mends itself any more: the ICE of both connections can always be restarted. */
-  get isOver() {
+  /** Never: the ICE of both connections can always be restarted. */
+  get hasFailed() {
     return false;
   }
 
-  /** Whose media has arrived. @returns {Set<string>} */
   get arrived() {
-    return new Set([...this.streams.keys()].filter((id) => this.#carrierOf(id)?.arrived.has(id)));
+    return new Set([...this.streams.keys()].filter((id) => this.#subscriptionFor(id)?.arrived.has(id)));
   }
 
-  /** For tests and for debugging. */
   get connections() {
-    return [this.publisher, this.#newest, this.#old].flatMap((connection) => connection?.pc ?? []);
+    return [this.publisher, this.#current, this.#previous].flatMap((connection) => connection?.pc ?? []);
   }
 
   start() {
@@ -80,19 +74,20 @@ export class Sfu extends EventTarget {
   }
 
   /**
-   * What came from one of the two ids.
+   * Handle a message from one of the two reserved ids.
    * @param {string} event
    * @param {any} data
    * @returns {Promise<void> | undefined}
    */
   receive(event, {fromPeerId, ...data}) {
-    const isOurs = fromPeerId === PUBLISH;
-    if (event === "webrtc:answer" && isOurs) return this.publisher.receiveAnswer(data.answer);
+    const isForPublisher = fromPeerId === PUBLISH;
+    if (event === "webrtc:answer" && isForPublisher) return this.publisher.receiveAnswer(data.answer);
     if (event === "webrtc:offer" && fromPeerId === SUBSCRIBE) return this.#receiveOffer(data);
-    if (event === "webrtc:ice") return (isOurs ? this.publisher : this.#newest)?.receiveCandidate(data.candidate);
+    const connection = isForPublisher ? this.publisher : this.#current;
+    if (event === "webrtc:ice") return connection?.receiveCandidate(data.candidate);
   }
 
-  /** @param {import("../rtc/senders.js").Kind} kind */
+  /** @param {Kind} kind */
   replaceTrack(kind) {
     return this.publisher.senders.replaceTrack(kind);
   }
@@ -100,67 +95,69 @@ export class Sfu extends EventTarget {
   /** @param {RTCIceServer[]} iceServers */
   setIceServers(iceServers) {
     this.iceServers = iceServers;
-    for (const connection of [this.publisher, this.#newest]) connection?.setIceServers(iceServers);
+    for (const connection of [this.publisher, this.#current]) connection?.setIceServers(iceServers);
   }
 
-  /** Our signalling is back. @param {boolean} gap whether something that was sent to us may be lost */
+  /** @param {boolean} gap */
   recover(gap) {
     if (!gap) return;
     this.publisher.repeatOffer();
-    this.options.restart(); // the offer that may be lost is made anew with it
+    this.options.restart(); // makes the SFU send another offer, in case the last one is lost
   }
 
   close() {
     clearTimeout(this.#timer);
-    for (const connection of [this.publisher, this.#newest, this.#old]) connection?.close();
-    this.#newest = this.#old = null;
+    for (const connection of [this.publisher, this.#current, this.#previous]) connection?.close();
+    this.#current = this.#previous = null;
     this.streams.clear();
   }
 
-  /** @param {Offered} offered */
+  /** @param {Offer} data */
   #receiveOffer({offer, streams = [], connection = 0}) {
-    if (connection !== this.#newest?.number) this.#replace(connection);
-    return this.#newest?.receiveOffer(offer, streams);
+    if (connection !== this.#current?.number) this.#replaceCurrent(connection);
+    return this.#current?.receiveOffer(offer, streams);
   }
 
-  /** Another connection is offered. @param {number} number */
-  #replace(number) {
-    const before = this.#newest;
-    // Of three the middle one goes, if it has not carried anybody yet.
-    if (before && this.#old && !before.arrived.size) before.close();
-    else if (before) this.#keep(before);
+  /** Create another connection, which the SFU has offered. @param {number} number */
+  #replaceCurrent(number) {
+    const before = this.#current;
+    // Of three connections, close the middle one if it carries no peer yet.
+    if (before && this.#previous && !before.arrived.size) before.close();
+    else if (before) this.#keepAsPrevious(before);
     const {send, mediaOf, restart} = this.options;
     const next = new Subscription({number, send, mediaOf, restart, iceServers: this.iceServers});
-    this.#newest = next;
+    this.#current = next;
     for (const event of ["streams", "arrived", "state"])
-      next.addEventListener(event, (occurred) => this.#follow(next, event, /** @type {CustomEvent} */ (occurred).detail));
+      next.addEventListener(event, (occurred) => {
+        this.#onEvent(next, event, /** @type {CustomEvent} */ (occurred).detail);
+      });
   }
 
   /** @param {Subscription} before */
-  #keep(before) {
+  #keepAsPrevious(before) {
     before.retire();
-    this.#old?.close();
-    this.#old = before;
+    this.#previous?.close();
+    this.#previous = before;
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }
 
   /** @param {Subscription} subscription @param {string} event @param {any} detail */
-  #follow(subscription, event, detail) {
-    if (subscription !== this.#newest && subscription !== this.#old) return;
+  #onEvent(subscription, event, detail) {
+    if (subscription !== this.#current && subscription !== this.#previous) return;
     const changed = event === "streams" ? /** @type {string[]} */ (detail) : [];
-    this.#show(changed.filter((id) => this.#carrierOf(id) === subscription));
+    this.#updateStreams(changed.filter((id) => this.#subscriptionFor(id) === subscription));
     if (event === "arrived") this.dispatchEvent(new CustomEvent("arrived", {detail}));
     if (event === "state") this.dispatchEvent(new Event("state"));
-    this.#retire();
+    this.#retirePrevious();
   }
 
-  /** Bring `streams` up to date, and tell of what is another one. @param {string[]} [changed] whose tracks have changed */
-  #show(changed = []) {
-    const ids = new Set([...this.streams.keys(), ...[this.#newest, this.#old].flatMap((s) => [...(s?.streams.keys() ?? [])])]);
-    for (const id of ids) {
+  /** @param {string[]} [changed] the ids of peers whose tracks have changed within their stream */
+  #updateStreams(changed = []) {
+    const offered = [this.#current, this.#previous].flatMap((one) => [...(one?.streams.keys() ?? [])]);
+    for (const id of new Set([...this.streams.keys(), ...offered])) {
       const before = this.streams.get(id);
-      const stream = this.#carrierOf(id)?.streams.get(id);
+      const stream = this.#subscriptionFor(id)?.streams.get(id);
       if (stream) this.streams.set(id, stream);
       else this.streams.delete(id);
       if (stream !== before || changed.includes(id))
@@ -168,27 +165,34 @@ export class Sfu extends EventTarget {
     }
   }
 
-  /** On which connection somebody is to be seen: the newest, but for who has not arrived there yet. @param {string} id */
-  #carrierOf(id) {
-    if (this.#newest?.arrived.has(id)) return this.#newest;
-    const isGone = this.#newest?.isAnswered && !this.#newest.streams.has(id);
-    return this.#old?.arrived.has(id) && !isGone ? this.#old : this.#newest;
+  /**
+   * Return the connection to show a peer from: the previous one until media has arrived on the
+   * current.
+   * @param {string} id
+   */
+  #subscriptionFor(id) {
+    if (this.#current?.arrived.has(id)) return this.#current;
+    const hasLeft = this.#current?.isAnswered && !this.#current.streams.has(id);
+    return this.#previous?.arrived.has(id) && !hasLeft ? this.#previous : this.#current;
   }
 
-  /** Close the old connection when nobody needs it any more. */
-  #retire() {
-    if (!this.#old || this.#newest?.state !== "connected") return;
-    const hasAll = [...this.#newest.streams.keys()].every((id) => this.#newest?.arrived.has(id));
-    if (hasAll) this.#closeOld();
-    else this.#timer ??= setTimeout(() => this.#closeOld(), OLD_PATIENCE);
+  /** Close the previous connection once no peer is shown from it. */
+  #retirePrevious() {
+    if (!this.#previous || this.#current?.state !== "connected") return;
+    const hasAll = [...this.#current.streams.keys()].every((id) => this.#current?.arrived.has(id));
+    if (hasAll) this.#closePrevious();
+    else this.#timer ??= setTimeout(() => this.#closePrevious(), PREVIOUS_TIMEOUT);
   }
 
-  #closeOld() {
+  #closePrevious() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#old?.close();
-    this.#old = null;
-    this.#show();
+    this.#previous?.close();
+    this.#previous = null;
+    this.#updateStreams();
     this.dispatchEvent(new Event("state"));
   }
 }
+
+// Earlier servers call it "janus".
+for (const name of ["proxied", "janus"]) registerProvider(name, (_access, options) => new ProxiedSfu(options));

@@ -1,22 +1,27 @@
-/** What we send to the SFU. We offer: once, and again to restart ICE. Tracks come and go without any negotiation. */
-import {SfuConnection} from "./connection.js";
+/**
+ * The connection that sends to the SFU. We send the offers: one at first, and one for each ICE
+ * restart. Changing tracks needs no negotiation.
+ */
 import {Senders} from "../rtc/senders.js";
+import {PUBLISH} from "./addresses.js";
+import {SfuConnection} from "./connection.js";
 
-export const PUBLISH = "sfu:publish";
+/** @import {LocalMedia} from "../rtc/senders.js" */
+/** @import {ConnectionOptions} from "./connection.js" */
 
 export class Publisher extends SfuConnection {
-  /** @type {RTCSessionDescriptionInit | null} while nobody has answered it */
+  /** Our offer, until it is answered. @type {RTCSessionDescriptionInit | null} */
   #openOffer = null;
 
-  /** @param {Omit<import("./connection.js").ConnectionOptions, "target"> & {media: import("../rtc/senders.js").LocalMedia}} options */
+  /** @param {Omit<ConnectionOptions, "target"> & {media: LocalMedia}} options */
   constructor({media, ...options}) {
     super({target: PUBLISH, ...options});
     this.senders = new Senders(this.pc, media, "sendonly");
-    this.pc.onnegotiationneeded = () => this.inLine(() => this.#offer());
+    this.pc.onnegotiationneeded = () => this.enqueue(() => this.#sendOffer());
   }
 
   start() {
-    this.senders.open();
+    this.senders.addAll();
   }
 
   /** @override */
@@ -24,24 +29,24 @@ export class Publisher extends SfuConnection {
     this.pc.restartIce();
   }
 
-  /** The same once more, for it or its answer may be lost. */
+  /** Send an unanswered offer again: it or its answer may be lost. */
   repeatOffer() {
-    if (this.#openOffer) this.describe(this.#openOffer);
+    if (this.#openOffer) this.sendDescription(this.#openOffer);
   }
 
   /** @param {RTCSessionDescriptionInit} answer */
   receiveAnswer(answer) {
-    return this.inLine(async () => {
-      if (this.pc.signalingState !== "have-local-offer") return; // it came twice
+    return this.enqueue(async () => {
+      if (this.pc.signalingState !== "have-local-offer") return; // a duplicate
       await this.setRemote(answer);
       this.#openOffer = null;
     });
   }
 
-  async #offer() {
+  async #sendOffer() {
     await this.pc.setLocalDescription();
     if (this.pc.localDescription?.type !== "offer") return;
     this.#openOffer = this.pc.localDescription.toJSON();
-    this.describe(/** @type {RTCSessionDescriptionInit} */ (this.#openOffer));
+    this.sendDescription(/** @type {RTCSessionDescriptionInit} */ (this.#openOffer));
   }
 }

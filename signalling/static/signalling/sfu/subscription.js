@@ -1,56 +1,58 @@
 /**
- * What we receive from the SFU, of everybody through one connection. It offers, again and again as people come and
- * go, and the same once more when it has no answer.
+ * The connection that receives every peer's media from the SFU. The SFU sends the offers: a new one
+ * whenever peers come or go, and the same one again if our answer is lost.
  *
- * Events: "state"; "streams" (detail: peer ids) when theirs have come, changed or gone; "arrived" (detail: peer id) with
- * somebody's first media.
+ * Events: "state"; "streams" (detail: peer ids) when streams are added, changed or removed;
+ * "arrived" (detail: peer id) with the first media from a peer.
  */
-import {Arrivals, flowing, hasArrived} from "../rtc/first-media.js";
-import {SfuConnection} from "./connection.js";
+import {FirstMedia, activeTracks, hasArrived} from "../rtc/first-media.js";
 import {compact} from "../rtc/sdp.js";
+import {SUBSCRIBE} from "./addresses.js";
+import {SfuConnection} from "./connection.js";
 
-export const SUBSCRIBE = "sfu:subscribe";
-
-/** @typedef {import("../client/protocol.js").MediaState} MediaState */
-/** @typedef {import("../client/protocol.js").SfuStream} SfuStream */
+/** @import {MediaState, SfuStream} from "../client/protocol.js" */
+/** @import {ConnectionOptions} from "./connection.js" */
 
 export class Subscription extends SfuConnection {
   /** By peer id. @type {Map<string, MediaStream>} */
   streams = new Map();
-  /** Whether an offer was answered, so that who is not in `streams` is not there. */
+  /** Whether an offer was answered, so that `streams` is complete. */
   isAnswered = false;
-  /** @type {{offer: string | undefined, answer: RTCSessionDescriptionInit} | null} */
+  /**
+   * The last offer and our answer.
+   * @type {{offer: string | undefined, answer: RTCSessionDescriptionInit} | null}
+   */
   #last = null;
-  #arrivals = new Arrivals((ids) => this.#look(ids), (id) => this.#dispatch("arrived", id));
+  #firstMedia = new FirstMedia((ids) => this.#findArrived(ids), (id) => this.#dispatch("arrived", id));
 
   /**
-   * @param {Omit<import("./connection.js").ConnectionOptions, "target"> & {number: number,
+   * @param {Omit<ConnectionOptions, "target"> & {number: number,
    *   mediaOf: (peerId: string) => MediaState | undefined, restart: () => void}} options
    */
   constructor({number, mediaOf, restart, ...options}) {
     super({target: SUBSCRIBE, ...options});
     this.number = number;
-    this.mark = {connection: number}; // so that what is late is not taken for another one's
+    this.extra = {connection: number}; // the server drops what arrives late from an earlier connection
     this.mediaOf = mediaOf;
     this.restart = restart;
   }
 
-  /** Whose media was seen. @returns {ReadonlySet<string>} */
+  /** The ids of the peers whose media has arrived. @returns {ReadonlySet<string>} */
   get arrived() {
-    return this.#arrivals.arrived;
+    return this.#firstMedia.arrived;
   }
 
   /** @param {RTCSessionDescriptionInit} offer @param {SfuStream[]} streams */
   receiveOffer(offer, streams) {
-    return this.inLine(async () => {
-      const answer = this.#repeated(offer) ?? (await this.#answer(offer));
+    return this.enqueue(async () => {
+      const answer = this.#repeatedAnswer(offer) ?? (await this.#createAnswer(offer));
       this.isAnswered = true;
-      this.#sort(streams);
-      this.describe(answer);
+      this.#assignTracks(streams);
+      this.sendDescription(answer);
     });
   }
 
-  /** Another one has taken our place, and what the SFU hears from now on is about that one. */
+  /** Stop sending: the SFU expects messages from another connection now. */
   retire() {
     this.send = () => {};
     this.restart = () => {};
@@ -59,16 +61,19 @@ export class Subscription extends SfuConnection {
   /** @override */
   close() {
     super.close();
-    this.#arrivals.close();
+    this.#firstMedia.close();
   }
 
-  /** What we have answered to this very offer, if it is the last one. @param {RTCSessionDescriptionInit} offer */
-  #repeated({sdp}) {
+  /**
+   * Return our answer to this offer if it is the last one again.
+   * @param {RTCSessionDescriptionInit} offer
+   */
+  #repeatedAnswer({sdp}) {
     return this.pc.signalingState === "stable" && this.#last?.offer === sdp ? this.#last?.answer : undefined;
   }
 
   /** @param {RTCSessionDescriptionInit} offer @returns {Promise<RTCSessionDescriptionInit>} */
-  async #answer(offer) {
+  async #createAnswer(offer) {
     await this.setRemote(offer);
     await this.pc.setLocalDescription();
     const answer = {type: /** @type {const} */ ("answer"), sdp: compact(this.pc.localDescription?.sdp ?? "")};
@@ -76,29 +81,33 @@ export class Subscription extends SfuConnection {
     return answer;
   }
 
-  /** Whose are the tracks. @param {SfuStream[]} streams */
-  #sort(streams) {
+  /** Assign the tracks to the peers that send them. @param {SfuStream[]} streams */
+  #assignTracks(streams) {
     const tracks = new Map(this.pc.getTransceivers().map(({mid, receiver}) => [mid, receiver.track]));
     /** @type {Map<string, MediaStreamTrack[]>} */
-    const theirs = new Map();
+    const tracksOf = new Map();
     for (const {mid, peerId} of streams) {
       const track = tracks.get(mid);
-      if (track) theirs.set(peerId, [...(theirs.get(peerId) ?? []), track]);
+      if (track) tracksOf.set(peerId, [...(tracksOf.get(peerId) ?? []), track]);
     }
-    const gone = [...this.streams.keys()].filter((id) => !theirs.has(id));
-    for (const id of gone) this.#forget(id);
-    const changed = [...theirs].filter(([id, owned]) => this.#give(id, owned)).map(([id]) => id);
-    if (gone.length || changed.length) this.#dispatch("streams", [...gone, ...changed]);
+    const removed = [...this.streams.keys()].filter((id) => !tracksOf.has(id));
+    for (const id of removed) this.#remove(id);
+    const changed = [...tracksOf].filter(([id, owned]) => this.#setTracks(id, owned)).map(([id]) => id);
+    if (removed.length || changed.length) this.#dispatch("streams", [...removed, ...changed]);
   }
 
   /** @param {string} id */
-  #forget(id) {
+  #remove(id) {
     this.streams.delete(id);
-    this.#arrivals.forget(id);
+    this.#firstMedia.remove(id);
   }
 
-  /** @param {string} id @param {MediaStreamTrack[]} tracks @returns {boolean} whether that is news */
-  #give(id, tracks) {
+  /**
+   * @param {string} id
+   * @param {MediaStreamTrack[]} tracks
+   * @returns {boolean} whether they have changed
+   */
+  #setTracks(id, tracks) {
     const stream = this.streams.get(id) ?? new MediaStream();
     const before = stream.getTracks();
     const kept = before.filter((track) => tracks.includes(track));
@@ -106,15 +115,15 @@ export class Subscription extends SfuConnection {
     for (const track of before) if (!kept.includes(track)) stream.removeTrack(track);
     for (const track of tracks) if (!kept.includes(track)) stream.addTrack(track);
     this.streams.set(id, stream);
-    if (!kept.length) this.#arrivals.expect(id);
+    if (!kept.length) this.#firstMedia.expect(id);
     return true;
   }
 
   /** @param {string[]} ids */
-  async #look(ids) {
+  async #findArrived(ids) {
     if (this.state !== "connected") return [];
-    const flows = flowing(await this.pc.getStats());
-    return ids.filter((id) => hasArrived(this.mediaOf(id), this.streams.get(id)?.getTracks() ?? [], flows));
+    const active = activeTracks(await this.pc.getStats());
+    return ids.filter((id) => hasArrived(this.mediaOf(id), this.streams.get(id)?.getTracks() ?? [], active));
   }
 
   /** @param {string} event @param {unknown} detail */
