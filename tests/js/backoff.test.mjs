@@ -12,8 +12,8 @@ beforeEach(() => {
   backoff = new Backoff(() => (attempts += 1), page);
 });
 
-/** Wait once, with the longest wait that there can be passing. @returns {number} what the clock says at the attempt */
-function passes(t, longest) {
+/** Wait once, for at most `longest`. @returns {number} the milliseconds until the attempt */
+function waitOnce(t, longest) {
   const before = attempts;
   backoff.wait();
   let waited = 0;
@@ -24,13 +24,13 @@ function passes(t, longest) {
   return waited;
 }
 
-test("a client comes back after these closes and after no others", () => {
+test("a client may reconnect after these close codes only", () => {
   for (const code of [1001, 1006, 1012, 4408, 4500, 4503, 4508]) assert.ok(mayReconnect(code), String(code));
   for (const code of [1000, 1002, 1007, 1009, 1011, 4400, 4401, 4403, 4409, 4410, 4429])
     assert.ok(!mayReconnect(code), String(code));
 });
 
-test("the waits: up to 1 s, then 1, 2, 4 and 7 s, each ± 50 %, then always 7", () => {
+test("waits up to 1 s, then 1, 2, 4 and 7 s, each ± 50 %, then always 7 s", () => {
   const ranges = [0, 1, 2, 3, 4, 5, 100].map((attempt) => [delay(attempt, () => 0), delay(attempt, () => 1)]);
   assert.deepEqual(ranges, [
     [0, 1_000],
@@ -43,31 +43,31 @@ test("the waits: up to 1 s, then 1, 2, 4 and 7 s, each ± 50 %, then always 7", 
   ]);
 });
 
-test("each wait that leads to nothing is followed by a longer one", (t) => {
+test("waits longer after each failed attempt", (t) => {
   t.mock.timers.enable({apis: ["setTimeout", "Date"]});
   t.mock.method(Math, "random", () => 0.5);
-  const waits = [1, 2, 3, 4, 5, 6].map(() => passes(t, 20_000));
+  const waits = [1, 2, 3, 4, 5, 6].map(() => waitOnce(t, 20_000));
   assert.deepEqual(waits, [500, 1_000, 2_000, 4_000, 7_000, 7_000]);
 });
 
-test("after a connection that held, the waits begin anew; after one that did not, they go on", (t) => {
+test("the waits start over after a stable connection, but not after a short one", (t) => {
   t.mock.timers.enable({apis: ["setTimeout", "Date"]});
   t.mock.method(Math, "random", () => 0.5);
-  passes(t, 20_000);
-  passes(t, 20_000);
+  waitOnce(t, 20_000);
+  waitOnce(t, 20_000);
   backoff.succeeded();
   t.mock.timers.tick(9_999);
-  assert.equal(passes(t, 20_000), 2_000);
+  assert.equal(waitOnce(t, 20_000), 2_000);
   backoff.succeeded();
   t.mock.timers.tick(10_000);
-  assert.equal(passes(t, 20_000), 500);
+  assert.equal(waitOnce(t, 20_000), 500);
 });
 
 for (const [hint, give] of Object.entries({
   online: () => page.window.dispatchEvent(new Event("online")),
   visibilitychange: () => page.document.dispatchEvent(new Event("visibilitychange")),
 })) {
-  test(`${hint} ends a wait, once`, (t) => {
+  test(`${hint} ends a wait once`, (t) => {
     t.mock.timers.enable({apis: ["setTimeout", "Date"]});
     t.mock.method(Math, "random", () => 0.5);
     backoff.wait();
@@ -75,11 +75,11 @@ for (const [hint, give] of Object.entries({
     give();
     assert.equal(attempts, 1);
     t.mock.timers.tick(60_000);
-    assert.equal(attempts, 1, "the wait that was skipped is over");
+    assert.equal(attempts, 1, "the skipped wait does not fire");
   });
 }
 
-test("a page that is hidden ends no wait", (t) => {
+test("hiding the page does not end a wait", (t) => {
   t.mock.timers.enable({apis: ["setTimeout", "Date"]});
   t.mock.method(Math, "random", () => 0.5);
   backoff.wait();
@@ -88,12 +88,12 @@ test("a page that is hidden ends no wait", (t) => {
   assert.equal(attempts, 0);
 });
 
-test("without a wait a hint does nothing", () => {
+test("a hint without a wait does nothing", () => {
   page.window.dispatchEvent(new Event("online"));
   assert.equal(attempts, 0);
 });
 
-test("a wait that is cancelled leads to nothing", (t) => {
+test("a cancelled wait does not fire", (t) => {
   t.mock.timers.enable({apis: ["setTimeout", "Date"]});
   backoff.wait();
   backoff.cancel();
@@ -102,7 +102,7 @@ test("a wait that is cancelled leads to nothing", (t) => {
   assert.equal(attempts, 0);
 });
 
-test("what the server has asked for is waited in any case, and the spread comes on top", (t) => {
+test("hints do not shorten the wait that the server asked for; jitter is added to it", (t) => {
   t.mock.timers.enable({apis: ["setTimeout", "Date"]});
   t.mock.method(Math, "random", () => 0.5);
   backoff.wait(5);
@@ -113,7 +113,7 @@ test("what the server has asked for is waited in any case, and the spread comes 
   assert.equal(attempts, 1);
 });
 
-test("a loss that follows at once does not shorten what the server has asked for", (t) => {
+test("a loss right afterwards does not shorten the wait that the server asked for", (t) => {
   t.mock.timers.enable({apis: ["setTimeout", "Date"]});
   t.mock.method(Math, "random", () => 0);
   backoff.wait(5);
@@ -122,7 +122,7 @@ test("a loss that follows at once does not shorten what the server has asked for
   assert.equal(attempts, 0);
 });
 
-test("there is a way without a page, as in Node", (t) => {
+test("works without a page, as in Node", (t) => {
   t.mock.timers.enable({apis: ["setTimeout", "Date"]});
   backoff = new Backoff(() => (attempts += 1));
   backoff.wait();

@@ -3,7 +3,7 @@ import {test} from "node:test";
 import {CLOSES, DEVICES, ERRORS, explain} from "../../signalling/static/signalling/page/error-texts.js";
 import {DeviceError, SignallingError} from "../../signalling/static/signalling/index.js";
 
-test("every message says what happened, what to do, and offers a way on", () => {
+test("every text has a title, advice and an action", () => {
   for (const text of [ERRORS, CLOSES, DEVICES].flatMap(Object.values)) {
     assert.match(text.title, /^[A-Z].+[.]$/);
     assert.match(text.advice, /^[A-Z].+[.]$/);
@@ -11,25 +11,25 @@ test("every message says what happened, what to do, and offers a way on", () => 
   }
 });
 
-test("no message is shown with a gap, whatever the server leaves out", () => {
+test("no placeholder is shown, whatever data the server omits", () => {
   for (const code of Object.keys(ERRORS)) {
     const {title, advice} = explain(new SignallingError({code}));
     assert.doesNotMatch(title + advice, /undefined|NaN|[{}]/);
   }
 });
 
-test("what the error says is filled in", () => {
+test("data from the error is inserted", () => {
   assert.match(explain(new SignallingError({code: "room_full", limit: 10})).title, /10 people/);
   assert.match(explain(new SignallingError({code: "rate_limited", retryAfter: 6.2})).advice, /7 seconds/);
 });
 
-test("the error frame counts for more than the close code, and an unknown pair is a lost connection", () => {
+test("an error frame takes precedence over the close code; unknown codes mean a lost connection", () => {
   assert.equal(explain(new SignallingError({code: "token_expired", closeCode: 4401})).title, ERRORS.token_expired.title);
   assert.equal(explain(new SignallingError({code: "closed", closeCode: 4410})).title, CLOSES[4410].title);
   assert.equal(explain(new SignallingError({code: "new_in_version_9", closeCode: 4999})).title, CLOSES[1006].title);
 });
 
-test("a device that cannot be had is named", () => {
+test("a device that cannot be used is named", () => {
   assert.match(explain(new DeviceError("busy", "video")).title, /camera/);
   assert.match(explain(new DeviceError("denied", "audio")).title, /microphone/);
 });

@@ -1,4 +1,4 @@
-/** What stands in for a browser and for the server in these tests. */
+/** Fakes for the browser and the server. */
 
 /** A socket whose other end is the test. */
 export class FakeSocket {
@@ -20,7 +20,7 @@ export class FakeSocket {
     this.sent.push(JSON.parse(text));
   }
 
-  say(event, data, id) {
+  deliver(event, data, id) {
     this.onmessage({data: JSON.stringify({event, data, id})});
   }
 
@@ -35,7 +35,7 @@ export class FakeSocket {
   }
 }
 
-/** What our modules ask of an RTCPeerConnection, with a diary. Real connections are tried in tests/browser. */
+/** The parts of RTCPeerConnection that the modules use; it records calls. tests/browser uses real ones. */
 export class FakeConnection {
   static all = [];
   signalingState = "stable";
@@ -44,10 +44,10 @@ export class FakeConnection {
   localDescription = null;
   remoteDescription = null;
   restarts = 0;
-  diary = [];
+  calls = [];
   transceivers = [];
   /** The ids of the tracks whose media has arrived. */
-  flows = new Set();
+  active = new Set();
 
   constructor() {
     FakeConnection.last = this;
@@ -71,32 +71,32 @@ export class FakeConnection {
   }
 
   async setRemoteDescription(description) {
-    await new Promise(setImmediate); // as in a browser, candidates may come in the meantime
-    this.diary.push(description.type);
+    await new Promise(setImmediate); // as in a browser: candidates may arrive before this completes
+    this.calls.push(description.type);
     if (description.sdp === "broken") throw new DOMException("cannot be read", "OperationError");
     this.remoteDescription = description;
-    for (const [, kind, mid] of description.sdp.matchAll(/m=(\w+)[^]*?a=mid:(\S+)/g)) this.#offered(kind, mid);
+    for (const [, kind, mid] of description.sdp.matchAll(/m=(\w+)[^]*?a=mid:(\S+)/g)) this.#addOffered(kind, mid);
     this.signalingState = description.type === "offer" ? "have-remote-offer" : "stable";
   }
 
-  /** A media section of the other side: its track is there before anything flows. */
-  #offered(kind, mid) {
+  /** Add a media section of the other side. Its track exists before any media arrives. */
+  #addOffered(kind, mid) {
     if (this.transceivers.some((known) => known.mid === mid)) return;
     this.transceivers.push({mid, receiver: {track: {kind, id: `${mid}@${FakeConnection.all.indexOf(this)}`}}, sender: new FakeSender()});
   }
 
-  /** @param {string} mid of a media section whose media arrives */
-  flow(mid) {
-    this.flows.add(this.transceivers.find((known) => known.mid === mid).receiver.track.id);
+  /** Let media arrive. @param {string} mid of its media section */
+  receiveMedia(mid) {
+    this.active.add(this.transceivers.find((known) => known.mid === mid).receiver.track.id);
   }
 
   async getStats() {
     const inbound = (id) => ({type: "inbound-rtp", kind: "video", framesDecoded: 1, packetsReceived: 1, trackIdentifier: id});
-    return new Map([...this.flows].map((id) => [id, inbound(id)]));
+    return new Map([...this.active].map((id) => [id, inbound(id)]));
   }
 
   async addIceCandidate(init) {
-    this.diary.push(init);
+    this.calls.push(init);
     if (init.candidate === "broken") throw new Error("OperationError");
   }
 
@@ -104,7 +104,7 @@ export class FakeConnection {
     this.restarts += 1;
   }
 
-  becomes(state) {
+  setState(state) {
     this.iceConnectionState = this.connectionState = state;
     this.oniceconnectionstatechange?.();
     this.onconnectionstatechange?.();
@@ -135,7 +135,7 @@ export class FakeSender {
     return {encodings: structuredClone(this.encodings), read: this.settings.length};
   }
 
-  /** As in a browser, parameters that were read before another change are refused. */
+  /** As in a browser, refuse parameters that were read before another change. */
   async setParameters({encodings, read}) {
     if (read !== this.settings.length) throw new DOMException("stale", "InvalidStateError");
     this.settings.push(encodings[0]?.maxBitrate ?? null);
@@ -144,7 +144,7 @@ export class FakeSender {
   }
 }
 
-/** What peer.js and the like ask of a MediaStream. */
+/** The parts of MediaStream that the modules use. */
 export class FakeStream {
   tracks = [];
 
@@ -165,12 +165,12 @@ export class FakeStream {
   }
 }
 
-/** A description with these media sections: mids of audio begin with "a". */
+/** Return a description with these media sections; mids of audio begin with "a". */
 export function sdpOf(...mids) {
   return mids.map((mid) => `m=${mid.startsWith("a") ? "audio" : "video"} 9\r\na=mid:${mid}\r\n`).join("");
 }
 
-/** When all that is ready to go on has gone on: no timer is waited for. */
-export function settled() {
+/** Wait until every promise that can settle has settled. Timers do not fire. */
+export function flush() {
   return new Promise(setImmediate);
 }

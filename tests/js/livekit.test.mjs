@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {afterEach, beforeEach, test} from "node:test";
-import {FakeStream, settled} from "./fakes.mjs";
+import {FakeStream, flush} from "./fakes.mjs";
 import {RemoteTrack, Room} from "./livekit_fake.mjs";
 
 globalThis.MediaStream = FakeStream;
@@ -11,76 +11,76 @@ const CAMERA = {kind: "video", id: "camera"};
 const CLIENT = new URL("livekit_fake.mjs", import.meta.url).href;
 
 let sfu;
-let told;
+let events;
 let media;
 
 beforeEach(() => {
-  Object.assign(Room, {present: [], refuses: false, last: undefined, gate: Promise.resolve()});
-  told = [];
+  Object.assign(Room, {present: [], isRefusing: false, last: undefined, gate: Promise.resolve()});
+  events = [];
   media = {stream: new FakeStream(), audio: MICROPHONE, video: CAMERA};
-  begin({client: CLIENT});
+  create({client: CLIENT});
 });
 afterEach(() => sfu.close());
 
-function begin(access) {
+function create(access) {
   const mediaOf = (id) => ({bob: {audio: true, video: true}, carol: {audio: true, video: false}})[id];
   sfu = new LiveKitSfu({provider: "livekit", url: "wss://sfu.example.org", token: "abc", ...access}, {media, mediaOf});
-  sfu.addEventListener("stream", ({detail: {peerId, stream}}) => told.push(`stream ${peerId} ${stream?.getTracks().length ?? "gone"}`));
-  sfu.addEventListener("arrived", ({detail}) => told.push(`arrived ${detail}`));
-  sfu.addEventListener("state", () => told.push(sfu.publishing));
+  sfu.addEventListener("stream", ({detail: {peerId, stream}}) => events.push(`stream ${peerId} ${stream?.getTracks().length ?? "gone"}`));
+  sfu.addEventListener("arrived", ({detail}) => events.push(`arrived ${detail}`));
+  sfu.addEventListener("state", () => events.push(sfu.publishing));
 }
 
 async function connected() {
   sfu.start();
-  await untilTold("connected");
-  told.length = 0;
+  await untilEvent("connected");
+  events.length = 0;
   return Room.last;
 }
 
-/** import() takes its own time. */
-async function untilTold(what) {
-  for (let turn = 0; turn < 100 && !told.includes(what); turn += 1) await settled();
-  assert.ok(told.includes(what), told.join());
+/** Wait for an event. import() needs several turns of the event loop. */
+async function untilEvent(event) {
+  for (let turn = 0; turn < 100 && !events.includes(event); turn += 1) await flush();
+  assert.ok(events.includes(event), events.join());
 }
 
-/** Time stands still but for `tick`. */
+/** Stop the clock; `tick` advances it. */
 function freeze(t) {
   t.mock.timers.enable({apis: ["setTimeout"]});
   return async (ms) => {
     t.mock.timers.tick(ms);
-    await settled();
+    await flush();
   };
 }
 
-test("it connects where the server says, publishes what we have, and then is connected", async () => {
+test("connects to the URL from the server, publishes the tracks, then reports that it is connected", async () => {
   sfu.start();
   assert.equal(sfu.publishing, "connecting");
-  await untilTold("connected");
-  assert.deepEqual(Room.last.diary, [
+  await untilEvent("connected");
+  assert.deepEqual(Room.last.calls, [
     ["connect", "wss://sfu.example.org", "abc"],
     ["publish", MICROPHONE, "microphone"],
     ["publish", CAMERA, "camera"],
   ]);
-  assert.deepEqual(told, ["connected"]);
+  assert.deepEqual(events, ["connected"]);
   assert.equal(sfu.isHealthy, true);
 });
 
-test("a device that is turned off and on is published anew, and is never stopped by it", async () => {
+test("publishes a device again after it was off, and never stops our tracks", async () => {
   const room = await connected();
   media.video = null;
   await sfu.replaceTrack("video");
   const other = {kind: "video", id: "other"};
   media.video = other;
   await sfu.replaceTrack("video");
-  await sfu.replaceTrack("audio"); // muted: the track is the same
-  assert.deepEqual(room.diary.slice(3), [
+  await sfu.replaceTrack("audio"); // muted: the track has not changed
+  assert.deepEqual(room.calls.slice(3), [
     ["unpublish", CAMERA, false],
     ["publish", other, "camera"],
   ]);
   assert.equal(room.options.stopLocalTrackOnUnpublish, false);
 });
 
-test("what others send is theirs, by their identity", async (t) => {
+test("assigns tracks to peers by their identity", async (t) => {
   freeze(t);
   const room = await connected();
   const [audio, video] = [new RemoteTrack("audio", "a"), new RemoteTrack("video", "v")];
@@ -90,63 +90,63 @@ test("what others send is theirs, by their identity", async (t) => {
   assert.deepEqual(sfu.streams.get("bob").getTracks(), [audio.mediaStreamTrack]);
   room.emit("ParticipantDisconnected", {identity: "bob"});
   assert.equal(sfu.streams.has("bob"), false);
-  assert.deepEqual(told, ["stream bob 1", "stream bob 2", "stream bob 1", "stream bob gone"]);
+  assert.deepEqual(events, ["stream bob 1", "stream bob 2", "stream bob 1", "stream bob gone"]);
 });
 
-test("who is there when we come is there, with or without media", async (t) => {
+test("knows the peers that joined before us, even without media", async (t) => {
   freeze(t);
   Room.present = ["bob"];
   await connected();
   assert.equal(sfu.streams.has("bob"), true);
 });
 
-test("somebody has arrived when their media has", async (t) => {
+test("a peer has arrived when its media has", async (t) => {
   const tick = freeze(t);
   const room = await connected();
   const tracks = {bob: new RemoteTrack("video", "v"), carol: new RemoteTrack("audio", "a")};
   for (const [identity, track] of Object.entries(tracks)) room.emit("TrackSubscribed", track, {}, {identity});
   await tick(200);
   assert.deepEqual(sfu.arrived, new Set());
-  tracks.carol.flows = true;
+  tracks.carol.isActive = true;
   await tick(300);
   assert.deepEqual(sfu.arrived, new Set(["carol"]));
 });
 
-test("it reconnects by itself, and when that is over it has failed", async () => {
+test("reports reconnections, and a failure when LiveKit gives up", async () => {
   const room = await connected();
   for (const state of ["signalReconnecting", "reconnecting", "connected", "disconnected"]) room.emit("ConnectionStateChanged", state);
-  assert.deepEqual(told, ["reconnecting", "connected", "failed"]);
+  assert.deepEqual(events, ["reconnecting", "connected", "failed"]);
 });
 
-test("a server that cannot be reached, and a library that is not there, are a failure and no bug", async (t) => {
+test("an unreachable server or a missing library is a failure and throws nothing", async (t) => {
   t.mock.method(console, "warn", () => {});
-  Room.refuses = true;
+  Room.isRefusing = true;
   sfu.start();
-  await untilTold("failed");
-  told.length = 0;
-  begin({client: `${CLIENT}.missing`});
+  await untilEvent("failed");
+  events.length = 0;
+  create({client: `${CLIENT}.missing`});
   sfu.start();
-  await untilTold("failed");
+  await untilEvent("failed");
 });
 
-test("the end leaves our tracks to the mesh, and nothing is told after it", async (t) => {
+test("close() keeps our tracks, and no events follow", async (t) => {
   freeze(t);
   const room = await connected();
   sfu.close();
   room.emit("TrackSubscribed", new RemoteTrack("video", "v"), {}, {identity: "bob"});
   room.emit("ConnectionStateChanged", "disconnected");
-  assert.deepEqual(room.diary.at(-1), ["disconnect", false]);
-  assert.deepEqual(told, []);
+  assert.deepEqual(room.calls.at(-1), ["disconnect", false]);
+  assert.deepEqual(events, []);
 });
 
-test("an end while it connects is an end", async () => {
+test("close() while connecting publishes nothing", async () => {
   let open;
   Room.gate = new Promise((resolve) => (open = resolve));
   sfu.start();
-  for (let turn = 0; turn < 100 && !Room.last; turn += 1) await settled();
+  for (let turn = 0; turn < 100 && !Room.last; turn += 1) await flush();
   sfu.close();
   open();
-  await settled();
-  assert.ok(!Room.last.diary.some(([what]) => what === "publish"));
+  await flush();
+  assert.ok(!Room.last.calls.some(([name]) => name === "publish"));
   assert.equal(sfu.publishing, "closed");
 });

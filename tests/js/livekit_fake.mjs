@@ -1,4 +1,4 @@
-/** What livekit.js asks of livekit-client 2, with a diary. */
+/** The parts of livekit-client 2 that livekit.js uses; it records calls. */
 export const RoomEvent = {
   TrackSubscribed: "trackSubscribed",
   TrackUnsubscribed: "trackUnsubscribed",
@@ -12,24 +12,24 @@ export const Track = {Source: {Camera: "camera", Microphone: "microphone"}};
 export class Room {
   static last;
   static present = [];
-  static refuses = false;
-  /** What has to come before a connection is there. */
+  static isRefusing = false;
+  /** Delays connections until it resolves. */
   static gate = Promise.resolve();
   remoteParticipants = new Map(Room.present.map((id) => [id, {}]));
-  diary = [];
+  calls = [];
   #listeners = new Map();
 
   constructor(options) {
     this.options = options;
     Room.last = this;
     this.localParticipant = {
-      publishTrack: async (track, {source}) => this.diary.push(["publish", track, source]),
-      unpublishTrack: async (track, stop) => this.diary.push(["unpublish", track, stop]),
+      publishTrack: async (track, {source}) => this.calls.push(["publish", track, source]),
+      unpublishTrack: async (track, stop) => this.calls.push(["unpublish", track, stop]),
     };
   }
 
   on(event, listener) {
-    if (!event) throw new Error("no such event");
+    if (!event) throw new Error("unknown event");
     this.#listeners.set(event, listener);
   }
 
@@ -38,26 +38,26 @@ export class Room {
   }
 
   async connect(...args) {
-    this.diary.push(["connect", ...args]);
+    this.calls.push(["connect", ...args]);
     await Room.gate;
-    if (Room.refuses) throw new Error("refused");
+    if (Room.isRefusing) throw new Error("refused");
     this.emit("ConnectionStateChanged", "connected");
   }
 
   async disconnect(stopTracks) {
-    this.diary.push(["disconnect", stopTracks]);
+    this.calls.push(["disconnect", stopTracks]);
   }
 }
 
 export class RemoteTrack {
-  flows = false;
+  isActive = false;
 
   constructor(kind, id) {
     Object.assign(this, {kind, mediaStreamTrack: {kind, id}});
   }
 
   async getRTCStatsReport() {
-    const counters = this.flows ? {framesDecoded: 1, packetsReceived: 1} : {framesDecoded: 0, packetsReceived: 0};
+    const counters = this.isActive ? {framesDecoded: 1, packetsReceived: 1} : {framesDecoded: 0, packetsReceived: 0};
     return new Map([["1", {type: "inbound-rtp", kind: this.kind, trackIdentifier: this.mediaStreamTrack.id, ...counters}]]);
   }
 }

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import {beforeEach, test} from "node:test";
 import {SignallingClient} from "../../signalling/static/signalling/client/client.js";
 import {Outgoing} from "../../signalling/static/signalling/client/outgoing.js";
-import {FakeSocket, settled} from "./fakes.mjs";
+import {FakeSocket, flush} from "./fakes.mjs";
 
 const OFFER = {offer: "sdp"};
 const ANSWER = {answer: "sdp"};
-const line = (n) => ({candidate: `candidate:${n}`});
+const candidateInit = (n) => ({candidate: `candidate:${n}`});
 
 let client;
 let outgoing;
@@ -20,8 +20,8 @@ beforeEach(() => {
   outgoing.addEventListener("failed", ({detail: {id, error}}) => failures.push([id, error.code]));
 });
 
-/** A socket in the room. */
-async function inTheRoom(t) {
+/** Return a socket that has joined the room. */
+async function enterRoom(t) {
   const opening = client.connect();
   FakeSocket.all.at(-1).open();
   await opening;
@@ -30,156 +30,156 @@ async function inTheRoom(t) {
   return FakeSocket.all.at(-1);
 }
 
-/** The socket ends as when a network fails, and those who wait are told so. */
-async function lost(socket) {
+/** Lose the socket, as when the network fails. */
+async function lose(socket) {
   socket.end(1006);
   outgoing.pause();
-  await settled();
+  await flush();
 }
 
-const through = (socket) => socket.sent.map(({event, data}) => [event, data]);
+const framesOf = (socket) => socket.sent.map(({event, data}) => [event, data]);
 const offer = (id = "bob") => outgoing.send(id, "webrtc:offer", OFFER);
-const candidate = (n, id = "bob") => outgoing.send(id, "webrtc:ice", line(n));
+const candidate = (n, id = "bob") => outgoing.send(id, "webrtc:ice", candidateInit(n));
 
-test("in the room all goes at once; descriptions ask for an answer, candidates do not", async (t) => {
-  const socket = await inTheRoom(t);
+test("in the room, sends at once; descriptions are requests, candidates are not", async (t) => {
+  const socket = await enterRoom(t);
   offer();
   candidate(1);
   assert.deepEqual(socket.sent, [
     {event: "webrtc:offer", data: OFFER, id: 1},
-    {event: "webrtc:ice", data: line(1)},
+    {event: "webrtc:ice", data: candidateInit(1)},
   ]);
 });
 
-test("what comes up while we are away is sent when we are back, in order", async (t) => {
-  await lost(await inTheRoom(t));
+test("frames from a disconnection are sent in order after it", async (t) => {
+  await lose(await enterRoom(t));
   outgoing.send("bob", "webrtc:answer", ANSWER);
   candidate(1);
   offer();
   candidate(2);
-  const next = await inTheRoom(t);
-  assert.deepEqual(through(next), [
+  const next = await enterRoom(t);
+  assert.deepEqual(framesOf(next), [
     ["webrtc:answer", ANSWER],
-    ["webrtc:ice", line(1)],
+    ["webrtc:ice", candidateInit(1)],
     ["webrtc:offer", OFFER],
-    ["webrtc:ice", line(2)],
+    ["webrtc:ice", candidateInit(2)],
   ]);
 });
 
-test("a socket that is open is not yet a place in the room", async (t) => {
+test("sends nothing before we are in the room, even if the socket is open", async (t) => {
   const opening = client.connect();
   const socket = FakeSocket.all.at(-1);
   socket.open();
   await opening;
   t.after(() => client.close());
   candidate(1);
-  assert.deepEqual(through(socket), []);
+  assert.deepEqual(framesOf(socket), []);
   outgoing.resume();
-  assert.deepEqual(through(socket), [["webrtc:ice", line(1)]]);
+  assert.deepEqual(framesOf(socket), [["webrtc:ice", candidateInit(1)]]);
 });
 
-test("a description that nobody acknowledged is sent again, with the candidates behind it", async (t) => {
-  const socket = await inTheRoom(t);
+test("repeats an unacknowledged description and the candidates after it", async (t) => {
+  const socket = await enterRoom(t);
   offer();
   candidate(1);
-  await lost(socket);
-  const next = await inTheRoom(t);
-  assert.deepEqual(through(next), [
+  await lose(socket);
+  const next = await enterRoom(t);
+  assert.deepEqual(framesOf(next), [
     ["webrtc:offer", OFFER],
-    ["webrtc:ice", line(1)],
+    ["webrtc:ice", candidateInit(1)],
   ]);
 });
 
-test("what was acknowledged is not sent again", async (t) => {
-  const socket = await inTheRoom(t);
+test("does not repeat acknowledged frames", async (t) => {
+  const socket = await enterRoom(t);
   offer();
   candidate(1);
-  socket.say("ack", {}, 1);
-  await settled();
+  socket.deliver("ack", {}, 1);
+  await flush();
   candidate(2);
-  await lost(socket);
-  assert.deepEqual(through(await inTheRoom(t)), []);
+  await lose(socket);
+  assert.deepEqual(framesOf(await enterRoom(t)), []);
 });
 
-test("what was sent after a return is not sent after the next one", async (t) => {
-  await lost(await inTheRoom(t));
+test("does not repeat candidates that were sent after a reconnection", async (t) => {
+  await lose(await enterRoom(t));
   candidate(1);
   candidate(2);
-  const second = await inTheRoom(t);
+  const second = await enterRoom(t);
   assert.equal(second.sent.length, 2);
-  await lost(second);
-  assert.deepEqual(through(await inTheRoom(t)), []);
+  await lose(second);
+  assert.deepEqual(framesOf(await enterRoom(t)), []);
 });
 
-test("of two descriptions under way the one that was acknowledged is done", async (t) => {
-  const socket = await inTheRoom(t);
+test("does not repeat the acknowledged one of two pending descriptions", async (t) => {
+  const socket = await enterRoom(t);
   outgoing.send("bob", "webrtc:answer", ANSWER);
   candidate(1);
   offer();
   candidate(2);
-  socket.say("ack", {}, 1);
-  await settled();
-  await lost(socket);
-  assert.deepEqual(through(await inTheRoom(t)), [
+  socket.deliver("ack", {}, 1);
+  await flush();
+  await lose(socket);
+  assert.deepEqual(framesOf(await enterRoom(t)), [
     ["webrtc:offer", OFFER],
-    ["webrtc:ice", line(2)],
+    ["webrtc:ice", candidateInit(2)],
   ]);
 });
 
-test("of candidates only the latest are kept, and the description in any case", async (t) => {
-  await lost(await inTheRoom(t));
+test("keeps the latest candidates only, and always the description", async (t) => {
+  await lose(await enterRoom(t));
   offer();
   for (let n = 1; n <= 40; n += 1) candidate(n);
-  const frames = through(await inTheRoom(t));
+  const frames = framesOf(await enterRoom(t));
   assert.equal(frames.length, 33);
   assert.deepEqual(frames[0], ["webrtc:offer", OFFER]);
-  assert.deepEqual(frames[1], ["webrtc:ice", line(9)]);
-  assert.deepEqual(frames.at(-1), ["webrtc:ice", line(40)]);
+  assert.deepEqual(frames[1], ["webrtc:ice", candidateInit(9)]);
+  assert.deepEqual(frames.at(-1), ["webrtc:ice", candidateInit(40)]);
 });
 
-test("nothing is sent to somebody who left meanwhile", async (t) => {
-  await lost(await inTheRoom(t));
+test("sends nothing to a peer that has left", async (t) => {
+  await lose(await enterRoom(t));
   offer("bob");
   offer("carol");
   outgoing.discard("bob");
-  assert.equal((await inTheRoom(t)).sent.length, 1);
+  assert.equal((await enterRoom(t)).sent.length, 1);
 });
 
-test("what the server asks to send later is sent later", async (t) => {
+test("sends again after the time that the server asked for", async (t) => {
   t.mock.timers.enable({apis: ["setTimeout"]});
-  const socket = await inTheRoom(t);
+  const socket = await enterRoom(t);
   offer();
-  socket.say("error", {code: "rate_limited", message: "slow", retryAfter: 2}, 1);
-  await settled();
+  socket.deliver("error", {code: "rate_limited", message: "slow", retryAfter: 2}, 1);
+  await flush();
   t.mock.timers.tick(2_000);
-  await settled();
-  assert.deepEqual(through(socket), [
+  await flush();
+  assert.deepEqual(framesOf(socket), [
     ["webrtc:offer", OFFER],
     ["webrtc:offer", OFFER],
   ]);
 });
 
-test("a loss in that time makes it no two", async (t) => {
+test("a loss during that time does not duplicate the frame", async (t) => {
   t.mock.timers.enable({apis: ["setTimeout"]});
-  const socket = await inTheRoom(t);
+  const socket = await enterRoom(t);
   offer();
-  socket.say("error", {code: "rate_limited", message: "slow", retryAfter: 2}, 1);
-  await settled();
-  await lost(socket);
-  const next = await inTheRoom(t);
+  socket.deliver("error", {code: "rate_limited", message: "slow", retryAfter: 2}, 1);
+  await flush();
+  await lose(socket);
+  const next = await enterRoom(t);
   t.mock.timers.tick(2_000);
-  await settled();
-  assert.deepEqual(through(next), [["webrtc:offer", OFFER]]);
+  await flush();
+  assert.deepEqual(framesOf(next), [["webrtc:offer", OFFER]]);
 });
 
-test("a refusal is told, but for somebody who has just left", async (t) => {
-  const socket = await inTheRoom(t);
+test("reports a refusal unless the peer has left", async (t) => {
+  const socket = await enterRoom(t);
   offer("bob");
   offer("carol");
-  socket.say("error", {code: "peer_not_found", message: "gone"}, 1);
-  socket.say("error", {code: "message_too_large", message: "big"}, 2);
-  await settled();
+  socket.deliver("error", {code: "peer_not_found", message: "gone"}, 1);
+  socket.deliver("error", {code: "message_too_large", message: "big"}, 2);
+  await flush();
   assert.deepEqual(failures, [["carol", "message_too_large"]]);
-  await lost(socket);
-  assert.deepEqual(through(await inTheRoom(t)), [], "neither is tried again");
+  await lose(socket);
+  assert.deepEqual(framesOf(await enterRoom(t)), [], "neither is repeated");
 });

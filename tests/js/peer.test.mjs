@@ -14,7 +14,7 @@ beforeEach(() => {
   sent = [];
 });
 
-function peerThatIs(polite) {
+function createPeer(polite) {
   const media = {stream: new MediaStream(), audio: null, video: null};
   const peer = new Peer({id: "bob", polite, media, send: (event, data) => sent.push([event, data])});
   pc = FakeConnection.last;
@@ -23,26 +23,26 @@ function peerThatIs(polite) {
 
 const offer = {type: "offer", sdp: "theirs"};
 const answer = {type: "answer", sdp: "theirs"};
-const line = (n) => ({candidate: `candidate:${n}`, sdpMid: "0"});
+const candidateInit = (n) => ({candidate: `candidate:${n}`, sdpMid: "0"});
 
-test("an offer is answered to the peer that made it", async () => {
-  const peer = peerThatIs(false);
+test("answers an offer to its sender", async () => {
+  const peer = createPeer(false);
   await peer.receiveDescription(offer);
   assert.deepEqual(sent, [["webrtc:answer", {targetPeerId: "bob", answer: {type: "answer", sdp: "ours"}}]]);
 });
 
-test("candidates that come before the description wait for it and keep their order", async () => {
-  const peer = peerThatIs(false);
-  await peer.receiveCandidate(line(1));
+test("candidates that arrive before the description wait for it, in order", async () => {
+  const peer = createPeer(false);
+  await peer.receiveCandidate(candidateInit(1));
   const describing = peer.receiveDescription(offer);
-  await peer.receiveCandidate(line(2));
+  await peer.receiveCandidate(candidateInit(2));
   await describing;
-  await peer.receiveCandidate(line(3));
-  assert.deepEqual(pc.diary, ["offer", line(1), line(2), line(3)]);
+  await peer.receiveCandidate(candidateInit(3));
+  assert.deepEqual(pc.calls, ["offer", candidateInit(1), candidateInit(2), candidateInit(3)]);
 });
 
-test("both kinds are offered at once even without devices", async () => {
-  const peer = peerThatIs(true);
+test("offers both kinds at once, even without devices", async () => {
+  const peer = createPeer(true);
   peer.start();
   assert.deepEqual(pc.transceivers.map(({receiver, direction}) => [receiver.track.kind, direction]), [
     ["audio", "sendrecv"],
@@ -52,64 +52,64 @@ test("both kinds are offered at once even without devices", async () => {
   assert.deepEqual(sent, [["webrtc:offer", {targetPeerId: "bob", offer: {type: "offer", sdp: "ours"}}]]);
 });
 
-test("when offers collide the impolite side ignores the other's, with its candidates", async () => {
-  const peer = peerThatIs(false);
+test("in a collision, the impolite peer ignores the offer and its candidates", async () => {
+  const peer = createPeer(false);
   await pc.onnegotiationneeded();
   await peer.receiveDescription(offer);
-  await peer.receiveCandidate(line("of the ignored offer"));
+  await peer.receiveCandidate(candidateInit("of the ignored offer"));
   await peer.receiveDescription(answer);
-  assert.deepEqual(pc.diary, ["answer"]);
+  assert.deepEqual(pc.calls, ["answer"]);
   assert.deepEqual(sent.map(([event]) => event), ["webrtc:offer"]);
 });
 
-test("when first offers collide the polite side begins again with a new connection", async () => {
-  const peer = peerThatIs(true);
+test("in a collision of first offers, the polite peer starts over with a new connection", async () => {
+  const peer = createPeer(true);
   const first = pc;
   await first.onnegotiationneeded();
   await peer.receiveDescription(offer);
   assert.equal(first.closed, true);
   assert.notEqual(peer.pc, first);
-  assert.deepEqual(peer.pc.diary, ["offer"]);
+  assert.deepEqual(peer.pc.calls, ["offer"]);
   assert.deepEqual(sent.map(([event]) => event), ["webrtc:offer", "webrtc:answer"]);
 });
 
-test("an offer that is not ready when the other's comes is never sent", async () => {
-  const peer = peerThatIs(true);
+test("does not send an offer that another one has overtaken", async () => {
+  const peer = createPeer(true);
   const offering = pc.onnegotiationneeded();
   await peer.receiveDescription(offer);
   await offering;
   assert.deepEqual(sent.map(([event]) => event), ["webrtc:answer"]);
 });
 
-test("when later offers collide the polite side rolls its own back", async () => {
-  const peer = peerThatIs(true);
+test("in a later collision, the polite peer rolls its offer back", async () => {
+  const peer = createPeer(true);
   await peer.receiveDescription(offer);
   await pc.onnegotiationneeded();
   await peer.receiveDescription(offer);
   assert.equal(peer.pc, pc);
-  assert.deepEqual(pc.diary, ["offer", "offer"]);
+  assert.deepEqual(pc.calls, ["offer", "offer"]);
   assert.deepEqual(sent.map(([event]) => event), ["webrtc:answer", "webrtc:offer", "webrtc:answer"]);
 });
 
-test("the answer to an offer that was given up is dropped", async () => {
-  const peer = peerThatIs(true);
+test("drops the answer to an abandoned offer", async () => {
+  const peer = createPeer(true);
   await pc.onnegotiationneeded();
   await peer.receiveDescription(offer);
   await peer.receiveDescription(answer);
-  assert.deepEqual(peer.pc.diary, ["offer"]);
+  assert.deepEqual(peer.pc.calls, ["offer"]);
 });
 
-test("an offer while our answer is being applied is no collision", async () => {
-  const peer = peerThatIs(false);
+test("an offer while an answer is being applied is not a collision", async () => {
+  const peer = createPeer(false);
   await pc.onnegotiationneeded();
   const applying = peer.receiveDescription(answer);
   await peer.receiveDescription(offer);
   await applying;
-  assert.deepEqual(pc.diary, ["answer", "offer"]);
+  assert.deepEqual(pc.calls, ["answer", "offer"]);
 });
 
-test("a candidate that cannot be added is an error, unless its offer was ignored", async () => {
-  const peer = peerThatIs(false);
+test("a candidate that cannot be added is an error unless its offer was ignored", async () => {
+  const peer = createPeer(false);
   await peer.receiveDescription(offer);
   await assert.rejects(peer.receiveCandidate({candidate: "broken"}), /OperationError/);
   await pc.onnegotiationneeded();
@@ -117,118 +117,118 @@ test("a candidate that cannot be added is an error, unless its offer was ignored
   await peer.receiveCandidate({candidate: "broken"});
 });
 
-test("the whole candidate is sent, and the end of gathering is not", () => {
-  peerThatIs(true);
-  pc.onicecandidate({candidate: {toJSON: () => line(1)}});
+test("sends whole candidates, but not the end of candidates", () => {
+  createPeer(true);
+  pc.onicecandidate({candidate: {toJSON: () => candidateInit(1)}});
   pc.onicecandidate({candidate: null});
-  assert.deepEqual(sent, [["webrtc:ice", {targetPeerId: "bob", candidate: line(1)}]]);
+  assert.deepEqual(sent, [["webrtc:ice", {targetPeerId: "bob", candidate: candidateInit(1)}]]);
 });
 
-test("what a seed-style client sends as candidate can be added", () => {
+test("accepts every form of candidate", () => {
   assert.deepEqual(readCandidate("candidate:1"), {candidate: "candidate:1", sdpMLineIndex: 0});
   assert.deepEqual(readCandidate(""), {candidate: ""});
   assert.deepEqual(readCandidate(null), {candidate: ""});
-  assert.deepEqual(readCandidate(line(1)), line(1));
+  assert.deepEqual(readCandidate(candidateInit(1)), candidateInit(1));
 });
 
-test("a failed connection restarts ICE at once, an interrupted one after a while", (t) => {
+test("restarts ICE at once after a failure, and after 5 s of interruption", (t) => {
   t.mock.timers.enable({apis: ["setTimeout"]});
-  const peer = peerThatIs(true);
-  pc.becomes("disconnected");
+  const peer = createPeer(true);
+  pc.setState("disconnected");
   assert.equal(peer.state, "reconnecting");
   t.mock.timers.tick(4_999);
   assert.equal(pc.restarts, 0);
   t.mock.timers.tick(1);
   assert.equal(pc.restarts, 1);
-  pc.becomes("failed");
+  pc.setState("failed");
   assert.equal(pc.restarts, 2);
   assert.equal(peer.state, "failed");
 });
 
-test("an interruption that mends itself restarts nothing", (t) => {
+test("does not restart a connection that recovers by itself", (t) => {
   t.mock.timers.enable({apis: ["setTimeout"]});
-  const peer = peerThatIs(true);
-  pc.becomes("disconnected");
-  pc.becomes("connected");
+  const peer = createPeer(true);
+  pc.setState("disconnected");
+  pc.setState("connected");
   t.mock.timers.tick(60_000);
   assert.equal(pc.restarts, 0);
   assert.equal(peer.state, "connected");
 });
 
-test("a newcomer that does not offer is offered to", (t) => {
+test("sends an offer if the newcomer does not", (t) => {
   t.mock.timers.enable({apis: ["setTimeout"]});
-  peerThatIs(false).waitForOffer();
+  createPeer(false).waitForOffer();
   assert.equal(pc.transceivers.length, 0);
   t.mock.timers.tick(4_000);
   assert.equal(pc.transceivers.length, 2);
 });
 
-test("a newcomer that offers in time is not", async (t) => {
+test("sends no offer if the newcomer sends one in time", async (t) => {
   t.mock.timers.enable({apis: ["setTimeout"]});
-  const peer = peerThatIs(false);
+  const peer = createPeer(false);
   peer.waitForOffer();
   await peer.receiveDescription(offer);
   t.mock.timers.tick(4_000);
   assert.equal(pc.transceivers.length, 0);
 });
 
-test("signalling that was away for a while restarts nothing that works", async () => {
-  const peer = peerThatIs(true);
+test("recover() does not restart a working connection", async () => {
+  const peer = createPeer(true);
   await peer.receiveDescription(offer);
   for (const state of ["connected", "completed", "checking", "new"]) {
-    pc.becomes(state);
+    pc.setState(state);
     peer.recover(false);
   }
   assert.equal(pc.restarts, 0);
   assert.notEqual(pc.closed, true);
 });
 
-test("a connection that broke meanwhile is restarted when signalling is back", async (t) => {
+test("recover() restarts a broken connection", async (t) => {
   t.mock.timers.enable({apis: ["setTimeout"]});
-  const peer = peerThatIs(true);
+  const peer = createPeer(true);
   await peer.receiveDescription(offer);
-  pc.becomes("disconnected");
+  pc.setState("disconnected");
   peer.recover(false);
   assert.equal(pc.restarts, 1);
   t.mock.timers.tick(60_000);
-  assert.equal(pc.restarts, 1, "its patience is over with it");
+  assert.equal(pc.restarts, 1, "the pending restart is cancelled");
 });
 
-test("a restart that waits for its answer is not begun once more", async () => {
-  const peer = peerThatIs(true);
+test("recover() does not repeat a restart that awaits its answer", async () => {
+  const peer = createPeer(true);
   await peer.receiveDescription(offer);
-  pc.becomes("failed");
+  pc.setState("failed");
   await pc.onnegotiationneeded();
   peer.recover(false);
   assert.equal(pc.restarts, 1);
 });
 
-test("after a gap every connection is negotiated again", async () => {
-  const peer = peerThatIs(true);
+test("recover() negotiates again after a gap", async () => {
+  const peer = createPeer(true);
   await peer.receiveDescription(offer);
-  pc.becomes("connected");
+  pc.setState("connected");
   peer.recover(true);
   assert.equal(pc.restarts, 1);
 });
 
-test("after a gap an offer whose answer may be lost is repeated as it was", async () => {
-  const peer = peerThatIs(false);
+test("recover() repeats an unanswered offer after a gap", async () => {
+  const peer = createPeer(false);
   await pc.onnegotiationneeded();
   peer.recover(true);
   assert.equal(sent.length, 2);
   assert.deepEqual(sent[1], sent[0]);
 });
 
-test("after a gap nobody waits for a first offer that may be lost", () => {
-  const peer = peerThatIs(false);
+test("recover() does not wait for a first offer after a gap", () => {
+  const peer = createPeer(false);
   peer.waitForOffer();
   peer.recover(true);
   assert.equal(pc.transceivers.length, 2);
   assert.equal(pc.restarts, 0);
 });
 
-test("an offer is repeated only while nobody has answered it", async () => {
-  const peer = peerThatIs(false);
+test("repeats an offer only until it is answered", async () => {
+  const peer = createPeer(false);
   peer.repeatOffer();
   assert.equal(sent.length, 0);
   await pc.onnegotiationneeded();
@@ -237,25 +237,25 @@ test("an offer is repeated only while nobody has answered it", async () => {
   assert.equal(sent.length, 1);
 });
 
-test("an offer that was given up is not repeated", async () => {
-  const peer = peerThatIs(true);
+test("does not repeat an abandoned offer", async () => {
+  const peer = createPeer(true);
   await pc.onnegotiationneeded();
   await peer.receiveDescription(offer);
   peer.repeatOffer();
   assert.deepEqual(sent.map(([event]) => event), ["webrtc:offer", "webrtc:answer"]);
 });
 
-test("an offer that comes twice is answered twice and applied once", async () => {
-  const peer = peerThatIs(false);
+test("answers a repeated offer again without applying it", async () => {
+  const peer = createPeer(false);
   await peer.receiveDescription(offer);
   await peer.receiveDescription(offer);
-  assert.deepEqual(pc.diary, ["offer"]);
+  assert.deepEqual(pc.calls, ["offer"]);
   assert.deepEqual(sent.map(([event]) => event), ["webrtc:answer", "webrtc:answer"]);
 });
 
-test("another offer is applied", async () => {
-  const peer = peerThatIs(false);
+test("applies another offer", async () => {
+  const peer = createPeer(false);
   await peer.receiveDescription(offer);
   await peer.receiveDescription({type: "offer", sdp: "another"});
-  assert.deepEqual(pc.diary, ["offer", "offer"]);
+  assert.deepEqual(pc.calls, ["offer", "offer"]);
 });

@@ -1,16 +1,16 @@
 import assert from "node:assert/strict";
 import {afterEach, beforeEach, test} from "node:test";
-import {FakeConnection, FakeStream, sdpOf, settled} from "./fakes.mjs";
+import {FakeConnection, FakeStream, sdpOf, flush} from "./fakes.mjs";
 
 globalThis.RTCPeerConnection = FakeConnection;
 globalThis.MediaStream = FakeStream;
 const {ProxiedSfu} = await import("../../signalling/static/signalling/sfu/proxied.js");
 
 const ANSWER = {type: "answer", sdp: "the SFU's"};
-const line = (n) => ({candidate: `candidate:${n}`, sdpMid: "0"});
+const candidateInit = (n) => ({candidate: `candidate:${n}`, sdpMid: "0"});
 
 let sent;
-let told;
+let events;
 let restarts;
 let medias;
 let sfu;
@@ -18,7 +18,7 @@ let sfu;
 beforeEach(() => {
   FakeConnection.all = [];
   sent = [];
-  told = [];
+  events = [];
   restarts = 0;
   medias = {bob: {audio: true, video: true}, carol: {audio: true, video: true}};
   sfu = new ProxiedSfu({
@@ -28,32 +28,32 @@ beforeEach(() => {
     restart: () => (restarts += 1),
     mediaOf: (id) => medias[id],
   });
-  sfu.addEventListener("stream", ({detail: {peerId, stream}}) => told.push(`stream ${peerId}${stream ? "" : " gone"}`));
-  sfu.addEventListener("arrived", ({detail}) => told.push(`arrived ${detail}`));
+  sfu.addEventListener("stream", ({detail: {peerId, stream}}) => events.push(`stream ${peerId}${stream ? "" : " gone"}`));
+  sfu.addEventListener("arrived", ({detail}) => events.push(`arrived ${detail}`));
 });
 
 afterEach(() => sfu.close());
 
 const publishing = () => FakeConnection.all[0];
 const receiving = (index = 1) => FakeConnection.all[index];
-const theirs = (...ids) => ids.flatMap((id) => [entry(`a-${id}`, id), entry(`v-${id}`, id)]);
+const streamsOf = (...ids) => ids.flatMap((id) => [entry(`a-${id}`, id), entry(`v-${id}`, id)]);
 const entry = (mid, peerId) => ({mid, peerId, kind: mid.startsWith("a") ? "audio" : "video"});
-const offers = (sdp, streams = [], connection = 1) =>
+const offer = (sdp, streams = [], connection = 1) =>
   sfu.receive("webrtc:offer", {fromPeerId: "sfu:subscribe", offer: {type: "offer", sdp}, streams, connection});
-const offersThem = (connection, ...ids) =>
-  offers(sdpOf(...theirs(...ids).map(({mid}) => mid)) + `number ${connection}`, theirs(...ids), connection);
+const offerPeers = (connection, ...ids) =>
+  offer(sdpOf(...streamsOf(...ids).map(({mid}) => mid)) + `number ${connection}`, streamsOf(...ids), connection);
 const answers = () => sent.filter(([, event]) => event === "webrtc:answer").map(([target, , data]) => [target, data]);
 
-/** Time stands still but for `tick`. */
+/** Stop the clock; `tick` advances it. */
 function freeze(t) {
   t.mock.timers.enable({apis: ["setTimeout"]});
   return async (ms) => {
     t.mock.timers.tick(ms);
-    await settled();
+    await flush();
   };
 }
 
-test("we offer both kinds, to send alone, even without devices", async () => {
+test("offers both kinds as sendonly, even without devices", async () => {
   sfu.start();
   assert.deepEqual(publishing().transceivers.map(({receiver, direction}) => [receiver.track.kind, direction]), [
     ["audio", "sendonly"],
@@ -64,7 +64,7 @@ test("we offer both kinds, to send alone, even without devices", async () => {
   assert.deepEqual(sent, [["sfu:publish", "webrtc:offer", {targetPeerId: "sfu:publish", offer}]]);
 });
 
-test("a device that is turned on later needs no negotiation", async () => {
+test("turning a device on needs no negotiation", async () => {
   sfu.start();
   await publishing().onnegotiationneeded();
   sfu.options.media.video = {kind: "video"};
@@ -73,67 +73,67 @@ test("a device that is turned on later needs no negotiation", async () => {
   assert.equal(sent.length, 1);
 });
 
-test("the answer and the candidates of what we send find their way, early ones too", async () => {
+test("the publisher applies its answer and candidates, including early ones", async () => {
   sfu.start();
   await publishing().onnegotiationneeded();
-  const early = sfu.receive("webrtc:ice", {fromPeerId: "sfu:publish", candidate: line(1)});
+  const early = sfu.receive("webrtc:ice", {fromPeerId: "sfu:publish", candidate: candidateInit(1)});
   const answered = sfu.receive("webrtc:answer", {fromPeerId: "sfu:publish", answer: ANSWER});
-  const late = sfu.receive("webrtc:ice", {fromPeerId: "sfu:publish", candidate: line(2)});
+  const late = sfu.receive("webrtc:ice", {fromPeerId: "sfu:publish", candidate: candidateInit(2)});
   await Promise.all([early, answered, late]);
-  assert.deepEqual(publishing().diary, ["answer", line(1), line(2)]);
+  assert.deepEqual(publishing().calls, ["answer", candidateInit(1), candidateInit(2)]);
   await sfu.receive("webrtc:answer", {fromPeerId: "sfu:publish", answer: ANSWER});
-  assert.deepEqual(publishing().diary, ["answer", line(1), line(2)], "an answer that comes twice is applied once");
+  assert.deepEqual(publishing().calls, ["answer", candidateInit(1), candidateInit(2)], "a duplicate answer is ignored");
 });
 
-test("our candidates go to the connection that they belong to, and so does their end", async () => {
-  publishing().onicecandidate({candidate: {toJSON: () => line(1)}});
-  await offersThem(1, "bob");
-  receiving().onicecandidate({candidate: {toJSON: () => line(2)}});
+test("sends candidates and their end with the address of their connection", async () => {
+  publishing().onicecandidate({candidate: {toJSON: () => candidateInit(1)}});
+  await offerPeers(1, "bob");
+  receiving().onicecandidate({candidate: {toJSON: () => candidateInit(2)}});
   receiving().onicecandidate({candidate: null});
   assert.deepEqual(sent.filter(([, event]) => event === "webrtc:ice").map(([target, , data]) => [target, data]), [
-    ["sfu:publish", {targetPeerId: "sfu:publish", candidate: line(1)}],
-    ["sfu:subscribe", {targetPeerId: "sfu:subscribe", candidate: line(2), connection: 1}],
+    ["sfu:publish", {targetPeerId: "sfu:publish", candidate: candidateInit(1)}],
+    ["sfu:subscribe", {targetPeerId: "sfu:subscribe", candidate: candidateInit(2), connection: 1}],
     ["sfu:subscribe", {targetPeerId: "sfu:subscribe", candidate: null, connection: 1}],
   ]);
 });
 
-test("what is offered is answered, and sorted by whose it is", async (t) => {
+test("answers an offer and assigns its tracks to peers", async (t) => {
   freeze(t);
-  await offersThem(1, "bob", "carol");
+  await offerPeers(1, "bob", "carol");
   const answer = {type: "answer", sdp: "ours"};
   assert.deepEqual(answers(), [["sfu:subscribe", {targetPeerId: "sfu:subscribe", answer, connection: 1}]]);
   const tracks = (id) => sfu.streams.get(id).getTracks().map(({id}) => id.split("@")[0]);
   assert.deepEqual(tracks("bob"), ["a-bob", "v-bob"]);
   assert.deepEqual(tracks("carol"), ["a-carol", "v-carol"]);
-  assert.deepEqual(told, ["stream bob", "stream carol"]);
+  assert.deepEqual(events, ["stream bob", "stream carol"]);
 });
 
-test("a section that nobody is named for is nobody's", async (t) => {
+test("ignores media sections without a peer", async (t) => {
   freeze(t);
-  await offers(sdpOf("a-bob", "v-bob", "v-none"), theirs("bob"));
+  await offer(sdpOf("a-bob", "v-bob", "v-none"), streamsOf("bob"));
   assert.deepEqual([...sfu.streams.keys()], ["bob"]);
   assert.equal(sfu.streams.get("bob").getTracks().length, 2);
 });
 
-test("candidates of what we receive wait for the offer", async (t) => {
+test("candidates of the subscription wait for its offer", async (t) => {
   freeze(t);
-  const offered = offersThem(1, "bob");
-  const early = sfu.receive("webrtc:ice", {fromPeerId: "sfu:subscribe", candidate: line(1)});
+  const offered = offerPeers(1, "bob");
+  const early = sfu.receive("webrtc:ice", {fromPeerId: "sfu:subscribe", candidate: candidateInit(1)});
   await Promise.all([offered, early]);
-  assert.deepEqual(receiving().diary, ["offer", line(1)]);
+  assert.deepEqual(receiving().calls, ["offer", candidateInit(1)]);
 });
 
-test("an offer while another one is answered waits for its turn", async (t) => {
+test("handles offers one after the other", async (t) => {
   freeze(t);
   const order = [];
-  const both = Promise.all([offers(sdpOf("a-1"), [entry("a-1", "bob")]), offers(sdpOf("a-1", "a-2"), [entry("a-2", "carol")])]);
+  const both = Promise.all([offer(sdpOf("a-1"), [entry("a-1", "bob")]), offer(sdpOf("a-1", "a-2"), [entry("a-2", "carol")])]);
   const {setRemoteDescription, setLocalDescription} = FakeConnection.prototype;
   t.mock.method(receiving(), "setRemoteDescription", async function (offer) {
     await setRemoteDescription.call(this, offer);
     order.push("offer");
   });
   t.mock.method(receiving(), "setLocalDescription", async function () {
-    await settled();
+    await flush();
     await setLocalDescription.call(this);
     order.push("answer");
   });
@@ -142,158 +142,158 @@ test("an offer while another one is answered waits for its turn", async (t) => {
   assert.deepEqual([...sfu.streams.keys()], ["carol"]);
 });
 
-test("the same offer is answered again and applied once", async (t) => {
+test("answers a repeated offer again without applying it", async (t) => {
   freeze(t);
-  await offersThem(1, "bob");
-  await offersThem(1, "bob");
-  assert.deepEqual(receiving().diary, ["offer"]);
+  await offerPeers(1, "bob");
+  await offerPeers(1, "bob");
+  assert.deepEqual(receiving().calls, ["offer"]);
   assert.equal(answers().length, 2);
   assert.deepEqual(answers()[0], answers()[1]);
-  assert.deepEqual(told, ["stream bob"]);
+  assert.deepEqual(events, ["stream bob"]);
 });
 
-test("an offer that cannot be read costs no other one", async (t) => {
+test("an invalid offer does not affect the next one", async (t) => {
   freeze(t);
-  const broken = offers("broken");
-  const good = offersThem(1, "bob");
+  const broken = offer("broken");
+  const good = offerPeers(1, "bob");
   await assert.rejects(broken, /cannot be read/);
   await good;
   assert.deepEqual([...sfu.streams.keys()], ["bob"]);
 });
 
-test("who leaves is told, and who stays keeps their stream", async (t) => {
+test("reports peers that leave, and keeps the streams of the others", async (t) => {
   freeze(t);
-  await offersThem(1, "bob", "carol");
+  await offerPeers(1, "bob", "carol");
   const stream = sfu.streams.get("bob");
-  told.length = 0;
-  await offers(sdpOf("a-bob", "v-bob", "a-carol", "v-carol") + "again", theirs("bob"));
-  assert.deepEqual(told, ["stream carol gone"]);
+  events.length = 0;
+  await offer(sdpOf("a-bob", "v-bob", "a-carol", "v-carol") + "again", streamsOf("bob"));
+  assert.deepEqual(events, ["stream carol gone"]);
   assert.equal(sfu.streams.get("bob"), stream);
 });
 
-test("who has arrived and sends one more kind has arrived still; whose tracks are all others has not", async (t) => {
+test("a peer that adds a track stays arrived; one whose tracks are all replaced does not", async (t) => {
   const tick = freeze(t);
-  await offers(sdpOf("a-bob"), [entry("a-bob", "bob")]);
+  await offer(sdpOf("a-bob"), [entry("a-bob", "bob")]);
   medias.bob = {audio: true, video: false};
-  receiving().becomes("connected");
-  receiving().flow("a-bob");
+  receiving().setState("connected");
+  receiving().receiveMedia("a-bob");
   await tick(200);
-  await offersThem(1, "bob");
+  await offerPeers(1, "bob");
   assert.deepEqual(sfu.arrived, new Set(["bob"]));
-  await offers(sdpOf("a-bob", "v-bob", "a-2"), [entry("a-2", "bob")]);
+  await offer(sdpOf("a-bob", "v-bob", "a-2"), [entry("a-2", "bob")]);
   assert.deepEqual(sfu.arrived, new Set());
 });
 
-test("somebody has arrived when their media has, and not when their track is there", async (t) => {
+test("a peer has arrived when its media has, not when its track exists", async (t) => {
   const tick = freeze(t);
-  await offersThem(1, "bob", "carol");
-  receiving().becomes("connected");
-  receiving().flow("a-carol");
+  await offerPeers(1, "bob", "carol");
+  receiving().setState("connected");
+  receiving().receiveMedia("a-carol");
   await tick(200);
   assert.deepEqual(sfu.arrived, new Set());
-  receiving().flow("v-bob");
+  receiving().receiveMedia("v-bob");
   await tick(300);
   assert.deepEqual(sfu.arrived, new Set(["bob"]));
   medias.carol = {audio: true, video: false};
   await tick(450);
   assert.deepEqual(sfu.arrived, new Set(["bob", "carol"]));
-  assert.deepEqual(told.slice(2), ["arrived bob", "arrived carol"]);
+  assert.deepEqual(events.slice(2), ["arrived bob", "arrived carol"]);
 });
 
-test("who sends nothing has arrived as soon as the connection has them", async (t) => {
+test("a peer that sends nothing has arrived once the connection is up", async (t) => {
   const tick = freeze(t);
   medias.bob = {audio: false, video: false};
-  await offersThem(1, "bob");
+  await offerPeers(1, "bob");
   await tick(200);
   assert.deepEqual(sfu.arrived, new Set());
-  receiving().becomes("connected");
+  receiving().setState("connected");
   await tick(300);
   assert.deepEqual(sfu.arrived, new Set(["bob"]));
 });
 
 async function arrivedOn(tick, connection, index, ...ids) {
-  await offersThem(connection, ...ids);
-  receiving(index).becomes("connected");
-  for (const id of ids) receiving(index).flow(`v-${id}`);
+  await offerPeers(connection, ...ids);
+  receiving(index).setState("connected");
+  for (const id of ids) receiving(index).receiveMedia(`v-${id}`);
   await tick(200);
 }
 
-test("another connection replaces the old one for each as they arrive on it", async (t) => {
+test("another connection replaces the previous one, peer by peer", async (t) => {
   const tick = freeze(t);
   await arrivedOn(tick, 1, 1, "bob", "carol");
   const before = sfu.streams.get("bob");
-  told.length = 0;
-  await offersThem(2, "bob", "carol");
-  assert.equal(sfu.streams.get("bob"), before, "nothing has come on the new one yet");
+  events.length = 0;
+  await offerPeers(2, "bob", "carol");
+  assert.equal(sfu.streams.get("bob"), before, "no media has arrived on the new one");
   assert.equal(sfu.receiving, "connected");
-  receiving(2).becomes("connected");
-  receiving(2).flow("v-bob");
+  receiving(2).setState("connected");
+  receiving(2).receiveMedia("v-bob");
   await tick(200);
   assert.notEqual(sfu.streams.get("bob"), before);
-  assert.notEqual(receiving(1).closed, true, "carol is still there alone");
+  assert.notEqual(receiving(1).closed, true, "carol is still shown from it");
   assert.deepEqual(sfu.arrived, new Set(["bob", "carol"]));
-  receiving(2).flow("v-carol");
+  receiving(2).receiveMedia("v-carol");
   await tick(300);
   assert.equal(receiving(1).closed, true);
-  assert.deepEqual(told, ["stream bob", "arrived bob", "stream carol", "arrived carol"]);
+  assert.deepEqual(events, ["stream bob", "arrived bob", "stream carol", "arrived carol"]);
 });
 
-test("for who does not arrive on another connection the old one is kept for ten seconds", async (t) => {
+test("keeps the previous connection for 10 s for peers that do not arrive on the new one", async (t) => {
   const tick = freeze(t);
   await arrivedOn(tick, 1, 1, "bob");
-  await offersThem(2, "bob");
-  receiving(2).becomes("connected");
+  await offerPeers(2, "bob");
+  receiving(2).setState("connected");
   await tick(9_999);
   assert.notEqual(receiving(1).closed, true);
   await tick(1);
   assert.equal(receiving(1).closed, true);
 });
 
-test("who is not on another connection is gone", async (t) => {
+test("removes peers that are not on the new connection", async (t) => {
   const tick = freeze(t);
   await arrivedOn(tick, 1, 1, "bob", "carol");
-  await offersThem(2, "bob");
+  await offerPeers(2, "bob");
   assert.deepEqual([...sfu.streams.keys()], ["bob"]);
 });
 
-test("of a connection that was replaced the SFU hears nothing more", async (t) => {
+test("sends nothing from a replaced connection", async (t) => {
   const tick = freeze(t);
   await arrivedOn(tick, 1, 1, "bob");
-  const late = offers(sdpOf("a-bob", "v-bob") + "once more", theirs("bob"), 1);
-  const next = offersThem(2, "bob");
+  const late = offer(sdpOf("a-bob", "v-bob") + "once more", streamsOf("bob"), 1);
+  const next = offerPeers(2, "bob");
   await Promise.all([late, next]);
-  receiving(1).onicecandidate({candidate: {toJSON: () => line("old")}});
-  receiving(1).becomes("failed");
+  receiving(1).onicecandidate({candidate: {toJSON: () => candidateInit("old")}});
+  receiving(1).setState("failed");
   assert.deepEqual(answers().map(([, {connection}]) => connection), [1, 2]);
   assert.ok(!sent.some(([, event]) => event === "webrtc:ice"));
   assert.equal(restarts, 0);
 });
 
-test("of three connections the middle one goes if it has carried nobody", async (t) => {
+test("closes the middle one of three connections if it carries no peer", async (t) => {
   const tick = freeze(t);
   await arrivedOn(tick, 1, 1, "bob");
   const before = sfu.streams.get("bob");
-  await offersThem(2, "bob");
-  await offersThem(3, "bob");
+  await offerPeers(2, "bob");
+  await offerPeers(3, "bob");
   assert.deepEqual([1, 2, 3].map((index) => receiving(index).closed ?? false), [false, true, false]);
   assert.equal(sfu.streams.get("bob"), before);
 });
 
-test("what we send restarts its own ICE, at once or after a while, and the SFU restarts its own", async (t) => {
+test("the publisher restarts its ICE itself; for the subscription the SFU is asked to", async (t) => {
   const tick = freeze(t);
   sfu.start();
-  publishing().becomes("failed");
+  publishing().setState("failed");
   assert.equal(publishing().restarts, 1);
-  publishing().becomes("disconnected");
+  publishing().setState("disconnected");
   await tick(5_000);
   assert.equal(publishing().restarts, 2);
-  await offersThem(1, "bob");
-  receiving().becomes("failed");
+  await offerPeers(1, "bob");
+  receiving().setState("failed");
   assert.equal(restarts, 1);
   assert.equal(receiving().restarts, 0);
 });
 
-test("a connection without DTLS is none", (t) => {
+test("a connection without DTLS is not connected", (t) => {
   freeze(t);
   sfu.start();
   publishing().iceConnectionState = "connected";
@@ -301,22 +301,22 @@ test("a connection without DTLS is none", (t) => {
   assert.equal(sfu.publishing, "connecting");
 });
 
-test("the two states are told apart, and well is when all is connected that should be", async (t) => {
+test("reports both states, and is healthy when everything is connected", async (t) => {
   freeze(t);
   let states = 0;
   sfu.addEventListener("state", () => (states += 1));
   sfu.start();
   assert.deepEqual([sfu.publishing, sfu.receiving, sfu.isHealthy], ["connecting", "connecting", false]);
-  publishing().becomes("connected");
+  publishing().setState("connected");
   assert.deepEqual([sfu.publishing, sfu.receiving, sfu.isHealthy], ["connected", "connecting", true]);
-  await offersThem(1, "bob");
+  await offerPeers(1, "bob");
   assert.equal(sfu.isHealthy, false);
-  receiving().becomes("connected");
+  receiving().setState("connected");
   assert.deepEqual([sfu.publishing, sfu.receiving, sfu.isHealthy], ["connected", "connected", true]);
   assert.equal(states, 2);
 });
 
-test("after a gap an offer that nobody has answered is repeated, and the SFU is asked for its own", async () => {
+test("recover() after a gap repeats an unanswered offer and asks for one from the SFU", async () => {
   sfu.start();
   await publishing().onnegotiationneeded();
   sfu.recover(false);
@@ -326,16 +326,16 @@ test("after a gap an offer that nobody has answered is repeated, and the SFU is 
   assert.equal(restarts, 1);
   await sfu.receive("webrtc:answer", {fromPeerId: "sfu:publish", answer: ANSWER});
   sfu.recover(true);
-  assert.equal(sent.length, 2, "it was answered");
+  assert.equal(sent.length, 2, "it has been answered");
 });
 
-test("after the end nothing is sent and nothing is thrown", async (t) => {
+test("close() sends nothing and throws nothing", async (t) => {
   freeze(t);
-  const offered = offersThem(1, "bob");
+  const offered = offerPeers(1, "bob");
   sfu.close();
   await offered;
   await sfu.receive("webrtc:answer", {fromPeerId: "sfu:publish", answer: ANSWER});
-  publishing().onicecandidate?.({candidate: {toJSON: () => line(1)}}); // gathered before, fired after
+  publishing().onicecandidate?.({candidate: {toJSON: () => candidateInit(1)}}); // gathered before close(), fired after it
   assert.deepEqual(sent, []);
   assert.ok(FakeConnection.all.every(({closed}) => closed));
   assert.equal(sfu.streams.size, 0);

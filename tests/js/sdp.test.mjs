@@ -18,7 +18,7 @@ const section = (mid, {port = 9, transport = TRANSPORT} = {}) =>
 const sdp = (bundle, ...sections) => [...SESSION, ...bundle, ...sections.flat(), ""].join("\r\n");
 const bundle = (mids) => [`a=group:BUNDLE ${mids}`];
 
-test("the first section keeps all, the others lose what belongs to the transport that they share", () => {
+test("the first section keeps its transport lines, the others lose the shared ones", () => {
   const answer = sdp(bundle("0 1 2"), section("0"), section("1"), section("2"));
   assert.equal(
     compact(answer),
@@ -26,23 +26,23 @@ test("the first section keeps all, the others lose what belongs to the transport
   );
 });
 
-test("what differs from the first section is kept", () => {
+test("transport lines that differ from the first section are kept", () => {
   const other = {transport: ["a=ice-ufrag:other", "a=setup:passive"]};
   const answer = sdp(bundle("0 1"), section("0"), section("1", other));
   assert.equal(compact(answer), answer);
 });
 
-test("the first section that is used keeps all", () => {
+test("the first section in use keeps its transport lines", () => {
   const answer = sdp(bundle("0 1 2"), section("0", {port: 0}), section("1"), section("2"));
   assert.equal(compact(answer), sdp(bundle("0 1 2"), section("0", {port: 0}), section("1"), section("2", {transport: []})));
 });
 
-test("where not everything is bundled nothing is left out", () => {
+test("nothing is removed unless all sections are bundled", () => {
   for (const answer of [sdp([], section("0"), section("1")), sdp(bundle("0"), section("0"), section("1")), ""])
     assert.equal(compact(answer), answer);
 });
 
-test("an answer of fifty people fits into a frame", () => {
+test("an answer for 50 peers fits into a frame", () => {
   const mids = Array.from({length: 98}, (_, index) => String(index));
   const before = sdp(bundle(mids.join(" ")), ...mids.map((mid) => section(mid)));
   const saved = 97 * [...TRANSPORT, ""].join("\r\n").length;

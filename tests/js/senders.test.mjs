@@ -14,21 +14,21 @@ beforeEach(() => {
 const video = () => pc.transceivers.find(({receiver}) => receiver.track.kind === "video").sender;
 const audio = () => pc.transceivers.find(({receiver}) => receiver.track.kind === "audio").sender;
 
-test("video is capped, and audio never", async () => {
+test("limits video and never audio", async () => {
   senders.addAll();
   await senders.cap(500);
   assert.deepEqual(video().settings, [500_000]);
   assert.deepEqual(audio().settings, []);
 });
 
-test("a cap that was set before there was anything to cap holds", async () => {
+test("a limit set before the transceivers exist is applied to them", async () => {
   senders.cap(500);
   senders.addAll();
   await senders.cap(500);
   assert.deepEqual(video().settings, [500_000]);
 });
 
-test("the media section that the other side has offered is capped", async () => {
+test("limits the media section that the other side has offered", async () => {
   pc.transceivers.push({mid: "0", direction: "recvonly", receiver: {track: {kind: "video"}}, sender: new FakeSender()});
   senders.cap(500);
   senders.adoptOffered();
@@ -36,17 +36,17 @@ test("the media section that the other side has offered is capped", async () => 
   assert.deepEqual(video().settings, [500_000]);
 });
 
-test("caps that follow each other are set one after the other, and the last one counts", async () => {
+test("consecutive limits are set one after the other, and the last one applies", async () => {
   senders.addAll();
   senders.cap(500);
-  await Promise.resolve().then(() => {}); // the first is on its way
+  await Promise.resolve().then(() => {}); // the first call is in progress
   senders.cap(300);
   await senders.cap(150);
   assert.deepEqual(video().settings, [500_000, 150_000]);
   assert.equal(video().encodings[0].maxBitrate, 150_000);
 });
 
-test("without a cap the browser sends what it wants, again too", async () => {
+test("removing the limit lets the browser decide again", async () => {
   senders.addAll();
   await senders.cap(null);
   assert.deepEqual(video().settings, []);
@@ -55,14 +55,14 @@ test("without a cap the browser sends what it wants, again too", async () => {
   assert.equal("maxBitrate" in video().encodings[0], false);
 });
 
-test("the same cap is not set twice", async () => {
+test("does not set the same limit twice", async () => {
   senders.addAll();
   await senders.cap(500);
   await senders.cap(500);
   assert.deepEqual(video().settings, [500_000]);
 });
 
-test("where nothing is negotiated yet there is nothing to cap; later there is", async () => {
+test("without an encoding there is nothing to limit until one is negotiated", async () => {
   senders.addAll();
   video().encodings = [];
   await senders.cap(500);
@@ -72,7 +72,7 @@ test("where nothing is negotiated yet there is nothing to cap; later there is", 
   assert.deepEqual(video().settings, [500_000]);
 });
 
-test("the connection that replaces another has its cap", async () => {
+test("a replacement connection keeps the limit", async () => {
   senders.cap(500);
   const next = senders.cloneFor((pc = new FakeConnection()));
   next.addAll();
@@ -80,7 +80,7 @@ test("the connection that replaces another has its cap", async () => {
   assert.deepEqual(video().settings, [500_000]);
 });
 
-test("a connection to an SFU sends alone", () => {
+test("a connection to an SFU only sends", () => {
   new Senders(pc, {stream: {}, audio: null, video: null}, "sendonly").addAll();
   assert.deepEqual(pc.transceivers.map(({direction}) => direction), ["sendonly", "sendonly"]);
 });

@@ -4,13 +4,13 @@ import {SwitchReport} from "../../signalling/static/signalling/room/switch-repor
 
 let isConnected;
 let hasAll;
-let told;
+let events;
 let report;
 
 beforeEach(() => {
   isConnected = hasAll = false;
-  told = [];
-  report = new SwitchReport({isConnected: () => isConnected, hasAll: () => hasAll, send: (verdict) => told.push(verdict)});
+  events = [];
+  report = new SwitchReport({isConnected: () => isConnected, hasAll: () => hasAll, send: (verdict) => events.push(verdict)});
 });
 
 function freeze(t) {
@@ -18,7 +18,7 @@ function freeze(t) {
   return (ms) => t.mock.timers.tick(ms);
 }
 
-test("before there is anything to report nothing is, nor after the end", (t) => {
+test("sends nothing before the beginning and after the end", (t) => {
   const tick = freeze(t);
   isConnected = hasAll = true;
   report.update();
@@ -26,22 +26,22 @@ test("before there is anything to report nothing is, nor after the end", (t) => 
   report.end();
   report.update();
   tick(60_000);
-  assert.deepEqual(told, []);
+  assert.deepEqual(events, []);
 });
 
-test("a connection in time is no failure, however long the others take", (t) => {
+test("a connection in time is not a failure, even if media does not arrive", (t) => {
   const tick = freeze(t);
   report.begin(true);
   tick(9_000);
   isConnected = true;
   report.update();
   tick(1_000);
-  assert.deepEqual(told, []);
+  assert.deepEqual(events, []);
   tick(4_000);
-  assert.deepEqual(told, ["receiving"]);
+  assert.deepEqual(events, ["receiving"]);
 });
 
-test("news while we are patient make us no more patient", (t) => {
+test("a change does not extend the timeout", (t) => {
   const tick = freeze(t);
   report.begin(true);
   isConnected = true;
@@ -49,24 +49,24 @@ test("news while we are patient make us no more patient", (t) => {
   tick(4_000);
   report.update();
   tick(1_000);
-  assert.deepEqual(told, ["receiving"]);
+  assert.deepEqual(events, ["receiving"]);
 });
 
-test("who has lost the connection meanwhile does not receive", (t) => {
+test("does not report that we receive while the connection is lost", (t) => {
   const tick = freeze(t);
   report.begin(true);
   isConnected = true;
   report.update();
   isConnected = false;
   tick(5_000);
-  assert.deepEqual(told, []);
+  assert.deepEqual(events, []);
   isConnected = true;
   report.update();
   tick(5_000);
-  assert.deepEqual(told, ["receiving"]);
+  assert.deepEqual(events, ["receiving"]);
 });
 
-test("of a new version nothing was told yet", (t) => {
+test("a new version is reported again", (t) => {
   freeze(t);
   isConnected = hasAll = true;
   report.begin(true);
@@ -75,5 +75,5 @@ test("of a new version nothing was told yet", (t) => {
   report.begin(true);
   assert.equal(report.sent, null);
   report.update();
-  assert.deepEqual(told, ["receiving", "receiving"]);
+  assert.deepEqual(events, ["receiving", "receiving"]);
 });

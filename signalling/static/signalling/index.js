@@ -19,9 +19,6 @@
  * @typedef {import("./rtc/devices.js").Wanted} WantedDevices
  * @typedef {import("./rtc/ice.js").PeerState} PeerState
  */
-import "./sfu/livekit.js"; // both register themselves as SFU providers
-import "./sfu/proxied.js";
-
 export {SignallingClient, sameOriginSocket} from "./client/client.js";
 export {SignallingError} from "./client/errors.js";
 export {Membership} from "./client/membership.js";
@@ -29,3 +26,6 @@ export {DeviceError, Devices} from "./rtc/devices.js";
 export {Room} from "./room/room.js";
 export {isReservedId} from "./sfu/addresses.js";
 export {registerProvider} from "./sfu/providers.js";
+// Both register themselves as SFU providers.
+export {LiveKitSfu} from "./sfu/livekit.js";
+export {ProxiedSfu} from "./sfu/proxied.js";

@@ -1,6 +1,6 @@
 /**
- * Chooses which of two paths a peer is shown from: always the better one, so that nobody is shown
- * twice and nobody with media on either path disappears.
+ * Chooses which of two paths a peer is shown from: always the better one. No peer is shown
+ * twice, and no peer with media on either path disappears.
  */
 
 /** @import {Mode} from "../client/protocol.js" */

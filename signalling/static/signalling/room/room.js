@@ -1,7 +1,8 @@
 /**
  * One room: who is in it, and where each participant's media comes from. No DOM. switch.js chooses
  * the path of the media; a participant shows it in `path` and `stream`. When a socket is lost, ours
- * or another participant's, no stream ends: who has left is known once we are back.
+ * or another participant's, no stream ends. Participants that have left are removed once
+ * we are back.
  *
  * Events: "joined", "changed" (name, media, state, path or stream) and "left", with the participant
  * as detail; "failed" (detail: SignallingError) when the server refused to relay a description;

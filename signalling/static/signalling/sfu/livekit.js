@@ -140,7 +140,7 @@ export class LiveKitSfu extends EventTarget {
 
   /** @param {string} state */
   #onStateChanged(state) {
-    // We report "connected" once our tracks are published: nobody receives us before that.
+    // We report "connected" once our tracks are published: no peer receives us before that.
     if (this.publishing === "connecting" && state === "connected") return;
     this.#setState(STATES[state] ?? "failed");
   }
