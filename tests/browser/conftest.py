@@ -33,7 +33,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.fixture(scope="package")
 def sfu_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """`make demo-sfu`; without Janus the test is skipped, loudly, or fails in CI."""
+    """`make demo-sfu`. Without Janus, the test is skipped locally and fails in CI."""
     if not janus.is_installed():
         reason = "janus is not installed: sudo apt-get install --no-install-recommends janus"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
@@ -42,8 +42,8 @@ def sfu_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         demo.stop_janus()
 
 
-# Of the package and not of the session: while Playwright's synchronous API is up, its event loop
-# runs in this thread, and no other test could start one.
+# Package scope, not session scope: while Playwright's synchronous API is in use, its event loop runs
+# in this thread, and other tests could not start one.
 @pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
     with sync_playwright() as playwright:
@@ -69,7 +69,7 @@ def browser(playwright: Playwright, chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def sign_ins(demo: Demo, browser: Browser) -> dict[str, StorageState]:
-    """The cookies of each user, from one sign-in by the form."""
+    """The cookies of each user, from one sign-in through the form."""
     return {username: sign_in(demo, browser, username) for username in demo.passwords}
 
 
@@ -86,7 +86,7 @@ def sign_in(demo: Demo, browser: Browser, username: str) -> StorageState:
 
 @pytest.fixture
 def enter(demo: Demo, browser: Browser, sign_ins: dict[str, StorageState]) -> Iterator[Enter]:
-    """Return a function that gives a signed-in person; afterwards no page may have had a bug."""
+    """Return a function that creates a signed-in person. Afterwards, check the pages for errors."""
     people: list[Person] = []
 
     def enter(username: str, *, browser: Browser = browser, **options: Any) -> Person:

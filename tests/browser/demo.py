@@ -1,4 +1,4 @@
-"""The server of these tests: `make demo` itself, with a database of its own."""
+"""The server for these tests: `make demo` itself, with its own database."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ import psutil
 from signalling_project import janus
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT = 120  # a clean clone first makes its environment
+START_TIMEOUT = 120  # a clean clone first creates its environment
 
 
 @dataclass
 class Demo:
-    """What `make demo` prints, and the REST API with it."""
+    """The output of `make demo`, and the REST API that it gives access to."""
 
     url: str
     passwords: dict[str, str]
@@ -47,7 +47,7 @@ class Demo:
         return self._tokens[username]
 
     def open_room(self, *, p2p_limit: int = 10) -> str:
-        """Open a room of a test's own, so that no test meets the peers of another."""
+        """Create a room for one test, so that tests do not meet each other's peers."""
         answer = self._post("/api/rooms/", {}, Authorization=f"Bearer {self.token('alice')}")
         code = str(answer["code"])
         with sqlite3.connect(self.folder / "db.sqlite3", timeout=20) as database:
@@ -57,29 +57,29 @@ class Demo:
         return code
 
     def kill_janus(self) -> None:
-        """Kill the Janus that `make demo-sfu` has started."""
-        assert self._end(signal.SIGKILL), "no Janus runs"
+        """Kill the Janus that `make demo-sfu` started."""
+        assert self._end(signal.SIGKILL), "Janus is not running"
 
     def start_janus(self) -> None:
-        """Start it again, on the same port."""
+        """Start Janus again, on the same port."""
         with (self.folder / "janus" / "log").open("ab") as log:
             command = [janus.PROGRAM, "--configs-folder", str(self.folder / "janus")]
             subprocess.Popen(command, stdout=log, stderr=log)
 
     def stop_janus(self) -> None:
-        """End one that was started again."""
+        """Stop a Janus that was started again."""
         self._end(signal.SIGTERM)
 
     def _end(self, ending: signal.Signals) -> bool:
-        """End what runs, and tell whether anything did."""
+        """Send the signal and wait for the end. Return whether Janus was running."""
         janus = self._janus()
         if janus is None:
             return False
         janus.send_signal(ending)
-        # Not psutil's wait(): the server whose child it is leaves it a zombie.
+        # Not psutil's wait(): the server is the parent process and leaves a zombie.
         pause, deadline = threading.Event(), time.monotonic() + 10
         while self._janus() is not None:
-            assert time.monotonic() < deadline, "Janus does not end"
+            assert time.monotonic() < deadline, "Janus did not stop"
             pause.wait(0.05)
         return True
 
@@ -108,7 +108,7 @@ def serve(folder: Path, target: str = "demo") -> Iterator[Demo]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,  # so that it can be stopped with all that it started
+        start_new_session=True,  # so that its child processes can be stopped with it
     )
     output: list[str] = []
     printed = threading.Event()
@@ -116,7 +116,7 @@ def serve(folder: Path, target: str = "demo") -> Iterator[Demo]:
     reader.start()
     try:
         if not printed.wait(START_TIMEOUT):
-            raise AssertionError("`make demo` did not come up:\n" + "".join(output))
+            raise AssertionError("`make demo` did not start:\n" + "".join(output))
         demo = _parse("".join(output), folder)
         _wait_for_port(port, process, output)
         yield demo
@@ -126,7 +126,7 @@ def serve(folder: Path, target: str = "demo") -> Iterator[Demo]:
 
 
 def _clean_environment() -> dict[str, str]:
-    # Not the settings of the tests, and not the variables of a `make test` around us.
+    # Without the settings of the tests and the variables of `make test`.
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
 
 
@@ -136,7 +136,7 @@ def _read(process: subprocess.Popen[str], output: list[str], printed: threading.
         output.append(line)
         if "Ctrl-C" in line:
             printed.set()
-    printed.set()  # it ended: the reason is in what it printed
+    printed.set()  # it has ended; its output has the reason
 
 
 def _parse(text: str, folder: Path) -> Demo:
@@ -155,7 +155,7 @@ def _wait_for_port(port: int, process: subprocess.Popen[str], output: list[str])
         else:
             return
         assert process.poll() is None, "".join(output)
-    raise AssertionError("nothing listens:\n" + "".join(output))
+    raise AssertionError("the port is not open:\n" + "".join(output))
 
 
 def _free_port() -> int:

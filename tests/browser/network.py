@@ -1,4 +1,4 @@
-"""A network that fails: what a page cannot do to its own socket, which it can only close."""
+"""A network that fails. Pages can close their sockets, but not break them."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from urllib.parse import urlsplit
 
 from tests.browser.demo import Demo
 
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closed without a goodbye
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 
 
-class Line:
-    """A TCP proxy in front of the demo. While it is cut, nothing that uses it is connected."""
+class Proxy:
+    """A TCP proxy in front of the demo. While it is cut, all connections through it are reset."""
 
     def __init__(self, demo: Demo) -> None:
-        self.leads_to(demo)
+        self.connect_to(demo)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        # The same host with another port: the same cookies, and a site of its own to the Origin check.
+        # The same host with another port has the same cookies but a different origin.
         self.demo = replace(demo, url=f"http://127.0.0.1:{self._listener.getsockname()[1]}")
         self._lock = threading.Lock()
         self._is_cut = False
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def leads_to(self, demo: Demo) -> None:
-        """Lead to another server from the next connection on."""
+    def connect_to(self, demo: Demo) -> None:
+        """Use another server from the next connection on."""
         server = urlsplit(demo.url)
         self._server = (server.hostname, server.port)
 
     def cut(self) -> None:
-        """Reset every connection, and every one that is tried until ``mend``."""
+        """Reset all connections, and new ones until ``restore``."""
         with self._lock:
             self._is_cut = True
             for end in self._open:
                 _reset(end)
             self._open.clear()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         with self._lock:
             self._is_cut = False
 
     def close(self) -> None:
         self.cut()
-        # Alone, close() would not wake the thread that is in accept().
+        # close() alone does not wake the thread that is in accept().
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -68,7 +68,7 @@ class Line:
             threading.Thread(target=self._pump, args=ends, daemon=True).start()
 
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):  # reset, by us or by one of the ends
+        with suppress(OSError):  # reset by us or by one of the ends
             while data := source.recv(65_536):
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
@@ -80,17 +80,17 @@ class Line:
 
 
 @contextmanager
-def line_to(demo: Demo) -> Iterator[Line]:
-    line = Line(demo)
+def proxy_to(demo: Demo) -> Iterator[Proxy]:
+    proxy = Proxy(demo)
     try:
-        yield line
+        yield proxy
     finally:
-        line.close()
+        proxy.close()
 
 
 def _reset(end: socket.socket) -> None:
     with suppress(OSError):  # the other side was faster
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        # Wakes the thread that reads it; close() alone would leave it, and the connection with it.
+        # Wakes the thread that reads; close() alone would keep the thread and the connection.
         end.shutdown(socket.SHUT_RD)
     end.close()

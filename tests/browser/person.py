@@ -1,4 +1,4 @@
-"""Somebody at a browser: a profile of their own, one page, and what a test wants to know of it."""
+"""A user with a browser profile and one page, and helpers to inspect the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.browser.demo import Demo
 
 T = TypeVar("T")
 
-# What has arrived from each peer so far, on the path that they are shown from: frames and audio packets.
+# The video frames and audio packets received from each peer on the path that it is shown from.
 RECEIVED = """async () => {
   const {room} = document.querySelector("[data-call]").call;
   const received = {};
@@ -33,7 +33,7 @@ RECEIVED = """async () => {
 
 
 def eventually(check: Callable[[], T], *, timeout: float = 20) -> T:
-    """Return the first true value of ``check``. Polls from here: the page's CSP allows no eval."""
+    """Poll until ``check`` returns a true value, and return it. The page's CSP does not allow eval."""
     deadline = time.monotonic() + timeout
     while not (value := check()):
         assert time.monotonic() < deadline, f"still {value!r} after {timeout} s"
@@ -80,7 +80,7 @@ class Person:
         return received
 
     def wait_for_media(self, others: int, *, frames: bool = True, packets: bool = True) -> None:
-        """Wait until more and more arrives from each of so many peers."""
+        """Wait until media keeps arriving from this many peers."""
         wanted = [
             kind for kind, is_wanted in (("frames", frames), ("packets", packets)) if is_wanted
         ]

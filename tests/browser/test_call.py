@@ -1,4 +1,4 @@
-"""The main thing: people see and hear each other, and what they do is seen by the others."""
+"""Participants see and hear each other, and see changes of the others' devices."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def test_two_then_three_people_see_and_hear_each_other(demo: Demo, enter: Enter)
     expect(alice.tiles).to_have_count(1)
 
 
-def test_a_mute_is_seen_by_those_who_are_there_and_by_those_who_come(
-    room: str, enter: Enter
-) -> None:
+def test_mute_is_shown_to_present_and_later_participants(room: str, enter: Enter) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
     expect(alice.tile("bob")).not_to_contain_text("muted")
 
@@ -55,9 +53,7 @@ def test_a_mute_is_seen_by_those_who_are_there_and_by_those_who_come(
     expect(alice.tile("bob")).not_to_contain_text("muted")
 
 
-def test_camera_off_lets_go_of_the_device_and_on_again_gives_frames(
-    room: str, enter: Enter
-) -> None:
+def test_camera_off_releases_the_device_and_on_sends_frames_again(room: str, enter: Enter) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
     alice.wait_for_media(1)
     track = 'call.session.devices.video?.readyState ?? "none"'
@@ -75,7 +71,7 @@ def test_camera_off_lets_go_of_the_device_and_on_again_gives_frames(
     alice.wait_for_media(1)
 
 
-def test_a_listener_sees_and_hears_and_can_turn_devices_on_later(room: str, enter: Enter) -> None:
+def test_joining_without_devices_and_turning_them_on_later(room: str, enter: Enter) -> None:
     alice = enter("alice").join(room)
     bob = enter("bob").join(room, microphone=False, camera=False)
     bob.wait_for_media(1)
@@ -103,7 +99,7 @@ def test_a_connection_whose_ice_fails_is_restarted(room: str, enter: Enter) -> N
     alice.wait_for_media(1)
     ufrag = "[...call.room.peers.values()][0].pc.localDescription.sdp.match(/ice-ufrag:(.*)/)[1]"
     before = alice.call(ufrag)
-    # Both at once, as when a network fails for both: the offers collide.
+    # Both at once, as after a network failure on both sides: the offers collide.
     for person in (alice, bob):
         person.call("[...call.room.peers.values()][0].pc.restartIce()")
     eventually(lambda: alice.call(ufrag) != before)

@@ -1,4 +1,4 @@
-"""What a user is told when something cannot be, and the way on that they are given."""
+"""The error texts that users see, and the actions they are offered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.browser.demo import Demo
 from tests.browser.person import Person, eventually
 
 
-def test_a_wrong_code_shows_its_message_and_a_way_home(enter: Enter) -> None:
+def test_an_unknown_code_shows_an_error_and_a_link_home(enter: Enter) -> None:
     alice = enter("alice")
     alice.ask_to_join("NOSUCHROOM")
     expect(
@@ -24,13 +24,13 @@ def test_a_wrong_code_shows_its_message_and_a_way_home(enter: Enter) -> None:
     ).to_be_focused()
     expect(alice.alert.filter(has_text="create the room")).to_be_visible()
     expect(alice.button("Join again")).to_be_hidden()
-    assert alice.call("call.session") is None, "the devices are let go"
+    assert alice.call("call.session") is None, "the devices are released"
 
     alice.page.get_by_role("link", name="Back to my rooms").click()
     expect(alice.page.get_by_role("heading", name="My rooms")).to_be_visible()
 
 
-def test_the_eleventh_is_told_that_the_room_is_full_and_gets_in_when_somebody_leaves(
+def test_a_full_room_shows_an_error_and_can_be_joined_later(
     demo: Demo, room: str, enter: Enter
 ) -> None:
     alice = enter("alice")
@@ -62,7 +62,7 @@ def a_peer(demo: Demo, room: str) -> Iterator[None]:
         (4410, "This room has been closed.", None),
     ],
 )
-def test_a_close_says_why_and_offers_what_helps(
+def test_a_close_shows_its_reason_and_an_action(
     room: str, enter: Enter, code: int, heading: str, button: str | None
 ) -> None:
     alice = enter("alice")
@@ -79,7 +79,7 @@ def test_a_close_says_why_and_offers_what_helps(
 
 
 def intercepted(person: Person) -> list[WebSocketRoute]:
-    """The page's sockets, with the test as the network between them and the server."""
+    """Return the page's sockets, which the test can intercept."""
     sockets: list[WebSocketRoute] = []
 
     def handle(socket: WebSocketRoute) -> None:
@@ -111,7 +111,7 @@ def test_an_expired_sign_in_leads_to_the_form_and_back(room: str, enter: Enter) 
         ("NotReadableError", "The microphone cannot be used", "The camera cannot be used"),
     ],
 )
-def test_devices_that_cannot_be_had_are_told_apart_and_the_call_goes_on(
+def test_device_errors_are_distinguished_and_the_call_continues(
     room: str, enter: Enter, name: str, microphone: str, camera: str
 ) -> None:
     enter("bob").join(room)
@@ -127,7 +127,7 @@ def test_devices_that_cannot_be_had_are_told_apart_and_the_call_goes_on(
     alice.wait_for_media(1)
 
 
-def test_one_missing_device_does_not_cost_the_other(room: str, enter: Enter) -> None:
+def test_a_missing_camera_does_not_prevent_audio(room: str, enter: Enter) -> None:
     alice = enter("alice")
     alice.page.add_init_script(
         "const take = MediaDevices.prototype.getUserMedia;"
@@ -141,7 +141,7 @@ def test_one_missing_device_does_not_cost_the_other(room: str, enter: Enter) -> 
     assert alice.call("call.session.devices.state") == {"audio": True, "video": False}
 
 
-def test_an_insecure_origin_is_named(room: str, enter: Enter) -> None:
+def test_an_insecure_origin_is_reported(room: str, enter: Enter) -> None:
     alice = enter("alice")
     alice.page.add_init_script(
         "Object.defineProperty(navigator, 'mediaDevices', {value: undefined})"
@@ -150,7 +150,7 @@ def test_an_insecure_origin_is_named(room: str, enter: Enter) -> None:
     expect(alice.alert).to_contain_text("https")
 
 
-def test_a_refusal_of_the_browser_itself(
+def test_a_real_permission_denial(
     playwright: Playwright, chromium: str, room: str, enter: Enter
 ) -> None:
     flags = [flag for flag in FLAGS if flag != "--use-fake-ui-for-media-stream"]
@@ -162,7 +162,7 @@ def test_a_refusal_of_the_browser_itself(
         expect(alice.alert.filter(has_text="camera")).to_be_hidden()
 
 
-def test_joining_again_while_an_old_socket_still_closes(room: str, enter: Enter) -> None:
+def test_joining_again_while_the_previous_socket_is_closing(room: str, enter: Enter) -> None:
     alice = enter("alice")
     sockets = intercepted(alice)
     alice.join(room)

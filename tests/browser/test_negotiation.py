@@ -1,4 +1,4 @@
-"""peer.js by itself, two of them in one page: collisions that a network makes only now and then."""
+"""mesh/peer.js alone: two peers in one page, to provoke collisions that are rare on a network."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import pytest
 from tests.browser.conftest import Enter
 from tests.browser.person import Person, eventually
 
-# Messages between the two take a task each, as between browsers, and keep their order.
+# As between browsers, each message takes a task, and messages keep their order.
 TWO_PEERS = """async ({starters, delay}) => {
   const {Peer} = await import("/static/signalling/mesh/peer.js");
   const stream = await navigator.mediaDevices.getUserMedia({audio: true, video: true});
   const media = {stream, audio: stream.getAudioTracks()[0], video: stream.getVideoTracks()[0]};
   const peers = (window.peers = {});
   const make = (id, other, polite) => {
-    let line = Promise.resolve();
+    let queue = Promise.resolve();
     const deliver = (event, data) => event === "webrtc:ice"
       ? peers[other].receiveCandidate(data.candidate)
       : peers[other].receiveDescription(data.offer ?? data.answer);
     const send = (event, data) => {
-      line = line.then(() => new Promise((done) => setTimeout(done, delay)));
-      line.then(() => deliver(event, structuredClone(data)));
+      queue = queue.then(() => new Promise((done) => setTimeout(done, delay)));
+      queue.then(() => deliver(event, structuredClone(data)));
     };
     peers[id] = new Peer({id: other, polite, media, send});
   };
@@ -38,13 +38,13 @@ STATE = """async () => {
     state[id] = {
       signalling: pc.signalingState,
       sections: pc.getTransceivers().map((t) => `${t.receiver.track.kind} ${t.currentDirection}`).sort(),
-      flows: reports.length === 2 && reports.every((r) => (r.framesDecoded ?? r.packetsReceived) > 5),
+      hasMedia: reports.length === 2 && reports.every((r) => (r.framesDecoded ?? r.packetsReceived) > 5),
     };
   }
   return state;
 }"""
 
-GOOD = {"signalling": "stable", "sections": ["audio sendrecv", "video sendrecv"], "flows": True}
+GOOD = {"signalling": "stable", "sections": ["audio sendrecv", "video sendrecv"], "hasMedia": True}
 
 
 def state(person: Person) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def state(person: Person) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "starters", [["polite"], ["impolite"], ["polite", "impolite"], ["impolite", "polite"]]
 )
-def test_whoever_starts_there_is_one_connection_with_one_section_of_each_kind(
+def test_any_starters_negotiate_one_section_of_each_kind(
     enter: Enter, starters: list[str], delay: int
 ) -> None:
     person = enter("alice")

@@ -1,4 +1,4 @@
-"""Signing in, my rooms, opening a room, entering a code: by the forms, as a user does."""
+"""Sign in, list rooms, create a room and enter a code, through the forms."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from tests.browser.conftest import Enter
 from tests.browser.demo import Demo
 
 
-def test_a_link_to_a_room_leads_through_the_sign_in_to_the_call(
-    demo: Demo, browser: Browser
-) -> None:
+def test_a_link_to_a_room_leads_to_the_call_after_signing_in(demo: Demo, browser: Browser) -> None:
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(f"{demo.url}/r/abc123/")
@@ -28,7 +26,7 @@ def test_a_link_to_a_room_leads_through_the_sign_in_to_the_call(
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_a_room_is_opened_listed_with_its_people_and_entered_by_its_code(enter: Enter) -> None:
+def test_create_a_room_and_join_it_with_its_code(enter: Enter) -> None:
     alice, bob = enter("alice"), enter("bob")
     page = alice.page
     page.goto(alice.demo.url)
@@ -51,7 +49,7 @@ def test_a_room_is_opened_listed_with_its_people_and_entered_by_its_code(enter: 
     expect(entry).to_contain_text(re.compile(r"BOARD-1 · 2 in the call"))
 
 
-def test_a_code_that_is_taken_or_wrong_is_told_at_its_field(enter: Enter) -> None:
+def test_code_errors_are_shown_at_the_field(enter: Enter) -> None:
     alice = enter("alice")
     alice.page.goto(alice.demo.url)
     alice.page.get_by_label("Code (optional)").fill("ABC123")
@@ -63,7 +61,7 @@ def test_a_code_that_is_taken_or_wrong_is_told_at_its_field(enter: Enter) -> Non
     expect(alice.alert).to_contain_text("letters, digits")
 
 
-def test_the_call_page_allows_nothing_that_is_not_ours(demo: Demo, enter: Enter) -> None:
+def test_security_headers_of_the_call_page(demo: Demo, enter: Enter) -> None:
     response = enter("alice").page.goto(f"{demo.url}/r/ABC123/")
     assert response is not None
     policy = response.headers["content-security-policy"]
@@ -84,12 +82,12 @@ def test_the_call_page_fits_a_phone(room: str, enter: Enter) -> None:
         expect(alice.button(name)).to_be_in_viewport()
 
 
-# As if so many others had come.
-CROWD = """async (size) => {
+# Shows this many other participants.
+MANY_TILES = """async (size) => {
   const {Tile} = await import("/static/signalling/page/tile.js");
   const {screen, session} = document.querySelector("[data-call]").call;
   for (let number = 0; number < size; number += 1) {
-    const name = number % 5 ? `peer ${number}` : "Somebody whose name is longer than any tile of a phone";
+    const name = number % 5 ? `peer ${number}` : "Someone with a name longer than any tile on a phone";
     const media = {audio: false, video: number % 2 === 0};
     const {stream} = session.devices;
     const state = {state: "connecting", away: false, path: "sfu"};
@@ -99,26 +97,26 @@ CROWD = """async (size) => {
   }
 }"""
 
-# Tiles that are too small, or whose caption hides most of them; and what is wider than the page.
-FAULTS = """() => {
+# Tiles that are too small or mostly hidden by their caption, and a page that is too wide.
+LAYOUT_PROBLEMS = """() => {
   const {scrollWidth, clientWidth} = document.documentElement;
-  const faults = scrollWidth > clientWidth ? ["the page is too wide"] : [];
+  const problems = scrollWidth > clientWidth ? ["the page is too wide"] : [];
   for (const figure of document.querySelectorAll("figure")) {
     const {width, height, right} = figure.getBoundingClientRect();
     const caption = figure.querySelector("figcaption").clientHeight;
-    if (width < 100 || right > clientWidth) faults.push(`a tile of ${width}`);
-    if (caption > 0.75 * height) faults.push(`a caption of ${caption} in ${height}`);
+    if (width < 100 || right > clientWidth) problems.push(`a tile of ${width}`);
+    if (caption > 0.75 * height) problems.push(`a caption of ${caption} in ${height}`);
   }
-  return faults;
+  return problems;
 }"""
 
 
 @pytest.mark.parametrize("size", [11, 24, 49])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_a_crowd_fits(room: str, enter: Enter, size: int, width: int) -> None:
+def test_many_tiles_fit(room: str, enter: Enter, size: int, width: int) -> None:
     alice = enter("alice", viewport={"width": width, "height": 800}).join(room, camera=False)
-    alice.page.evaluate(CROWD, size)
+    alice.page.evaluate(MANY_TILES, size)
     expect(alice.tiles).to_have_count(size + 1)
-    assert alice.page.evaluate(FAULTS) == []
+    assert alice.page.evaluate(LAYOUT_PROBLEMS) == []
     for name in ("Mute microphone", "Turn camera off", "Copy link", "Leave"):
         expect(alice.button(name)).to_be_in_viewport()

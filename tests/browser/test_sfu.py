@@ -1,4 +1,4 @@
-"""More people than a mesh can bear: a room goes to the SFU and back; nobody is lost or shown twice."""
+"""A room that outgrows its mesh moves to the SFU and back. No peer disappears or is shown twice."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from playwright.sync_api import Browser, StorageState, expect
 
 from tests.browser.conftest import Enter, sign_in
 from tests.browser.demo import Demo
-from tests.browser.network import line_to
+from tests.browser.network import proxy_to
 from tests.browser.person import Person, eventually
-from tests.browser.test_resume import SELF, behind, expect_away, expect_back
-from tests.browser.test_seed_client import has_media_from_all, seed_client
+from tests.browser.test_resume import SELF, expect_reconnected, expect_reconnecting, through
+from tests.browser.test_simple_client import has_media_from_all, simple_client
 
 LOST = "Media server unavailable. Reconnecting…"
 
-# What a viewer would complain of: somebody who is there twice, and a picture that stands still. The clock
-# of a <video> begins anew with another stream, which is a change like any other.
+# Records what a viewer would notice: a peer shown twice, or a frozen video. With a new stream the clock of
+# a <video> starts over, which counts as a change.
 WATCH = """() => {
   const seen = new Map();
-  const watch = (window.watch = {longest: 0, looks: 0, twice: []});
-  const look = () => {
+  const watch = (window.watch = {longest: 0, samples: 0, twice: []});
+  const sample = () => {
     const now = performance.now();
     const figures = [...document.querySelectorAll("figure[data-path]")];
     const ids = figures.map(({dataset}) => dataset.peerId);
@@ -30,17 +30,17 @@ WATCH = """() => {
     for (const figure of figures) {
       const {currentTime} = figure.querySelector("video");
       const last = seen.get(figure);
-      if (!last && !currentTime) continue; // they have only just come
+      if (!last && !currentTime) continue; // just joined
       if (last?.currentTime === currentTime) watch.longest = Math.max(watch.longest, now - last.since);
       else seen.set(figure, {currentTime, since: now});
     }
-    watch.looks += 1;
-    setTimeout(look, 100);
+    watch.samples += 1;
+    setTimeout(sample, 100);
   };
-  look();
+  sample();
 }"""
 
-STILL = 3_000  # milliseconds: more than a hiccup of a busy machine, less than what is rebuilt takes
+MAX_GAP = 3_000  # milliseconds: more than a busy machine causes, less than a new connection takes
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def sign_ins(sfu_demo: Demo, browser: Browser) -> dict[str, StorageState]:
 
 @pytest.fixture
 def enter(sfu_demo: Demo, browser: Browser, sign_ins: dict[str, StorageState]) -> Iterator[Enter]:
-    """Return a function that gives a person at the site that has an SFU."""
+    """Return a function that creates a person at the site with an SFU."""
     people: list[Person] = []
 
     def enter(username: str, **options: Any) -> Person:
@@ -66,12 +66,12 @@ def enter(sfu_demo: Demo, browser: Browser, sign_ins: dict[str, StorageState]) -
 
 @pytest.fixture
 def room(sfu_demo: Demo) -> str:
-    """Have a room whose third peer is one too many for its mesh."""
+    """Create a room whose mesh has room for two peers."""
     return sfu_demo.open_room(p2p_limit=2)
 
 
-def called(person: Person, name: str) -> Person:
-    """Tell people of the same user apart."""
+def rename(person: Person, name: str) -> Person:
+    """Change the display name, to distinguish persons of the same user."""
     person.call(f'call.session.client.request("peer:update", {{displayName: "{name}"}})')
     return person
 
@@ -92,31 +92,31 @@ def watch(*people: Person) -> None:
         person.page.evaluate(WATCH)
 
 
-def expect_nothing_to_complain_of(*people: Person) -> None:
+def expect_smooth_video(*people: Person) -> None:
     for person in people:
         seen: dict[str, Any] = person.page.evaluate("() => window.watch")
-        assert seen["looks"] > 0
+        assert seen["samples"] > 0
         assert seen["twice"] == []
-        assert seen["longest"] < STILL
+        assert seen["longest"] < MAX_GAP
 
 
-def three_in_the_sfu(enter: Enter, room: str) -> list[Person]:
+def three_in_sfu_mode(enter: Enter, room: str) -> list[Person]:
     people = [enter("alice").join(room), enter("bob").join(room), enter("bob").join(room)]
-    called(people[2], "carol")
+    rename(people[2], "carol")
     for person in people:
         expect_paths(person, "sfu", 2)
         person.wait_for_media(2)
     return people
 
 
-def test_people_come_one_by_one_and_the_third_moves_all_to_the_sfu(room: str, enter: Enter) -> None:
+def test_the_third_participant_moves_the_room_to_the_sfu(room: str, enter: Enter) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
     for person in (alice, bob):
         person.wait_for_media(1)
         expect_paths(person, "mesh", 1)
     watch(alice, bob)
 
-    carol = called(enter("bob").join(room), "carol")
+    carol = rename(enter("bob").join(room), "carol")
     for person in (alice, bob, carol):
         expect_paths(person, "sfu", 2)
         person.wait_for_media(2)
@@ -124,26 +124,26 @@ def test_people_come_one_by_one_and_the_third_moves_all_to_the_sfu(room: str, en
         expect(person.alert).to_be_hidden()
     watch(carol)
 
-    dave = called(enter("alice").join(room), "dave")
+    dave = rename(enter("alice").join(room), "dave")
     for person in (alice, bob, carol, dave):
         expect_paths(person, "sfu", 3)
         person.wait_for_media(3)
-    expect_nothing_to_complain_of(alice, bob, carol)
+    expect_smooth_video(alice, bob, carol)
 
 
-def test_who_leaves_is_gone_and_the_others_go_on(room: str, enter: Enter) -> None:
-    alice, bob, carol = three_in_the_sfu(enter, room)
+def test_a_participant_leaves_sfu_mode(room: str, enter: Enter) -> None:
+    alice, bob, carol = three_in_sfu_mode(enter, room)
     watch(alice)
     carol.button("Leave").click()
     for person in (alice, bob):
         expect(person.tile("carol")).to_have_count(0)
         expect(person.tiles).to_have_count(2)
         person.wait_for_media(1)
-    expect_nothing_to_complain_of(alice)
+    expect_smooth_video(alice)
 
 
-def test_a_camera_goes_off_and_on_through_the_sfu(room: str, enter: Enter) -> None:
-    alice, bob, carol = three_in_the_sfu(enter, room)
+def test_camera_off_and_on_in_sfu_mode(room: str, enter: Enter) -> None:
+    alice, bob, carol = three_in_sfu_mode(enter, room)
     carol.button("Turn camera off").click()
     for person in (alice, bob):
         expect(person.tile("carol")).to_contain_text("camera off")
@@ -154,9 +154,9 @@ def test_a_camera_goes_off_and_on_through_the_sfu(room: str, enter: Enter) -> No
         person.wait_for_media(2)
 
 
-def test_a_listener_can_turn_devices_on_later(room: str, enter: Enter) -> None:
+def test_turning_devices_on_later_in_sfu_mode(room: str, enter: Enter) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
-    carol = called(enter("bob").join(room, microphone=False, camera=False), "carol")
+    carol = rename(enter("bob").join(room, microphone=False, camera=False), "carol")
     for person in (alice, bob, carol):
         expect_paths(person, "sfu", 2)
     carol.wait_for_media(2)
@@ -166,65 +166,63 @@ def test_a_listener_can_turn_devices_on_later(room: str, enter: Enter) -> None:
         person.wait_for_media(2)
 
 
-def test_the_loss_of_a_socket_changes_nothing_of_the_media(
-    sfu_demo: Demo, room: str, enter: Enter
-) -> None:
+def test_a_socket_loss_does_not_affect_media(sfu_demo: Demo, room: str, enter: Enter) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
-    with line_to(sfu_demo) as line:
-        carol = called(behind(line, enter("bob")).join(room), "carol")
+    with proxy_to(sfu_demo) as proxy:
+        carol = rename(through(proxy, enter("bob")).join(room), "carol")
         for person in (alice, bob, carol):
             expect_paths(person, "sfu", 2)
             person.wait_for_media(2)
         watch(alice, carol)
         peer_id = carol.call(SELF)
-        # What it receives may come on another connection: the server does not know what was not heard.
+        # The receiving connection may be replaced: the server does not know which messages were lost.
         ufrag = "call.room.sfu.publisher.pc.localDescription.sdp.match(/ice-ufrag:(.*)/)[1]"
         before = carol.call(ufrag)
 
-        line.cut()
-        expect_away(carol)
+        proxy.cut()
+        expect_reconnecting(carol)
         carol.wait_for_media(2)
-        line.mend()
-        expect_back(carol)
+        proxy.restore()
+        expect_reconnected(carol)
         for person in (alice, bob, carol):
             person.wait_for_media(2)
         assert carol.call(SELF) == peer_id
         assert carol.call(ufrag) == before
-        expect_nothing_to_complain_of(alice, carol)
+        expect_smooth_video(alice, carol)
 
 
-def test_who_comes_and_goes_while_one_is_away_is_known_when_they_are_back(
+def test_peers_that_join_and_leave_while_one_is_away(
     sfu_demo: Demo, room: str, enter: Enter
 ) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
-    with line_to(sfu_demo) as line:
-        carol = called(behind(line, enter("bob")).join(room), "carol")
+    with proxy_to(sfu_demo) as proxy:
+        carol = rename(through(proxy, enter("bob")).join(room), "carol")
         for person in (alice, bob, carol):
             expect_paths(person, "sfu", 2)
-        line.cut()
-        expect_away(carol)
-        dave = called(enter("alice").join(room), "dave")
+        proxy.cut()
+        expect_reconnecting(carol)
+        dave = rename(enter("alice").join(room), "dave")
         dave.wait_for_media(3)
         bob.button("Leave").click()
-        line.mend()
-        expect_back(carol)
+        proxy.restore()
+        expect_reconnected(carol)
         for person in (alice, carol, dave):
             expect(person.tiles).to_have_count(3)
             person.wait_for_media(2)
 
 
-def test_a_client_of_the_seed_is_in_a_mesh_with_each(room: str, enter: Enter) -> None:
-    alice, bob, carol = three_in_the_sfu(enter, room)
-    seed = seed_client(enter("bob"), room, offers=True)
+def test_a_simple_client_stays_in_a_mesh_with_each_peer(room: str, enter: Enter) -> None:
+    alice, bob, carol = three_in_sfu_mode(enter, room)
+    simple = simple_client(enter("bob"), room, offers=True)
     for person in (alice, bob, carol):
         person.wait_for_media(3)
         expect(person.page.locator('figure[data-path="sfu"]')).to_have_count(2)
         expect(person.page.locator('figure[data-path="mesh"]')).to_have_count(1)
-    # From each once: what the SFU offers would be the same people again.
-    eventually(lambda: has_media_from_all(seed, 3))
+    # Once from each: offers from the SFU would add the same peers again.
+    eventually(lambda: has_media_from_all(simple, 3))
 
 
-def test_what_a_mesh_sends_is_capped_by_its_size(sfu_demo: Demo, enter: Enter) -> None:
+def test_mesh_bitrate_is_limited_by_its_size(sfu_demo: Demo, enter: Enter) -> None:
     room = sfu_demo.open_room(p2p_limit=3)
     cap = (
         "[...call.room.peers.values()][0].pc.getTransceivers()"
@@ -243,8 +241,8 @@ def test_what_a_mesh_sends_is_capped_by_its_size(sfu_demo: Demo, enter: Enter) -
     eventually(lambda: alice.call(cap) == of_two)
 
 
-# Without a relay none of its candidates may be used: as behind a firewall that lets nobody through.
-NO_WAY_TO_THE_SFU = """
+# Allows only relay candidates, of which there are none: as behind a strict firewall.
+SFU_UNREACHABLE = """
   const Connection = RTCPeerConnection;
   window.RTCPeerConnection = class extends Connection {
     constructor(options) {
@@ -254,7 +252,7 @@ NO_WAY_TO_THE_SFU = """
 """
 
 
-def test_a_switch_that_fails_is_taken_back_and_who_was_one_too_many_is_told(
+def test_a_failed_switch_is_rolled_back_and_the_last_participant_is_removed(
     room: str, enter: Enter
 ) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
@@ -266,7 +264,7 @@ def test_a_switch_that_fails_is_taken_back_and_who_was_one_too_many_is_told(
     )
     before = alice.call(connection)
     carol = enter("bob")
-    carol.page.add_init_script(NO_WAY_TO_THE_SFU)
+    carol.page.add_init_script(SFU_UNREACHABLE)
     carol.join(room)
     heading = carol.page.get_by_role("heading", name="Large calls are not available right now.")
     expect(heading).to_be_focused(timeout=30_000)
@@ -276,16 +274,16 @@ def test_a_switch_that_fails_is_taken_back_and_who_was_one_too_many_is_told(
         person.wait_for_media(1)
         expect_value(person, "call.room.sfu", None)
     assert alice.call(connection) == before
-    expect_nothing_to_complain_of(alice, bob)
+    expect_smooth_video(alice, bob)
 
 
-# The last ones: they cost the SFU its life, and the server takes its time to know it again.
+# These run last: they kill the SFU, and the server needs time to detect its return.
 
 
-def test_when_the_sfu_dies_under_a_larger_room_all_are_told_and_it_goes_on_when_it_is_back(
+def test_a_larger_room_shows_that_the_sfu_is_down_and_recovers(
     sfu_demo: Demo, room: str, enter: Enter
 ) -> None:
-    people = three_in_the_sfu(enter, room)
+    people = three_in_sfu_mode(enter, room)
     sfu_demo.kill_janus()
     try:
         for person in people:
@@ -299,11 +297,9 @@ def test_when_the_sfu_dies_under_a_larger_room_all_are_told_and_it_goes_on_when_
         person.wait_for_media(2)
 
 
-def test_when_the_sfu_dies_a_room_that_fits_goes_back_to_a_mesh(
-    sfu_demo: Demo, enter: Enter
-) -> None:
+def test_a_small_room_returns_to_a_mesh_when_the_sfu_is_down(sfu_demo: Demo, enter: Enter) -> None:
     room = sfu_demo.open_room(p2p_limit=2)
-    alice, bob, carol = three_in_the_sfu(enter, room)
+    alice, bob, carol = three_in_sfu_mode(enter, room)
     carol.button("Leave").click()
     expect(alice.tiles).to_have_count(2)
     sfu_demo.kill_janus()

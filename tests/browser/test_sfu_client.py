@@ -1,4 +1,4 @@
-"""sfu.js by itself, against an SFU of connections in the same page: what no real one does on request."""
+"""sfu/proxied.js alone, against an SFU made of connections in the same page."""
 
 from __future__ import annotations
 
@@ -10,42 +10,43 @@ import pytest
 from tests.browser.conftest import Enter
 from tests.browser.person import Person, eventually
 
-# Two clients and their SFU. As between a page and a server, a message takes a task, and keeps its order.
+# Two clients and their SFU. As on a network, each message takes a task, and messages keep their order.
 SFU = """async () => {
   const {ProxiedSfu} = await import("/static/signalling/sfu/proxied.js");
-  const take = () => navigator.mediaDevices.getUserMedia({audio: true, video: true});
+  const openDevices = () => navigator.mediaDevices.getUserMedia({audio: true, video: true});
   const clients = (window.clients = {});
   const mediaOf = () => ({audio: true, video: true});
   const play = (srcObject) => Object.assign(new Audio(), {srcObject, muted: true}).play();
   const later = (work) => new Promise((done) => setTimeout(() => done(work())));
 
   const add = async (id) => {
-    const stream = await take();
+    const stream = await openDevices();
     const media = {stream, audio: stream.getAudioTracks()[0], video: stream.getVideoTracks()[0]};
     const client = (clients[id] = {media, arrived: [], answers: [], number: 1, offers: 0});
     const send = (target, event, data) => later(() => client[target](event, structuredClone(data)));
     const restart = () => later(() => client.offer({iceRestart: true}));
     client.sfu = new ProxiedSfu({iceServers: [], media, send, restart, mediaOf});
     client.sfu.addEventListener("arrived", ({detail}) => client.arrived.push(detail));
-    const say = (fromPeerId, event, data) => later(() => client.sfu.receive(event, {fromPeerId, ...data}));
-    const sayCandidates = (pc, from) => (pc.onicecandidate = ({candidate}) =>
-      say(from, "webrtc:ice", {candidate: candidate?.toJSON() ?? null}));
+    const deliver = (fromPeerId, event, data) =>
+      later(() => client.sfu.receive(event, {fromPeerId, ...data}));
+    const deliverCandidates = (pc, from) => (pc.onicecandidate = ({candidate}) =>
+      deliver(from, "webrtc:ice", {candidate: candidate?.toJSON() ?? null}));
 
     client["sfu:publish"] = async (event, {offer, candidate}) => {
       const pc = (client.up ??= new RTCPeerConnection());
-      // Chromium passes a sound on only if somebody plays it.
+      // Chromium forwards audio only while it is played.
       pc.ontrack = ({track}) => play(new MediaStream([track]));
       if (event === "webrtc:ice") return pc.addIceCandidate(candidate);
       client.offers += 1;
-      sayCandidates(pc, "sfu:publish");
+      deliverCandidates(pc, "sfu:publish");
       await pc.setRemoteDescription(offer);
       await pc.setLocalDescription();
-      await say("sfu:publish", "webrtc:answer", {answer: pc.localDescription.toJSON()});
+      await deliver("sfu:publish", "webrtc:answer", {answer: pc.localDescription.toJSON()});
     };
 
     client.connect = () => {
       client.down = new RTCPeerConnection();
-      sayCandidates(client.down, "sfu:subscribe");
+      deliverCandidates(client.down, "sfu:subscribe");
       client.owners = []; // of each transceiver
     };
     client.carry = (peerId, {up}) => {
@@ -58,9 +59,9 @@ SFU = """async () => {
       const kindOf = ({receiver}) => receiver.track.kind;
       const streams = client.owners.map(([sent, peerId]) => ({mid: sent.mid, peerId, kind: kindOf(sent)}));
       client.last = {offer: pc.localDescription.toJSON(), streams, connection: client.number};
-      await say("sfu:subscribe", "webrtc:offer", client.last);
+      await deliver("sfu:subscribe", "webrtc:offer", client.last);
     };
-    client.repeat = () => say("sfu:subscribe", "webrtc:offer", client.last);
+    client.repeat = () => deliver("sfu:subscribe", "webrtc:offer", client.last);
     client["sfu:subscribe"] = async (event, data) => {
       if (event === "webrtc:ice") return client.down.addIceCandidate(data.candidate);
       client.answers.push(data);
@@ -72,7 +73,7 @@ SFU = """async () => {
   await Promise.all([add("alice"), add("bob")]);
 }"""
 
-# Each gets the other one.
+# Each client receives the other one.
 CARRY = """async () => {
   for (const [id, other] of [["alice", "bob"], ["bob", "alice"]]) {
     const client = window.clients[id];
@@ -115,17 +116,17 @@ def both(person: Person, check: str) -> bool:
 
 @pytest.fixture
 def person(enter: Enter) -> Person:
-    """Have two clients that are connected to their SFU and see and hear each other through it."""
+    """Two clients that receive each other through their SFU."""
     person = enter("alice")
     person.page.goto(person.demo.url)
     person.page.evaluate(SFU)
     eventually(lambda: both(person, "({sfu, up}) => sfu.publishing === 'connected' && up"))
     person.page.evaluate(CARRY)
-    see_and_hear(person)
+    wait_for_media(person)
     return person
 
 
-def see_and_hear(person: Person) -> None:
+def wait_for_media(person: Person) -> None:
     before = state(person)
 
     def more() -> bool:
@@ -140,7 +141,7 @@ def see_and_hear(person: Person) -> None:
     eventually(more)
 
 
-def test_each_receives_the_other_and_has_seen_them_arrive_before_anything_is_shown(
+def test_media_arrival_is_detected_before_anything_is_shown(
     person: Person,
 ) -> None:
     now = state(person)
@@ -152,7 +153,7 @@ def test_each_receives_the_other_and_has_seen_them_arrive_before_anything_is_sho
     assert person.page.locator("video").count() == 0
 
 
-def test_a_camera_goes_off_and_on_without_any_negotiation(person: Person) -> None:
+def test_camera_off_and_on_without_negotiation(person: Person) -> None:
     person.page.evaluate(
         "async () => {const {media, sfu} = clients.alice; window.camera = media.video;"
         " media.video = null; await sfu.replaceTrack('video');}"
@@ -168,24 +169,24 @@ def test_a_camera_goes_off_and_on_without_any_negotiation(person: Person) -> Non
         "async () => {const {media, sfu} = clients.alice;"
         " media.video = window.camera; await sfu.replaceTrack('video');}"
     )
-    see_and_hear(person)
+    wait_for_media(person)
     assert person.page.evaluate("() => clients.alice.offers") == 1
     assert state(person)["bob"]["answers"] == 1
 
 
-def test_another_connection_takes_over_and_the_old_one_is_closed(person: Person) -> None:
+def test_another_connection_replaces_the_previous_one(person: Person) -> None:
     person.page.evaluate(
         "async () => {const {alice, bob} = clients; alice.number = 2; alice.connect();"
         " alice.carry('bob', bob); await alice.offer();}"
     )
     eventually(lambda: state(person)["alice"]["arrived"] == ["bob", "bob"])
     eventually(lambda: state(person)["alice"]["connections"] == 2)
-    see_and_hear(person)
+    wait_for_media(person)
     numbers = "() => clients.alice.answers.map(({connection}) => connection)"
     assert person.page.evaluate(numbers) == [1, 2]
 
 
-def test_the_ice_of_either_connection_is_restarted(person: Person) -> None:
+def test_ice_restart_of_both_connections(person: Person) -> None:
     ufrags = (
         "() => clients.alice.sfu.connections.map("
         "({remoteDescription: {sdp}}) => sdp.match(/ice-ufrag:(.*)/)[1])"
@@ -201,20 +202,20 @@ def test_the_ice_of_either_connection_is_restarted(person: Person) -> None:
         )
 
     eventually(are_others)
-    see_and_hear(person)
+    wait_for_media(person)
 
 
-def test_an_offer_that_is_repeated_is_answered_again_and_changes_nothing(person: Person) -> None:
+def test_a_repeated_offer_is_answered_again_without_changes(person: Person) -> None:
     person.page.evaluate("() => clients.alice.repeat()")
     eventually(lambda: state(person)["alice"]["answers"] == 2)
     assert person.page.evaluate(
         "() => new Set(clients.alice.answers.map((answer) => JSON.stringify(answer))).size === 1"
     )
-    see_and_hear(person)
+    wait_for_media(person)
 
 
-# A room of fifty: 49 others with two sections each, of the codecs and header extensions that Janus offers.
-FIFTY = """async () => {
+# A room of 50: 49 others with two sections each, with the codecs and header extensions of Janus.
+FIFTY_PEERS = """async () => {
   const {alice} = window.clients;
   const codecs = {audio: /opus/i, video: /VP8/i};
   const extensions =
@@ -242,15 +243,15 @@ SIZES = """() => {
 }"""
 
 
-def test_the_answer_for_fifty_people_fits_into_a_frame_and_is_understood(person: Person) -> None:
-    person.page.evaluate(FIFTY)
+def test_the_answer_for_50_peers_fits_into_a_frame(person: Person) -> None:
+    person.page.evaluate(FIFTY_PEERS)
     eventually(lambda: state(person)["alice"]["answers"] == 2)
     sizes = person.page.evaluate(SIZES)
     frame = json.dumps({"event": "webrtc:answer", "data": sizes["answer"], "id": 100})
-    assert sizes["local"] > 64 * 1024, "what the browser says itself would not fit"
+    assert sizes["local"] > 64 * 1024, "the description of the browser would not fit"
     assert len(frame.encode()) < 60 * 1024
     assert person.page.evaluate("() => clients.alice.sfu.streams.size") == 49
-    # Understood: both ends of the bundle are connected.
+    # The answer is valid: both ends of the bundle connect.
     eventually(
         lambda: person.page.evaluate("() => clients.alice.down.connectionState") == "connected"
     )

@@ -1,4 +1,4 @@
-"""A client that knows nothing but the seed's eight events calls with our page, and with its own kind."""
+"""A client that knows only the core events, in calls with our page and with another such client."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Enter
 from tests.browser.person import Person, eventually
 
-# Bare candidate lines are sent, as in the gateway's example.
-SEED_CLIENT = """function call(url, roomCode, stream, offers = true) {
+# Sends bare candidate lines, as in the gateway's example.
+SIMPLE_CLIENT = """function call(url, roomCode, stream, offers = true) {
   const socket = new WebSocket(url), peers = {};
   const send = (event, data) => socket.send(JSON.stringify({event, data}));
   const connect = (targetPeerId) => {
@@ -44,7 +44,7 @@ SEED_CLIENT = """function call(url, roomCode, stream, offers = true) {
 
 START = (
     "async ({url, roomCode, offers}) => {"
-    f"  {SEED_CLIENT}"
+    f"  {SIMPLE_CLIENT}"
     "  const stream = await navigator.mediaDevices.getUserMedia({audio: true, video: true});"
     "  const {socket, peers} = call(url, roomCode, stream, offers);"
     "  window.peers = peers;"
@@ -63,7 +63,7 @@ RECEIVED = """async () => {
 }"""
 
 
-def seed_client(person: Person, room: str, *, offers: bool) -> Person:
+def simple_client(person: Person, room: str, *, offers: bool) -> Person:
     person.page.goto(person.demo.url)
     person.page.evaluate(START, {"url": person.demo.socket_url, "roomCode": room, "offers": offers})
     return person
@@ -74,9 +74,9 @@ def has_media_from_all(person: Person, others: int) -> bool:
     return len(received) == others and all(min(counts) > 5 for counts in received)
 
 
-def test_it_joins_our_page_and_offers(room: str, enter: Enter) -> None:
+def test_the_client_joins_our_page_and_sends_the_offer(room: str, enter: Enter) -> None:
     alice = enter("alice").join(room)
-    bob = seed_client(enter("bob"), room, offers=True)
+    bob = simple_client(enter("bob"), room, offers=True)
     alice.wait_for_media(1)
     eventually(lambda: has_media_from_all(bob, 1))
     expect(alice.tile("bob").locator("video")).to_be_visible()
@@ -85,23 +85,23 @@ def test_it_joins_our_page_and_offers(room: str, enter: Enter) -> None:
 
 
 @pytest.mark.parametrize("offers", [True, False])
-def test_our_page_joins_it(room: str, enter: Enter, offers: bool) -> None:
-    bob = seed_client(enter("bob"), room, offers=offers)
+def test_our_page_joins_the_client(room: str, enter: Enter, offers: bool) -> None:
+    bob = simple_client(enter("bob"), room, offers=offers)
     alice = enter("alice").join(room)
     alice.wait_for_media(1)
     eventually(lambda: has_media_from_all(bob, 1))
 
 
-def test_it_joins_our_page_and_waits_for_an_offer(room: str, enter: Enter) -> None:
+def test_the_client_joins_our_page_and_waits_for_an_offer(room: str, enter: Enter) -> None:
     alice = enter("alice").join(room)
-    bob = seed_client(enter("bob"), room, offers=False)
+    bob = simple_client(enter("bob"), room, offers=False)
     alice.wait_for_media(1)
     eventually(lambda: has_media_from_all(bob, 1))
 
 
-def test_two_of_its_kind_and_our_page(room: str, enter: Enter) -> None:
-    first = seed_client(enter("bob"), room, offers=True)
-    second = seed_client(enter("bob"), room, offers=True)
+def test_two_such_clients_and_our_page(room: str, enter: Enter) -> None:
+    first = simple_client(enter("bob"), room, offers=True)
+    second = simple_client(enter("bob"), room, offers=True)
     eventually(lambda: has_media_from_all(first, 1))
     alice = enter("alice").join(room)
     alice.wait_for_media(2)

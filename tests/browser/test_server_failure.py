@@ -1,4 +1,4 @@
-"""A call outlives the server that brought it together."""
+"""A call survives the failure of its server."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import sign_in
 from tests.browser.demo import Demo
-from tests.browser.network import line_to
+from tests.browser.network import proxy_to
 from tests.browser.person import Person
-from tests.browser.test_resume import SELF, expect_away, expect_back, expect_unbroken_media, watch
+from tests.browser.test_resume import (
+    SELF,
+    expect_reconnected,
+    expect_reconnecting,
+    expect_unbroken_media,
+    watch,
+)
 from tests.integration.conftest import MakeSite
 from tests.integration.servers import Site
 
@@ -48,21 +54,21 @@ def test_the_media_goes_on_when_a_server_is_killed(
     passwords = {"alice": "alice", "bob": "bob"}
     dying, living = (Demo(worker.http_url, passwords) for worker in site.workers)
     code = site.room()
-    with line_to(dying) as line:
-        alice, bob = at(living, "alice").join(code), at(line.demo, "bob").join(code)
+    with proxy_to(dying) as proxy:
+        alice, bob = at(living, "alice").join(code), at(proxy.demo, "bob").join(code)
         for person in (alice, bob):
             person.wait_for_media(1)
         watch(alice, bob)
         peer_id = bob.call(SELF)
 
-        line.cut()  # what a load balancer does with the connections of a server that is gone
+        proxy.cut()  # as a load balancer does for a server that is down
         site.workers[0].signals(signal.SIGKILL)
         site.workers[0].ends()
-        expect_away(bob)
-        line.leads_to(living)
-        line.mend()
+        expect_reconnecting(bob)
+        proxy.connect_to(living)
+        proxy.restore()
 
-        expect_back(bob)
+        expect_reconnected(bob)
         assert bob.call(SELF) == peer_id
         for person in (alice, bob):
             person.wait_for_media(1)
