@@ -28,7 +28,6 @@ from .transport.heartbeat import Heartbeat
 from .transport.send_queue import Overflow
 from .transport.tasks import spawn
 from .transport.timers import Timers
-from .worker.gc import cycles
 from .worker.process import get_worker
 
 logger = logging.getLogger("signalling")
@@ -46,27 +45,22 @@ class SignallingConsumer(BoundedConsumer):
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         settings = self.settings = conf()
-        self.outbound_frames = settings.outbound_frames
-        self.outbound_bytes = settings.outbound_bytes
+        self.outbound_frames, self.outbound_bytes = (
+            settings.outbound_frames,
+            settings.outbound_bytes,
+        )
         self.limits = SocketLimits(settings)
         self.frame_limits = settings.frame_limits
         self.identity: Identity | None = scope["identity"]
         self.address = client_address(scope)
         self.leave_reason = "disconnected"
         self.worker = get_worker()
-        self.worker.sockets.add(self)
-        metrics.totals["sockets"] += 1
-        cycles.socket_opened()
-        try:
+        with self.worker.serving(self):
             await super().__call__(scope, receive, send)
-        finally:
-            metrics.totals["sockets"] -= 1
-            cycles.socket_closed(metrics.totals["sockets"])
-            self.worker.sockets.discard(self)
 
     def prepare(self) -> None:
-        settings, tasks = self.settings, set[asyncio.Task[None]]()
-        self.tasks = tasks
+        settings = self.settings
+        self.tasks: set[asyncio.Task[None]] = set()
         self.timers = Timers(self._run_timer)
         self.heartbeat = Heartbeat(self.timers, settings.heartbeat_timeout, self._on_silence)
         self.stores = Stores(self.subscription, self.worker.pending)
@@ -86,7 +80,7 @@ class SignallingConsumer(BoundedConsumer):
             stores=self.stores,
             replies=self.replies,
             resumption=self.resumption,
-            tasks=tasks,
+            tasks=self.tasks,
         )
 
     async def listen(self) -> None:
@@ -100,8 +94,7 @@ class SignallingConsumer(BoundedConsumer):
 
     async def connect(self) -> None:
         offered = subprotocols(dict(self.scope["headers"]))
-        chosen = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None
-        await self.accept(subprotocol=chosen)
+        await self.accept(protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None)
         refusal = self.scope["refusal"]
         if refusal is not None:
             self.replies.reply_error(refusal)
@@ -140,11 +133,8 @@ class SignallingConsumer(BoundedConsumer):
         event = request.event
         if self.identity is None and not isinstance(event, protocol.Authenticate):
             raise errors.authentication_required()
-        if isinstance(event, protocol.WebrtcOffer):
-            self.limits.check_offer()
-        elif isinstance(event, protocol.RATE_LIMITED_EVENTS):
-            self.limits.check_costly()
-        elif isinstance(event, protocol.Ping):
+        self.limits.check_event(event)
+        if isinstance(event, protocol.Ping):  # a client that pings must keep pinging
             self.heartbeat.expect()
         metrics.requests[type(event)] += 1
         await handlers.HANDLERS[type(event)](self, event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from signalling.conf import SignallingSettings
-from signalling.protocol import CloseCode
+from signalling.protocol import RATE_LIMITED_EVENTS, ClientEvent, CloseCode, WebrtcOffer
 from signalling.protocol.errors import rate_limited
 
 from .buckets import TokenBucket
@@ -31,6 +31,13 @@ class SocketLimits:
         if wait:
             is_flood = self._flood.take() > 0
             raise rate_limited(wait, "frames", close=CloseCode.FLOOD if is_flood else None)
+
+    def check_event(self, event: ClientEvent) -> None:
+        """Raise ``rate_limited`` if the socket has sent too many events of this kind."""
+        if isinstance(event, WebrtcOffer):
+            self.check_offer()
+        elif isinstance(event, RATE_LIMITED_EVENTS):
+            self.check_costly()
 
     def check_offer(self) -> None:
         """Raise ``rate_limited`` for an offer too many: each makes a browser build a connection."""

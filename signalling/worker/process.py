@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from rooms import leases, resuming
-from signalling import database, sfu
+from signalling import database, metrics, sfu
 from signalling.conf import conf
 from signalling.database import run_in_background_thread
 from signalling.sfu import reconciler
 
+from .gc import cycles
 from .pending import PendingWrites
 
 logger = logging.getLogger("signalling")
@@ -82,6 +85,19 @@ class WorkerProcess:
         if sfu.configured():
             work.append(reconciler.run())
         self._tasks = [loop.create_task(task) for task in work]
+
+    @contextmanager
+    def serving(self, socket: Socket) -> Iterator[None]:
+        """Count a socket among those that this process serves."""
+        self.sockets.add(socket)
+        metrics.totals["sockets"] += 1
+        cycles.socket_opened()
+        try:
+            yield
+        finally:
+            metrics.totals["sockets"] -= 1
+            cycles.socket_closed(metrics.totals["sockets"])
+            self.sockets.discard(socket)
 
     # --- The lease ----------------------------------------------------------------------------
 
