@@ -21,7 +21,7 @@ from .peers.replies import Replies, internal_error, to_protocol_error
 from .peers.resumption import Resumption
 from .peers.room_events import RoomEvents
 from .peers.stores import Stores
-from .protocol import CloseCode, ErrorCode, FrameRefused, ProtocolError, Request, errors
+from .protocol import CloseCode, FrameRefused, ProtocolError, Request, errors
 from .throttling.sockets import SocketLimits
 from .transport.consumer import BoundedConsumer
 from .transport.heartbeat import Heartbeat
@@ -286,10 +286,7 @@ class SignallingConsumer(BoundedConsumer):
             self.replies.close_too_slow()
 
     def _on_silence(self) -> None:
-        message = "No message received within the heartbeat timeout."
-        self.replies.send_error(
-            ProtocolError(ErrorCode.UNAVAILABLE, message, close=CloseCode.HEARTBEAT)
-        )
+        self.replies.send_error(errors.heartbeat_timeout())
 
     def _require_authentication(self) -> None:
         self.replies.send_error(errors.authentication_required())

@@ -20,7 +20,9 @@ from tests.static_storages import ModuleManifestStorage
 from tests.test_javascript_imports import IMPORT, STATIC, imports
 
 HASHED = re.compile(r"\.([0-9a-f]{12})\.js$")
-COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)  # types are imported in comments, by their plain names
+COMMENT = re.compile(
+    r"/\*.*?\*/", re.DOTALL
+)  # types are imported in comments, by their plain names
 
 
 def depth(name: str) -> int:

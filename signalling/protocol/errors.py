@@ -133,6 +133,14 @@ def resumed_elsewhere() -> ProtocolError:
     )
 
 
+def heartbeat_timeout() -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.UNAVAILABLE,
+        "No message received within the heartbeat timeout.",
+        close=CloseCode.HEARTBEAT,
+    )
+
+
 def rate_limited(wait: float, what: str, *, close: CloseCode | None = None) -> ProtocolError:
     """``wait``: seconds until the next attempt may succeed, rounded up to a millisecond."""
     return ProtocolError(
