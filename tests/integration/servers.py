@@ -55,7 +55,7 @@ PROGRAMS = {
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 15.0
-BUGS = ("Traceback", "internal error", "Exception inside application")
+BUGS = ("Traceback", "Internal error", "Exception inside application")
 ORIGIN = "http://localhost:5173"
 """The one foreign origin that the sites of these tests allow: the default of ``CLIENT_URL``."""
 
