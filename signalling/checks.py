@@ -1,4 +1,4 @@
-"""System checks of ``settings.SIGNALLING`` and of what the sockets need."""
+"""System checks for ``settings.SIGNALLING`` and for the settings that sockets need."""
 
 import difflib
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from .conf import SignallingSettings
 
 @register()
 def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """A misspelt key would silently leave a default in force."""
+    """Report unknown keys: a misspelt key would silently keep its default."""
     known = [field.name.upper() for field in fields(SignallingSettings)]
     return [
         Error(
-            f"SIGNALLING has no key {key!r}.",
+            f"SIGNALLING contains the unknown key {key!r}.",
             hint=_did_you_mean(key, known),
             id="signalling.E001",
         )
@@ -32,7 +32,7 @@ def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[C
 
 @register()
 def check_types(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Every value must have the type of its default, and numbers must be positive."""
+    """Report values of the wrong type, and numbers that are not positive."""
     types = get_type_hints(SignallingSettings)
     given = getattr(settings, "SIGNALLING", {})
     problems: list[CheckMessage] = []
@@ -42,7 +42,7 @@ def check_types(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
             name = getattr(wanted, "__name__", str(wanted))
             problems.append(
                 Error(
-                    f"SIGNALLING[{key!r}] is {value!r}.",
+                    f"SIGNALLING[{key!r}] has the invalid value {value!r}.",
                     hint=f"It must be a{' positive' if wanted in (int, float) else ''} {name}.",
                     id="signalling.E002",
                 )
@@ -52,14 +52,14 @@ def check_types(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
 
 @register()
 def check_sfu(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Every SFU must name a backend; what else it needs, the backend knows."""
+    """Report SFUs without a valid backend, and what each backend's own check reports."""
     problems: list[CheckMessage] = []
     for alias, options in sfu.configured().items():
         if len(alias) > 32:
             problems.append(
                 Error(
-                    f"The alias {alias!r} of an SFU is too long.",
-                    hint="Rooms remember it; it has 32 characters at most.",
+                    f"The SFU alias {alias!r} is too long.",
+                    hint="It is stored with each room and has at most 32 characters.",
                     id="signalling.E005",
                 )
             )
@@ -68,8 +68,8 @@ def check_sfu(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Ch
         except (ImportError, KeyError, TypeError, AttributeError) as error:
             problems.append(
                 Error(
-                    f"The SFU {alias!r} in SIGNALLING['SFU'] has no backend: {error!r}.",
-                    hint="Give the import path of one, such as "
+                    f"The SFU {alias!r} in SIGNALLING['SFU'] has no valid backend: {error!r}.",
+                    hint="Set BACKEND to the import path of one, such as "
                     "{'BACKEND': 'signalling.sfu.janus.JanusSfu', 'URL': 'ws://127.0.0.1:8188'}.",
                     id="signalling.E005",
                 )
@@ -81,13 +81,15 @@ def check_sfu(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Ch
 def check_channel_layer(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
+    """Report a missing channel layer."""
     if "default" in getattr(settings, "CHANNEL_LAYERS", {}):
         return []
     return [
         Error(
-            "There is no channel layer, so peers cannot reach each other.",
-            hint='Set CHANNEL_LAYERS = {"default": {"BACKEND": "signalling.layers.LocalChannelLayer"}} '
-            "for one process, or use a Redis layer for several.",
+            "No channel layer is configured, so peers cannot reach each other.",
+            hint="Set CHANNEL_LAYERS = "
+            '{"default": {"BACKEND": "signalling.layers.LocalChannelLayer"}} '
+            "for one process, or a Redis layer for several.",
             id="signalling.E003",
         )
     ]
@@ -95,7 +97,7 @@ def check_channel_layer(
 
 @register()
 def check_origins(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """An allowed origin is written in full, or it would match another scheme or port."""
+    """Report incomplete origins, which would match another scheme or port, and the wildcard."""
     problems: list[CheckMessage] = []
     for origin in getattr(settings, "SIGNALLING", {}).get("ALLOWED_ORIGINS", []):
         parts = urlsplit(origin) if isinstance(origin, str) else None
@@ -110,8 +112,8 @@ def check_origins(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
         elif parts is None or not parts.scheme or not parts.hostname or parts.path:
             problems.append(
                 Error(
-                    f"SIGNALLING['ALLOWED_ORIGINS'] contains {origin!r}.",
-                    hint="Write scheme://host[:port], such as 'https://app.example.org'.",
+                    f"SIGNALLING['ALLOWED_ORIGINS'] contains the invalid origin {origin!r}.",
+                    hint="Use scheme://host[:port], such as 'https://app.example.org'.",
                     id="signalling.E004",
                 )
             )
@@ -120,13 +122,14 @@ def check_origins(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 
 @register(Tags.security, deploy=True)
 def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn about settings that are unsuitable for production (``check --deploy``)."""
     problems: list[CheckMessage] = []
     layer = settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")
     if str(layer).endswith(("InMemoryChannelLayer", "LocalChannelLayer")):
         problems.append(
             CheckWarning(
-                "This channel layer joins only the sockets of one process.",
-                hint="Run one worker, or set REDIS_URL.",
+                "This channel layer only connects the sockets of one process.",
+                hint="Run a single process, or use a Redis channel layer.",
                 id="signalling.W002",
             )
         )
@@ -142,8 +145,10 @@ def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(str(key).upper(), known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(sorted(known))}."
+    matches = difflib.get_close_matches(str(key).upper(), known, n=1)
+    return (
+        f"Did you mean {matches[0]!r}?" if matches else f"Known keys: {', '.join(sorted(known))}."
+    )
 
 
 def _fits(value: object, wanted: Any) -> bool:

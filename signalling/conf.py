@@ -1,4 +1,4 @@
-"""``settings.SIGNALLING``, typed: every key with its default and its unit."""
+"""``settings.SIGNALLING``: every key with its type, default and unit."""
 
 from __future__ import annotations
 
@@ -13,79 +13,80 @@ from .protocol import FrameLimits
 
 @dataclass(frozen=True, kw_only=True)
 class SignallingSettings(RoomSettings):
-    """Keys are written in capitals: ``frame_bytes`` is ``SIGNALLING["FRAME_BYTES"]``.
+    """The settings. Keys are in upper case: ``frame_bytes`` is ``SIGNALLING["FRAME_BYTES"]``.
 
     The keys of ``rooms.conf.RoomSettings`` are in the same dict.
     """
 
     allowed_origins: list[str] = field(default_factory=list)
-    """Origins of browser clients besides the site's own, each ``scheme://host[:port]``."""
+    """Origins of browser clients other than the site's own, each ``scheme://host[:port]``."""
     session_auth: bool = True
-    """Accept the Django session where the ``Origin`` is the site's own."""
+    """Accept the Django session on pages of the site's own origin."""
     query_token: bool = True
-    """Accept ``?token=``, for clients that can set neither a header nor a subprotocol."""
+    """Accept ``?token=``, for clients that can set neither header nor subprotocol."""
     ice_servers: list[dict[str, Any]] = field(default_factory=list)
-    """RTCIceServer dicts that every peer is given: ``[{"urls": "stun:stun.example.org"}]``."""
+    """``RTCIceServer`` dicts for all peers: ``[{"urls": "stun:stun.example.org"}]``."""
 
     sfu: dict[str, Any] = field(default_factory=dict)
-    """The SFU for rooms too large for a mesh, ``{"BACKEND": import path, …}``, or several by alias."""
+    """The SFU for large rooms, ``{"BACKEND": import path, …}``, or several by alias."""
     mesh_kbps: list[int] = field(
         default_factory=lambda: [1700, 800, 800, 400, 400, 250, 250, 150, 150]
     )
-    """Video in kbit/s that a peer of a mesh sends to each other one: for 2 peers, 3 peers, and so on."""
+    """Video bitrate in kbit/s to each other peer of a mesh: for 2 peers, 3 peers, and so on."""
 
     frame_bytes: int = 64 * 1024
-    """Largest frame."""
+    """Maximum size of a frame, in bytes."""
     sdp_bytes: int = 48 * 1024
-    """Largest SDP."""
+    """Maximum size of an SDP, in bytes."""
     candidate_bytes: int = 4 * 1024
-    """Largest ICE candidate, as JSON."""
+    """Maximum size of an ICE candidate as JSON, in bytes."""
     json_depth: int = 16
-    """Deepest nesting of a frame."""
+    """Maximum nesting depth of a frame."""
 
     frame_burst: int = 400
-    """Frames that a socket may send at once."""
+    """Frames that a socket may send in a burst."""
     frame_rate: float = 100.0
-    """Frames a second that a socket may go on sending."""
+    """Frames per second that a socket may send continuously."""
     byte_burst: int = 4 * 1024 * 1024
-    """Bytes that a socket may send at once."""
+    """Bytes that a socket may send in a burst."""
     byte_rate: float = 1024.0 * 1024
-    """Bytes a second that a socket may go on sending."""
+    """Bytes per second that a socket may send continuously."""
     offer_rate: float = 20.0
-    """Offers a second, and at once."""
+    """Offers per second, and in a burst."""
     costly_rate: float = 0.5
-    """``room:mode``, ``sfu:state`` and ``sfu:restart`` a second; five at once."""
+    """``room:mode``, ``sfu:state`` and ``sfu:restart`` per second; five in a burst."""
     flood_frames: int = 400
-    """Frames over the rate, answered ``rate_limited``, before the socket is closed 4429."""
+    """Frames over the rate, each a ``rate_limited`` error, before the socket is closed with 4429."""
     violations: int = 100
-    """Malformed frames at once, refilled at one a second, before the socket is closed 4400."""
+    """Malformed frames in a burst, refilled at 1 per second, before a close with 4400."""
     failure_limit: int = 10
-    """Failed joins and failed authentications, for each user and address, before delays begin."""
+    """Failed joins and authentications per user and per address before delays begin."""
     failure_window: float = 1800.0
-    """Seconds for which a failure counts."""
+    """Seconds during which a failure counts."""
 
     outbound_frames: int = 512
-    """Frames that wait for a client, before it is closed 4508."""
+    """Frames queued for a client before it is closed with 4508."""
     outbound_bytes: int = 1024 * 1024
-    """Bytes of them."""
+    """The same in bytes."""
 
     held_frames: int = 256
-    """Frames that are held for a peer that is away; its senders are told of what is too much."""
+    """Frames held for an away peer. Senders are notified of frames beyond it."""
     held_bytes: int = 512 * 1024
-    """Bytes of them."""
+    """The same in bytes."""
     drain_seconds: float = 8.0
-    """Seconds that a server which stops gives its peers to resume elsewhere."""
+    """Seconds that a stopping server gives its peers to resume on another worker."""
 
     database_threads: int = 2
-    """Database calls of a process at once, where the database is not SQLite."""
+    """Concurrent database calls of a process, unless the database is SQLite."""
 
     authentication_timeout: float = 5.0
-    """Seconds from the handshake to the first authentication."""
+    """Seconds from the handshake until the client must have authenticated."""
     heartbeat_timeout: float = 45.0
-    """Seconds of silence after which a client that sends ``ping`` is taken for dead."""
+    """Seconds without a frame after which a client that has sent ``ping`` is closed with 4408."""
 
     @cached_property
     def frame_limits(self) -> FrameLimits:
+        """The limits that ``protocol.decode`` checks."""
         return FrameLimits(
             frame=self.frame_bytes,
             sdp=self.sdp_bytes,
@@ -95,5 +96,6 @@ class SignallingSettings(RoomSettings):
 
 
 def conf() -> SignallingSettings:
+    """Return the settings, with defaults for the keys that are not set."""
     loaded: SignallingSettings = load(SignallingSettings)
     return loaded

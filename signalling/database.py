@@ -1,9 +1,9 @@
-"""Database calls of sockets: off the event loop, and beside each other where the database allows it.
+"""Database calls from the event loop, run in threads.
 
-``database_sync_to_async`` sends every call of a process through one thread, so one slow statement makes
-all others wait. A server database takes several at once: there a small pool of threads runs them, each
-with a connection of its own (with ``OPTIONS["pool"]``, out of Django's pool). SQLite has one writer, and
-a queue of one thread is the kinder way to wait for it.
+``database_sync_to_async`` runs all calls of a process in one thread, so one slow statement delays
+all others. With a database server, a small pool of threads runs them concurrently, each with its
+own connection (from Django's pool if ``OPTIONS["pool"]`` is set). SQLite has a single writer:
+there, one thread is the better queue.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from .conf import conf
 P = ParamSpec("P")
 T = TypeVar("T")
 
-DATABASE_UNAVAILABLE = (
-    OperationalError,
-    InterfaceError,
-)  # other errors are bugs
+DATABASE_UNAVAILABLE = (OperationalError, InterfaceError)
+"""Exceptions that mean an outage of the database; any other is a bug."""
 
 
-@cache  # making the wrapper costs as much as calling it
+@cache  # creating the wrapper costs as much as calling it
 def database_sync(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Return ``function``, one that a module or a setting names, to be awaited and run in a thread."""
+    """Return an async version of ``function`` that runs in a thread of the pool.
+
+    The result is cached: pass functions of modules, not lambdas or bound methods.
+    """
     options: dict[str, Any] = {}
     if connection.vendor != "sqlite":
         options = {"thread_sensitive": False, "executor": _threads()}
@@ -39,10 +40,10 @@ def database_sync(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T
 
 @cache
 def run_in_background_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """``database_sync`` for what must not wait for a socket's statement that waits for a lock."""
+    """``database_sync`` in a separate thread, which locked statements of sockets do not delay."""
     if connection.vendor == "sqlite":
         return database_sync(function)
-    options: dict[str, Any] = {"thread_sensitive": False, "executor": _thread_beside()}
+    options: dict[str, Any] = {"thread_sensitive": False, "executor": _background_thread()}
     asynchronous: Callable[P, Coroutine[Any, Any, T]] = database_sync_to_async(function, **options)
     return asynchronous
 
@@ -53,5 +54,5 @@ def _threads() -> ThreadPoolExecutor:
 
 
 @cache
-def _thread_beside() -> ThreadPoolExecutor:
+def _background_thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="signalling-presence")

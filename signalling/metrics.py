@@ -1,8 +1,9 @@
-"""Counters, for Prometheus; no room code, no user and no address is a label.
+"""Prometheus metrics. No label contains a room code, a user or an address.
 
-Counted in plain numbers by the one thread of the event loop, and read when Prometheus asks: a counter of
-prometheus-client takes a lock, which costs more than a relay can spare. They are in its default registry:
-a site serves them with ``make_asgi_app()`` or ``start_http_server``. Each process counts for itself.
+The event loop's thread counts in plain integers, which are converted when Prometheus scrapes:
+counters of ``prometheus_client`` take a lock, which is too expensive for relays. The metrics are in
+the default registry of ``prometheus_client``; serve them with its ``make_asgi_app()`` or
+``start_http_server()``. Each process has its own counts.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ from .protocol import ClientEvent
 requests: Counter[type[ClientEvent]] = Counter()
 errors: Counter[str] = Counter()
 closes: Counter[int] = Counter()
-totals: Counter[str] = Counter()  # "sockets" (open now), "overflows", "undelivered"
+totals: Counter[str] = Counter()  # keys: "sockets" (currently open), "overflows", "undelivered"
 
 
 class SignallingCollector(Collector):
-    """What this process has counted, as Prometheus wants to read it."""
+    """Converts the counts of this process to Prometheus metrics."""
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         by_event = {struct.event: count for struct, count in requests.items()}
         yield _counter("requests", "Requests by event", "event", by_event)
         yield _counter("errors", "Error events by code", "code", errors)
-        yield _counter("closes", "Closes by the application, by code", "code", closes)
-        yield GaugeMetricFamily(
-            "signalling_sockets", "Sockets that are open", value=totals["sockets"]
-        )
+        yield _counter("closes", "Connections closed by the application, by code", "code", closes)
+        yield GaugeMetricFamily("signalling_sockets", "Open sockets", value=totals["sockets"])
         yield CounterMetricFamily(
-            "signalling_overflows", "Clients that were too slow", value=totals["overflows"]
+            "signalling_overflows",
+            "Clients closed because they read too slowly",
+            value=totals["overflows"],
         )
         yield CounterMetricFamily(
             "signalling_undelivered",
-            "Frames that the broker lost after they were sent",
+            "Frames lost by the channel layer after they were sent",
             value=totals["undelivered"],
         )
 

@@ -1,4 +1,4 @@
-"""The pages: plain Django views that render what the modules in static/signalling bring to life."""
+"""The pages of the call site. Their behaviour is in static/signalling/page/."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -23,7 +23,7 @@ View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 
 def secured(view: View) -> View:
-    """Let a page load what is ours alone, and let it and nobody it embeds use the devices."""
+    """Decorate a view: restrict the page to the site's own files, and allow camera and microphone."""
 
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -43,7 +43,8 @@ def _content_security_policy() -> str:
             f"script-src {own}",
             f"style-src {own}",
             f"img-src {own}",
-            "connect-src 'self'",  # CSP 3, 6.7.2.8: ws(s): of the same host and port is 'self' too
+            # 'self' includes wss: on the same host and port (CSP 3, section 6.7.2.8).
+            "connect-src 'self'",
             "form-action 'self'",
             "base-uri 'none'",
         )
@@ -56,30 +57,28 @@ def _static_origin() -> str:
 
 
 class NewRoomForm(forms.Form):
-    """What a user may choose of a new room; whether the code can be had is the domain's to say."""
+    """The options of a new room. ``rooms.services`` validates the code."""
 
     name = forms.CharField(label="Name (optional)", max_length=100, required=False)
-    wished_code = forms.CharField(
-        label="Code (optional)", max_length=codes.MAX_LENGTH, required=False
-    )
+    new_code = forms.CharField(label="Code (optional)", max_length=codes.MAX_LENGTH, required=False)
 
 
 class CodeForm(forms.Form):
-    """A code that somebody was told."""
+    """The code of a room to join."""
 
     code = forms.CharField(max_length=codes.MAX_LENGTH)
 
     def clean_code(self) -> str:
         try:
             return codes.normalise(self.cleaned_data["code"])
-        except RoomError as refusal:
-            raise forms.ValidationError(str(refusal), code=refusal.code) from refusal
+        except RoomError as error:
+            raise forms.ValidationError(str(error), code=error.code) from error
 
 
 @secured
 @require_http_methods(["GET", "POST"])
 def home(request: HttpRequest) -> HttpResponse:
-    """Sign in; or my rooms, a form that opens one, and a form for a code (``?code=``)."""
+    """Render the sign-in form, or the user's rooms with forms to create and to join one."""
     if not request.user.is_authenticated:
         return render(request, "signalling/home.html", {"form": AuthenticationForm(request)})
     new_room = NewRoomForm(request.POST or None)
@@ -98,14 +97,12 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def _open_room(form: NewRoomForm, host: AbstractBaseUser) -> str | None:
-    wished = form.cleaned_data
+    data = form.cleaned_data
     try:
-        room = services.open_room(
-            host=host, name=wished["name"], code=wished["wished_code"] or None
-        )
-    except RoomError as refusal:
-        about_code = refusal.code in {"code_taken", "bad_request"}
-        form.add_error("wished_code" if about_code else None, str(refusal))
+        room = services.open_room(host=host, name=data["name"], code=data["new_code"] or None)
+    except RoomError as error:
+        about_code = error.code in {"code_taken", "bad_request"}
+        form.add_error("new_code" if about_code else None, str(error))
         return None
     return room.code
 
@@ -114,5 +111,5 @@ def _open_room(form: NewRoomForm, host: AbstractBaseUser) -> str | None:
 @login_required
 @require_GET
 def call(request: HttpRequest, code: str) -> HttpResponse:
-    """The call page, the same for every code: only the socket knows who may join."""
+    """Render the call page. It is the same for every code: the socket decides who may join."""
     return render(request, "signalling/call.html", {"code": code.upper()})

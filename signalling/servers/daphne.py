@@ -1,14 +1,17 @@
-"""Daphne with bounds: ``python -m signalling.servers.daphne``, with the options of ``daphne``.
+"""Daphne with flow control. Run ``python -m signalling.servers.daphne`` with the options of
+``daphne``.
 
-Stock Daphne reads as fast as a client sends and buffers as much as an application writes. Here
+Stock Daphne reads as fast as a client sends, and buffers as much as an application writes. This
+server differs in the following:
 
-- a consumer that is busy stops its client: reading pauses while too many frames wait for it;
-- ``send`` waits while the client does not read, which is what lets a consumer bound its own queue;
-- a client that does not even read the close frame is cut off once its consumer has ended;
-- a violation of the WebSocket protocol is answered with its close code (1002, 1007, 1009) instead of
-  a dropped connection;
-- a server that stops sends its clients elsewhere, with 4503, before it goes;
-- the defaults are those of signalling: frames of 64 KiB, no end to a call after a day.
+- Reading from a client pauses while too many frames wait for its consumer.
+- ``send`` waits while the client does not read, so that consumers can bound their send queues.
+- The connection of a client that does not read its close frame is aborted once its consumer has
+  ended.
+- Violations of the WebSocket protocol are answered with a close code (1002, 1007, 1009) instead of
+  a dropped connection.
+- When the server stops, it first closes its sockets with 4503, so that clients resume elsewhere.
+- The defaults suit signalling: frames of at most 64 KiB, and no maximum duration of a connection.
 """
 
 from __future__ import annotations
@@ -18,11 +21,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-try:  # Daphne makes its loop while it is imported, so this comes first
+try:  # before the import of Daphne, which creates the event loop
     import uvloop
 
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-except ImportError:  # a slower loop, and the same behaviour
+except ImportError:  # asyncio's own loop is slower, with the same behaviour
     pass
 
 from daphne.cli import CommandLineInterface as DaphneCommandLineInterface
@@ -39,34 +42,34 @@ Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 
-FRAMES_WAITING = 64  # frames that wait for a busy consumer before its client is stopped
+FRAMES_WAITING = 64  # for a busy consumer, before reading pauses
 FRAME_BYTES = 64 * 1024
-PING_SECONDS = 20  # for the answer to a ping, of which there is one every 20 s
-CLOSE_SECONDS = 5  # for a client to answer a close frame, before its connection is dropped
+PING_SECONDS = 20  # until the answer to a ping; Daphne sends one every 20 s
+CLOSE_SECONDS = 5  # until the answer to a close frame, before the connection is dropped
 
 
-class Writability:
-    """What Twisted's transport tells of its write buffer (``IPushProducer``)."""
+class WriteFlowControl:
+    """Follows the state of the transport's write buffer (Twisted's ``IPushProducer``)."""
 
     def __init__(self, transport: Any) -> None:
         self.transport = transport
-        self.event = asyncio.Event()
-        self.event.set()
+        self.can_write = asyncio.Event()
+        self.can_write.set()
 
     def pauseProducing(self) -> None:  # noqa: N802
-        self.event.clear()
+        self.can_write.clear()
 
     def resumeProducing(self) -> None:  # noqa: N802
-        self.event.set()
+        self.can_write.set()
         if self.transport.disconnecting:
-            self.transport.startWriting()  # or a close that waited for the buffer waits for ever
+            self.transport.startWriting()  # otherwise a pending close would never finish
 
     def stopProducing(self) -> None:  # noqa: N802
-        self.event.set()
+        self.can_write.set()
 
 
-def _waits(transport: Any) -> bool:
-    """Tell whether anything waits in a transport's buffers, or may not be written any more."""
+def _is_buffering(transport: Any) -> bool:
+    """Return whether a transport has unsent data, or cannot be written to."""
     return bool(
         transport.dataBuffer
         or transport._tempDataLen
@@ -76,31 +79,31 @@ def _waits(transport: Any) -> bool:
 
 
 class BoundedProtocol(WebSocketProtocol):
-    """One WebSocket, bounded both ways."""
+    """A WebSocket with flow control in both directions."""
 
     is_paused = False
     is_plain = False
 
     def connectionMade(self) -> None:  # noqa: N802
         super().connectionMade()
-        # The HTTP channel that this connection was before has left itself there.
+        # The HTTP channel of the handshake is still registered.
         self.transport.unregisterProducer()
-        self.writability = Writability(self.transport)
+        self.flow_control = WriteFlowControl(self.transport)
         self.is_plain = isinstance(self.transport, Connection) and not self.transport.TLS
-        self.transport.registerProducer(self.writability, True)
+        self.transport.registerProducer(self.flow_control, True)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        # autobahn's own composes a coloured debug line for each read, whatever the level of its log.
+        # autobahn's method formats a debug message for each read, whatever the log level.
         self._dataReceived(data)
 
     def sendData(  # noqa: N802
         self, data: bytes, sync: bool = False, chopsize: int | None = None
     ) -> None:
-        """Write at once where nothing waits, which spares the reactor a turn for each frame."""
+        """Write immediately if nothing is buffered: this saves a turn of the reactor per frame."""
         transport = self.transport
-        if self.is_plain and not sync and not self.send_queue and not _waits(transport):
+        if self.is_plain and not sync and not self.send_queue and not _is_buffering(transport):
             written = transport.writeSomeData(data)
-            if not isinstance(written, int):  # the connection is lost, as the reactor is told below
+            if not isinstance(written, int):  # connection lost; super().sendData handles it
                 written = 0
             data = data[written:]
         if data:
@@ -113,16 +116,16 @@ class BoundedProtocol(WebSocketProtocol):
             self.transport.pauseProducing()
 
     def onClose(self, wasClean: bool, code: int, reason: str) -> None:  # noqa: N802, N803
-        self.writability.stopProducing()
+        self.flow_control.stopProducing()
         super().onClose(wasClean, code, reason)
 
     def application_ended(self) -> None:
-        """Nobody would ever close the connection of a client that does not read."""
-        if not self.writability.event.is_set():
+        """Abort the connection if the client does not read: it would stay open forever."""
+        if not self.flow_control.can_write.is_set():
             self.transport.abortConnection()
 
-    def bound(self, send: Send) -> tuple[Receive, Send]:
-        """Return the two ends of the application, with the bounds."""
+    def wrap(self, send: Send) -> tuple[Receive, Send]:
+        """Return ``receive`` and ``send`` of the application, with flow control."""
         self.receive_queue = ReceiveQueue()
 
         async def bounded_receive() -> Event:
@@ -133,8 +136,8 @@ class BoundedProtocol(WebSocketProtocol):
             return event
 
         async def bounded_send(event: Event) -> None:
-            if event["type"] == "websocket.send" and not self.writability.event.is_set():
-                await self.writability.event.wait()
+            if event["type"] == "websocket.send" and not self.flow_control.can_write.is_set():
+                await self.flow_control.can_write.wait()
             await send(event)
 
         return bounded_receive, bounded_send
@@ -144,41 +147,45 @@ class Server(DaphneServer):
     """Daphne's server with ``BoundedProtocol``."""
 
     def __init__(self, application: Any, **options: Any) -> None:
-        super().__init__(self._bound(application), ready_callable=self._configure, **options)
+        super().__init__(
+            self._with_flow_control(application), ready_callable=self._configure, **options
+        )
 
     def create_application(self, protocol: Any, scope: Event) -> Any:
-        self._creating = protocol  # the application is called in this very turn
+        self._creating = protocol  # the application is called before this method returns
         queue = super().create_application(protocol, scope)
         return (
             protocol.receive_queue if queue is not None and scope["type"] == "websocket" else queue
         )
 
-    def _bound(self, application: Any) -> Any:
-        async def cut_off(protocol: BoundedProtocol, running: Awaitable[None]) -> None:
+    def _with_flow_control(self, application: Any) -> Any:
+        async def run(protocol: BoundedProtocol, running: Awaitable[None]) -> None:
             try:
                 await running
             finally:
                 protocol.application_ended()
 
-        def bounded(scope: Event, receive: Receive, send: Send) -> Any:
+        def wrapped(scope: Event, receive: Receive, send: Send) -> Any:
             if scope["type"] != "websocket":
                 return application(scope, receive, send)
             protocol = self._creating
-            receive, send = protocol.bound(send)
-            return cut_off(protocol, application(scope, receive, send))
+            receive, send = protocol.wrap(send)
+            return run(protocol, application(scope, receive, send))
 
-        return bounded
+        return wrapped
 
     def kill_all_applications(self) -> Any:
-        """Send the sockets of signalling elsewhere first; stock Daphne cancels them without a word."""
-        from signalling.worker import (
-            process,  # which has models: they are there since the application is
-        )
+        """Drain the sockets of signalling first.
+
+        Stock Daphne cancels them without a close frame.
+        """
+        # Imported late: needs the app registry, which the application has set up by now.
+        from signalling.worker import process
 
         draining = asyncio.ensure_future(process.get_worker().drain())
-        return Deferred.fromFuture(draining).addCallback(lambda _: self._cancel_the_others())
+        return Deferred.fromFuture(draining).addCallback(lambda _: self._cancel_remaining())
 
-    def _cancel_the_others(self) -> Any:
+    def _cancel_remaining(self) -> Any:
         running = [
             application
             for details in self.connections.values()
@@ -190,14 +197,14 @@ class Server(DaphneServer):
 
     def _configure(self) -> None:
         self.ws_factory.protocol = BoundedProtocol
-        # A client that was too slow needs a moment to read that it was.
+        # A slow client needs time to read its close frame.
         self.ws_factory.setProtocolOptions(failByDrop=False, closeHandshakeTimeout=CLOSE_SECONDS)
 
 
 class CommandLineInterface(DaphneCommandLineInterface):
-    """The options of ``daphne``; only defaults differ."""
+    """The options of ``daphne`` with other defaults."""
 
-    description = "Django HTTP/WebSocket server with bounds for signalling"
+    description = "Django HTTP/WebSocket server with flow control for signalling"
     server_class = Server
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a server has read from one client, and its consumer has not taken yet."""
+"""The queue of frames that a server has read and the consumer has not handled yet."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 
 class ReceiveQueue(asyncio.Queue[dict[str, Any]]):
-    """A queue that knows its loop.
+    """A queue that stores its event loop.
 
-    An ``asyncio.Queue`` asks for the running one at each wait. In Python 3.11 that is a system call
-    (``getpid``), a tenth of what a relay costs; where the method below is not asked, it is only slower.
+    ``asyncio.Queue`` looks up the running loop at each wait. In Python 3.11 that is a system call
+    (``getpid``), a tenth of the cost of a relay. Where ``_get_loop`` is not called, the queue is
+    merely slower.
     """
 
     def __init__(self) -> None:

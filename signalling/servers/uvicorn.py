@@ -1,10 +1,13 @@
-"""uvicorn for signalling: ``python -m signalling.servers.uvicorn``, with the options of ``uvicorn``.
+"""uvicorn with a fast path. Run ``python -m signalling.servers.uvicorn`` with the options of
+``uvicorn``.
 
-Nearly every frame of signalling is a short text that arrives whole in one read. Such a frame needs none of
-the generality of a WebSocket parser, so ``--ws websockets-sansio`` is answered here by a subclass that
-reads and writes it directly, and leaves everything else to the library: fragments, control frames, what is
-malformed, a frame that came in two reads. The defaults are those of signalling: frames of 64 KiB, and no
-compression (SDP is small, and a bomb has nothing to inflate). ``uvicorn`` itself serves as well, slower.
+Nearly every frame of signalling is a short text that arrives in a single read, and does not need a
+full WebSocket parser. Here ``--ws websockets-sansio`` selects a subclass that reads and writes such
+frames directly. Everything else is left to the library: fragments, control frames, malformed
+frames, and frames that arrive in several reads.
+
+The defaults suit signalling: frames of at most 64 KiB, and no compression, since SDP is small and
+compressed frames could be decompression bombs. Plain ``uvicorn`` works as well, but is slower.
 """
 
 from __future__ import annotations
@@ -20,28 +23,30 @@ from websockets.protocol import OPEN
 
 try:
     from websockets.speedups import apply_mask
-except ImportError:  # the wheel was built without its C extension
+except ImportError:  # websockets was built without its C extension
     from websockets.utils import apply_mask
 
 from signalling.worker.gc import cycles
 
 from .receive_queue import ReceiveQueue
 
-FINAL_TEXT = 0x81  # FIN, no reserved bit, opcode 1: RFC 6455, 5.2
+FINAL_TEXT = 0x81  # FIN, no reserved bit, opcode 1: RFC 6455, section 5.2
 MASKED = 0x80
 CLOSE_SECONDS = 3.0
-FRAMES_WAITING = 16  # frames that wait for a busy consumer before its client is stopped
+FRAMES_WAITING = 16  # for a busy consumer, before reading pauses
 DEFAULTS = ["--ws", "websockets-sansio", "--ws-max-size", "65536"]
 DEFAULTS += ["--ws-per-message-deflate", "false", "--lifespan", "off"]
 DEFAULTS += ["--timeout-graceful-shutdown", "10"]
 
 
 class SignallingProtocol(WebSocketsSansIOProtocol):
-    """``websockets-sansio`` with a short way in and out for whole text frames."""
+    """``websockets-sansio`` with a fast path for complete text frames."""
 
     rest: int | None = None
-    """Bytes that the library's parser still waits for of the frame that it is in. 0: it is between two
-    frames, so a whole one may pass it by. None: that cannot be known."""
+    """Bytes that the library's parser needs to complete its current frame.
+
+    0: it is between two frames, so a complete frame may bypass it. None: unknown.
+    """
 
     def connection_made(self, transport: Any) -> None:
         self.queue = ReceiveQueue()  # type: ignore[assignment]
@@ -59,7 +64,7 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
             self.transport.pause_reading()
 
     def _whole_text(self, data: bytes) -> str | None:
-        """Return the text of ``data`` where that is one whole text frame, and nothing else may be meant."""
+        """Return the text of ``data`` if it is exactly one complete text frame, else ``None``."""
         if len(data) < 6 or data[0] != FINAL_TEXT or not data[1] & MASKED:
             return None
         start, length = _span(data)
@@ -69,39 +74,42 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
             return None
         try:
             return apply_mask(data[start:], data[start - 4 : start]).decode()
-        except UnicodeDecodeError:  # 1007, which the library says
+        except UnicodeDecodeError:  # the library closes with 1007
             return None
 
     def _rest_after(self, data: bytes) -> int | None:
+        """Return the new value of ``rest`` after the library's parser has read ``data``."""
         if not self.handshake_initiated:
             return 0 if data.endswith(b"\r\n\r\n") else None
         position = self.rest
         while position is not None and position < len(data):
             start, length = _span(data[position : position + 14])
-            position = None if start is None else position + start + length  # None: cut in a header
+            position = (
+                None if start is None else position + start + length
+            )  # None: the header is incomplete
         return None if position is None else position - len(data)
 
     def shutdown(self) -> None:
-        """Have the sockets of signalling closed with 4503, which clients understand; others with 1012."""
-        from signalling.worker import (
-            process,  # which has models: they are there since the application is
-        )
+        """Drain the sockets of signalling (close code 4503); close others with 1012."""
+        # Imported late: needs the app registry, which the application has set up by now.
+        from signalling.worker import process
 
         draining = process.get_worker().begin_drain()
-        self.tasks.add(draining)  # what the server waits for
+        self.tasks.add(draining)  # the server waits for these
         draining.add_done_callback(self.tasks.discard)
-        if self.close_sent:  # which the client may answer, for a while
+        if self.close_sent:  # give the client time to answer
             self.loop.call_later(CLOSE_SECONDS, self.transport.close)
         else:
             super().shutdown()
 
     def on_task_complete(self, task: Any) -> None:
-        """Do not wait for a client that does not read, once its application has ended."""
+        """Abort the connection if the client does not read once its application has ended."""
         super().on_task_complete(task)
         if not self.writable.is_set():
             self.transport.abort()
 
     async def send(self, message: Any) -> None:
+        """Write a text frame directly if nothing is buffered and no extension is in use."""
         text = message.get("text")
         if (
             text is None
@@ -120,7 +128,7 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
 
 
 def _span(data: bytes) -> tuple[int | None, int]:
-    """Return where a frame's payload begins, and its length; no beginning where the header is cut."""
+    """Return start and length of a frame's payload; ``None``, 0 if the header is incomplete."""
     if len(data) < 2:
         return None, 0
     length = data[1] & 0x7F
@@ -135,7 +143,7 @@ def _span(data: bytes) -> tuple[int | None, int]:
 
 
 def _header(length: int) -> bytes:
-    """Return the header of an unmasked, final text frame (RFC 6455, 5.2)."""
+    """Return the header of an unmasked, final text frame (RFC 6455, section 5.2)."""
     if length < 126:
         return bytes((FINAL_TEXT, length))
     if length < 65_536:
@@ -143,16 +151,16 @@ def _header(length: int) -> bytes:
     return b"\x81\x7f" + length.to_bytes(8)
 
 
-def _stopped(*_: Any) -> None:
-    """uvicorn raises the signal again that has stopped it; who stopped as asked has succeeded."""
+def _exit(*_: Any) -> None:
+    """Exit with 0 after a requested stop: uvicorn raises the signal again once it has stopped."""
     sys.exit(0)
 
 
-if __name__ in {"__main__", "__mp_main__"}:  # the latter is what a worker of --workers begins with
+if __name__ in {"__main__", "__mp_main__"}:  # "__mp_main__" in the processes of --workers
     WS_PROTOCOLS["websockets-sansio"] = "signalling.servers.uvicorn:SignallingProtocol"
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stopped)
+    signal.signal(signal.SIGTERM, _exit)
     sys.argv[1:1] = DEFAULTS
     cycles.collect_rarely()
     main()

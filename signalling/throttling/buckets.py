@@ -1,4 +1,7 @@
-"""How much is too much. Pure: no clock but the one that is passed in, no I/O."""
+"""Rate limiting in memory: a token bucket, and a throttle for failures.
+
+No I/O, injectable clock.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ Clock = Callable[[], float]
 
 
 class TokenBucket:
-    """``burst`` tokens at most, refilled at ``rate`` a second; each use takes ``cost`` of them."""
+    """A token bucket: at most ``burst`` tokens, refilled at ``rate`` per second."""
 
     __slots__ = ("_clock", "_filled_at", "_tokens", "burst", "rate")
 
@@ -23,9 +26,9 @@ class TokenBucket:
         self._filled_at = clock()
 
     def take(self, cost: float = 1.0, now: float | None = None) -> float:
-        """Return 0 and take the tokens, or take nothing and return the seconds to wait for them.
+        """Take ``cost`` tokens and return 0, or take none and return the seconds to wait for them.
 
-        ``now``: what the clock says, where the caller has just asked it.
+        ``now``: the clock's current value, if the caller has it already.
         """
         if now is None:
             now = self._clock()
@@ -41,11 +44,12 @@ class TokenBucket:
 
 
 class FailureThrottle:
-    """Makes guessing slow: after ``limit`` failures in ``window`` seconds each one more doubles a delay.
+    """Slows down guessing: from ``limit`` failures within ``window`` seconds on, each adds a delay.
 
-    The delay (1 s, 2 s, 4 s … ``longest``) runs from the last failure; a success changes nothing, or
-    a guesser with one good code of his own could reset it. Kept in this process, for at most ``size``
-    keys: the one that failed longest ago is forgotten first.
+    The delay doubles with each failure (1 s, 2 s, 4 s … ``longest``) and starts at the last one. A
+    success does not reset it, because an attacker could use one valid code of their own for that.
+    State is kept per process, for at most ``size`` keys: the key whose last failure is oldest is
+    dropped first.
     """
 
     def __init__(
@@ -64,7 +68,7 @@ class FailureThrottle:
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
     def failed(self, *keys: str) -> None:
-        """Count one failure for each of the keys."""
+        """Count one failure for each key."""
         now = self._clock()
         for key in keys:
             times = self._failures.setdefault(key, deque(maxlen=self.limit + 16))
@@ -74,7 +78,7 @@ class FailureThrottle:
             self._failures.popitem(last=False)
 
     def wait(self, *keys: str) -> float:
-        """Return the seconds until any of the keys may try again, 0 where they may now."""
+        """Return the seconds until all of the keys may try again, 0 if they may now."""
         return max((self._wait(key) for key in keys), default=0.0)
 
     def _wait(self, key: str) -> float:
@@ -91,13 +95,13 @@ class FailureThrottle:
 
 
 def network(address: str) -> str:
-    """Return the key of a client address: IPv6 by /64, for one household has that many addresses."""
+    """Return the throttling key for an address: an IPv6 address is reduced to its /64 network."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return address
     if ip.version == 4:
         return address
-    if ip.ipv4_mapped:  # how a server that listens on both sees its IPv4 clients
+    if ip.ipv4_mapped:  # IPv4 clients of a dual-stack socket
         return str(ip.ipv4_mapped)
     return str(ipaddress.ip_network((ip, 64), strict=False))

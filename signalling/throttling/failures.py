@@ -1,4 +1,4 @@
-"""Slows down who guesses at room codes and tokens: one throttle for the process, see ``throttling``."""
+"""Throttles failed joins and authentications with one ``FailureThrottle`` per process."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ def _throttle() -> FailureThrottle:
 
 
 def check(*keys: str, close: CloseCode | None = None) -> None:
-    """Raise ``rate_limited`` where one of the keys has failed too often of late."""
+    """Raise a ``ProtocolError`` with the code ``rate_limited`` if a key has failed too often.
+
+    ``close``: the close code of the error, ``None`` to keep the socket open.
+    """
     wait = _throttle().wait(*keys)
     if wait:
         raise ProtocolError(
             ErrorCode.RATE_LIMITED,
-            "Too many failed attempts; wait a while.",
+            "Too many failed attempts; try again later.",
             close=close,
             retry_after=math.ceil(wait),
         )
 
 
 def failed(*keys: str) -> None:
-    """Count a failure for each key."""
+    """Count a failure for each key, such as ``user:1`` or ``address:192.0.2.1``."""
     _throttle().failed(*keys)
 
 
-def _forget(*, setting: str, **kwargs: object) -> None:
+def _reset(*, setting: str, **kwargs: object) -> None:
     if setting == "SIGNALLING":
         _throttle.cache_clear()
 
 
-setting_changed.connect(_forget)
+setting_changed.connect(_reset)

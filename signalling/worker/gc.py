@@ -1,39 +1,45 @@
-"""When the processes that serve nothing but this application look for reference cycles."""
+"""When the servers of ``signalling.servers`` run the cyclic garbage collector."""
 
 from __future__ import annotations
 
 import gc
 
-THRESHOLDS = (50_000, 20, 1_000)  # Python's own are (700, 10, 10)
+THRESHOLDS = (50_000, 20, 1_000)  # Python's defaults are (700, 10, 10)
 CLOSED_SOCKETS = 500
 
 
 class Cycles:
-    """Looks for cycles by the sockets that have closed, once it ``is_rare``; else Python does as ever.
+    """Runs full collections by the number of closed sockets, after ``collect_rarely``.
 
-    A full collection reads every object of every socket: 150 ms at 3,000 sockets, in which nothing is
-    relayed (docs/performance.md has the figures). The relay path leaves no cycles; what a closed socket
-    leaves is old by then, and found by full collections alone. So there is one for as many sockets
-    closed as are open, and for 500 at least; what was there before the first socket is not read.
+    A full collection visits every object of every socket: at 3,000 sockets it blocks relays for 150
+    ms (docs/performance.md has the figures). Relays create no cycles. A closed socket does, but its
+    objects are old by then, so only a full collection finds them. Therefore one runs each time that
+    as many sockets have closed as are open, at least 500. Objects from before the first socket are
+    excluded (``gc.freeze``).
     """
 
     def __init__(self) -> None:
         self.is_rare = False
         self._closed = 0
-        self._is_settled = False
+        self._is_frozen = False
 
     def collect_rarely(self) -> None:
-        """For the two runners, not for other people's processes."""
+        """Change the thresholds of this process.
+
+        For our servers only: other processes keep theirs.
+        """
         self.is_rare = True
         gc.set_threshold(*THRESHOLDS)
 
     def socket_opened(self) -> None:
-        if self.is_rare and not self._is_settled:
-            self._is_settled = True
+        """Exclude the objects that exist now from collections, at the first socket."""
+        if self.is_rare and not self._is_frozen:
+            self._is_frozen = True
             gc.collect()
             gc.freeze()
 
     def socket_closed(self, open_sockets: int) -> None:
+        """Count a closed socket, and collect if there were enough of them."""
         self._closed += 1
         if self.is_rare and self._closed >= max(CLOSED_SOCKETS, open_sockets):
             self._closed = 0

@@ -1,4 +1,4 @@
-"""What an orchestrator asks: is this process alive, and should it be sent anybody?"""
+"""Health checks for orchestrators and load balancers: liveness and readiness."""
 
 from __future__ import annotations
 
@@ -17,44 +17,50 @@ from . import process
 
 logger = logging.getLogger("signalling")
 
-TIMEOUT = 2.0  # seconds for a store to answer
-GROUP = "signalling.health"  # of which nobody is a member
+TIMEOUT = 2.0  # seconds for the database and the channel layer
+GROUP = "signalling.health"  # has no members
 
 
 @never_cache
 async def live(request: HttpRequest) -> JsonResponse:
-    """200 as long as the process serves at all. Asks no store: its restart would mend none."""
+    """Return 200 while the process serves requests.
+
+    Checks neither database nor channel layer: restarting this process would not repair them.
+    """
     return JsonResponse({"live": True})
 
 
 @never_cache
 async def ready(request: HttpRequest) -> JsonResponse:
-    """200, or 503 while the process drains or cannot reach a store; ``checks`` says which."""
+    """Return 200, or 503 while the process drains or cannot reach a store.
+
+    ``checks`` in the JSON has a boolean for each: ``serving``, ``database``, ``channel_layer``.
+    """
     checks = {
         "serving": not process.is_draining(),
-        "database": await _answers("database", run_in_background_thread(_ask_database)()),
-        "channel_layer": await _answers("channel layer", _ask_channel_layer()),
+        "database": await _is_available("database", run_in_background_thread(_query_database)()),
+        "channel_layer": await _is_available("channel layer", _use_channel_layer()),
     }
     is_ready = all(checks.values())
     return JsonResponse({"ready": is_ready, "checks": checks}, status=200 if is_ready else 503)
 
 
-async def _answers(store: str, asking: Awaitable[None]) -> bool:
+async def _is_available(store: str, query: Awaitable[None]) -> bool:
     try:
         async with asyncio.timeout(TIMEOUT):
-            await asking
+            await query
     except Exception as error:
-        logger.warning("not ready, the %s does not answer: %r", store, error)
+        logger.warning("Not ready, %s unavailable: %r", store, error)
         return False
     return True
 
 
-def _ask_database() -> None:
+def _query_database() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
 
 
-async def _ask_channel_layer() -> None:
+async def _use_channel_layer() -> None:
     layer = get_channel_layer()
     if layer is not None:
         await layer.group_send(GROUP, {"type": "signalling.health"})

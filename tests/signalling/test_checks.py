@@ -19,7 +19,7 @@ def problems(*, deploy: bool = False) -> list[str]:
 
 @pytest.fixture
 def deployed(settings: Settings) -> Settings:
-    """A site as it should be deployed."""
+    """A site with production settings."""
     settings.CHANNEL_LAYERS = {
         "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}
     }
@@ -95,7 +95,7 @@ def test_a_value_of_the_wrong_type_is_an_error(settings: Settings, key: str, val
         ("USER_INFO", "tests.rooms.hooks.shout"),
     ],
 )
-def test_a_value_of_the_right_type_is_none(settings: Settings, key: str, value: object) -> None:
+def test_a_value_of_the_right_type_is_valid(settings: Settings, key: str, value: object) -> None:
     settings.SIGNALLING = {key: value}
     assert problems() == []
 
@@ -121,20 +121,18 @@ def test_a_site_without_a_channel_layer_is_an_error(
         5,
     ],
 )
-def test_an_origin_that_is_not_written_in_full_is_an_error(
-    settings: Settings, origin: object
-) -> None:
+def test_an_incomplete_origin_is_an_error(settings: Settings, origin: object) -> None:
     settings.SIGNALLING = {"ALLOWED_ORIGINS": [origin]}
     assert problems() == ["signalling.E004"]
 
 
 @pytest.mark.parametrize("origin", ["https://app.example.org", "http://localhost:5173"])
-def test_an_origin_that_is_written_in_full_is_none(settings: Settings, origin: str) -> None:
+def test_a_complete_origin_is_valid(settings: Settings, origin: str) -> None:
     settings.SIGNALLING = {"ALLOWED_ORIGINS": [origin]}
     assert problems() == []
 
 
-def test_every_origin_is_a_warning(settings: Settings) -> None:
+def test_allowing_every_origin_is_a_warning(settings: Settings) -> None:
     settings.SIGNALLING = {"ALLOWED_ORIGINS": ["*"]}
     assert problems() == ["signalling.W001"]
 
@@ -142,16 +140,14 @@ def test_every_origin_is_a_warning(settings: Settings) -> None:
 @pytest.mark.parametrize(
     "layer", ["channels.layers.InMemoryChannelLayer", "signalling.layers.LocalChannelLayer"]
 )
-def test_a_layer_of_one_process_is_a_warning_for_a_deployment(
-    deployed: Settings, layer: str
-) -> None:
+def test_a_layer_for_one_process_is_a_warning_in_production(deployed: Settings, layer: str) -> None:
     deployed.CHANNEL_LAYERS = {"default": {"BACKEND": layer}}
     assert problems() == []
     assert problems(deploy=True) == ["signalling.W002"]
 
 
 @pytest.mark.parametrize("given", [{}, {"QUERY_TOKEN": True}])
-def test_tokens_in_the_query_are_a_warning_for_a_deployment(
+def test_query_tokens_are_a_warning_in_production(
     deployed: Settings, given: dict[str, bool]
 ) -> None:
     deployed.SIGNALLING = given
@@ -165,7 +161,7 @@ JANUS = {"BACKEND": "signalling.sfu.janus.JanusSfu", "URL": "ws://127.0.0.1:8188
 
 
 @pytest.mark.parametrize("sfu", [{}, JANUS, {"default": JANUS, "second": JANUS}])
-def test_one_sfu_or_several_or_none(settings: Settings, sfu: dict[str, object]) -> None:
+def test_no_sfu_one_sfu_and_several_are_valid(settings: Settings, sfu: dict[str, object]) -> None:
     settings.SIGNALLING = {"SFU": sfu}
     assert problems() == []
 
@@ -182,13 +178,15 @@ def test_one_sfu_or_several_or_none(settings: Settings, sfu: dict[str, object]) 
         {"BACKEND": "signalling.sfu.base.SfuRoom"},
     ],
 )
-def test_an_sfu_has_a_backend(settings: Settings, sfu: dict[str, object]) -> None:
+def test_an_sfu_needs_a_valid_backend(settings: Settings, sfu: dict[str, object]) -> None:
     settings.SIGNALLING = {"SFU": sfu}
     assert set(problems()) == {"signalling.E005"}
 
 
 @pytest.mark.parametrize("url", ["", None, "http://127.0.0.1:8088/janus", 8188])
-def test_janus_is_reached_by_its_websocket_api(settings: Settings, url: object) -> None:
+def test_the_url_of_janus_must_be_that_of_its_websocket_api(
+    settings: Settings, url: object
+) -> None:
     settings.SIGNALLING = {"SFU": {**JANUS, "URL": url}}
     assert problems() == ["signalling.E006"]
 

@@ -27,5 +27,5 @@ def test_keys_of_both_apps_are_in_one_dict(settings: Settings) -> None:
     assert conf().frame_limits == FrameLimits(frame=100, depth=3)
 
 
-def test_lists_are_not_shared() -> None:
+def test_default_lists_are_not_shared() -> None:
     assert SignallingSettings().allowed_origins is not SignallingSettings().allowed_origins

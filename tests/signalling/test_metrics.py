@@ -28,7 +28,7 @@ def test_all_counters_are_exposed_from_the_start() -> None:
     assert set(families()) >= {f"signalling_{name}" for name in NAMES}
 
 
-def test_no_label_names_a_room_a_user_or_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_label_contains_a_room_a_user_or_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "requests", Counter({protocol.Ping: 2}))
     monkeypatch.setattr(metrics, "errors", Counter({"room_full": 1}))
     assert value("requests_total", event="ping") == 2

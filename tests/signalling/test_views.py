@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def signed_in(client: Client, alice: User) -> Client:
-    """Alice's browser."""
+    """The browser of alice, who is signed in."""
     client.force_login(alice)
     return client
 
@@ -22,7 +22,7 @@ def signed_in(client: Client, alice: User) -> Client:
 
 
 @pytest.mark.parametrize("path", ["/", "/r/ABC123/", "/login/"])
-def test_a_page_may_load_what_is_ours_and_use_the_devices(
+def test_a_page_may_load_own_files_and_use_the_devices(
     client: Client, bob: User, path: str
 ) -> None:
     if path != "/login/":
@@ -38,7 +38,7 @@ def test_a_page_may_load_what_is_ours_and_use_the_devices(
     )
 
 
-def test_a_page_may_load_static_files_from_their_own_host(client: Client) -> None:
+def test_a_page_may_load_static_files_from_their_host(client: Client) -> None:
     with override_settings(STATIC_URL="https://static.example.org/s/"):
         policy = client.get("/")["Content-Security-Policy"]
     assert "script-src 'self' https://static.example.org;" in policy
@@ -47,7 +47,7 @@ def test_a_page_may_load_static_files_from_their_own_host(client: Client) -> Non
 # --- Signing in -------------------------------------------------------------------------------
 
 
-def test_a_stranger_is_asked_to_sign_in_and_told_of_no_room(client: Client, room: Room) -> None:
+def test_an_anonymous_user_sees_the_sign_in_form_and_no_rooms(client: Client, room: Room) -> None:
     page = client.get("/")
     assert page.status_code == 200
     assert 'name="password"' in page.text
@@ -56,20 +56,20 @@ def test_a_stranger_is_asked_to_sign_in_and_told_of_no_room(client: Client, room
     assert Room.objects.count() == 1
 
 
-def test_the_call_page_sends_a_stranger_to_sign_in_and_back(client: Client) -> None:
+def test_the_call_page_redirects_to_the_sign_in_form_and_back(client: Client) -> None:
     response = client.get("/r/ABC123/")
     assert response.status_code == 302
     assert response["Location"] == "/login/?next=/r/ABC123/"
 
 
-def test_who_is_signed_in_already_is_sent_on(signed_in: Client) -> None:
+def test_the_sign_in_page_redirects_signed_in_users(signed_in: Client) -> None:
     assert signed_in.get("/login/")["Location"] == "/"
 
 
-# --- My rooms ---------------------------------------------------------------------------------
+# --- Rooms ------------------------------------------------------------------------------------
 
 
-def test_home_lists_my_open_rooms_with_who_is_there(
+def test_home_lists_the_users_open_rooms_with_participants(
     signed_in: Client, room: Room, alice: User, bob: User, enter: Enter
 ) -> None:
     services.open_room(host=bob, code="BOBS")
@@ -80,7 +80,7 @@ def test_home_lists_my_open_rooms_with_who_is_there(
     assert "1 in the call" in page.text
 
 
-def test_home_costs_the_same_for_one_room_and_for_twenty(
+def test_home_needs_the_same_queries_for_one_room_and_for_twenty(
     signed_in: Client, room: Room, alice: User
 ) -> None:
     with statements() as for_one:
@@ -92,27 +92,29 @@ def test_home_costs_the_same_for_one_room_and_for_twenty(
     assert len(for_one) == len(for_twenty) == 3, for_twenty  # the session, the user and the rooms
 
 
-@pytest.mark.parametrize("wished", ["", "tea-time"])
-def test_a_room_is_opened_and_gone_to(signed_in: Client, alice: User, wished: str) -> None:
-    response = signed_in.post("/", {"name": "Tea", "wished_code": wished})
+@pytest.mark.parametrize("code", ["", "tea-time"])
+def test_creating_a_room_redirects_to_it(signed_in: Client, alice: User, code: str) -> None:
+    response = signed_in.post("/", {"name": "Tea", "new_code": code})
     room = Room.objects.get()
     assert (room.host, room.name) == (alice, "Tea")
     assert response["Location"] == f"/r/{room.code}/"
-    assert room.code == "TEA-TIME" or not wished
+    assert room.code == "TEA-TIME" or not code
 
 
-@pytest.mark.parametrize(("wished", "why"), [("abc123", "is taken"), ("no way", "3 to 32 letters")])
-def test_a_code_that_cannot_be_had_is_said_so_beside_it(
-    signed_in: Client, room: Room, wished: str, why: str
+@pytest.mark.parametrize(
+    ("code", "message"), [("abc123", "is taken"), ("no way", "3 to 32 letters")]
+)
+def test_an_unavailable_code_is_an_error_of_its_field(
+    signed_in: Client, room: Room, code: str, message: str
 ) -> None:
-    page = signed_in.post("/", {"wished_code": wished})
+    page = signed_in.post("/", {"new_code": code})
     assert page.status_code == 400
-    assert why in page.context["new_room"].errors["wished_code"][0]
-    assert why in page.text
+    assert message in page.context["new_room"].errors["new_code"][0]
+    assert message in page.text
     assert Room.objects.count() == 1
 
 
-def test_a_policy_that_forbids_it_is_said_above_the_form(signed_in: Client) -> None:
+def test_a_policy_error_is_an_error_of_the_form(signed_in: Client) -> None:
     with override_settings(SIGNALLING={"CAN_CREATE": "tests.rooms.hooks.deny"}):
         page = signed_in.post("/", {"name": "Tea"})
     assert page.status_code == 400
@@ -120,16 +122,16 @@ def test_a_policy_that_forbids_it_is_said_above_the_form(signed_in: Client) -> N
     assert not Room.objects.exists()
 
 
-# --- A code that one was told -----------------------------------------------------------------
+# --- Joining by code -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", ["abc123", " ABC123 "])
-def test_a_code_leads_to_its_page(signed_in: Client, code: str) -> None:
+def test_a_code_redirects_to_its_page(signed_in: Client, code: str) -> None:
     assert signed_in.get("/", {"code": code})["Location"] == "/r/ABC123/"
 
 
 @pytest.mark.parametrize("code", ["", "ab", "no way", "x" * 33])
-def test_what_is_no_code_is_said_so(signed_in: Client, code: str) -> None:
+def test_an_invalid_code_is_an_error(signed_in: Client, code: str) -> None:
     page = signed_in.get("/", {"code": code})
     assert page.status_code == 400
     assert page.context["code_form"].errors

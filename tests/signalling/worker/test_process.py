@@ -142,13 +142,13 @@ async def test_health(async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch
     assert (await async_client.get("/health/live/")).status_code == 200
 
 
-async def test_a_store_that_does_not_answer_is_named(
+async def test_readiness_names_the_unavailable_store(
     async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def is_away(*arguments: Any) -> None:
+    async def fail(*arguments: Any) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(health, "_ask_channel_layer", is_away)
+    monkeypatch.setattr(health, "_use_channel_layer", fail)
     with caplog.at_level(logging.WARNING):
         ready = await async_client.get("/health/ready/")
     assert ready.json()["checks"] == {"serving": True, "database": True, "channel_layer": False}
