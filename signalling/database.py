@@ -55,4 +55,4 @@ def _threads() -> ThreadPoolExecutor:
 
 @cache
 def _background_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="signalling-presence")
+    return ThreadPoolExecutor(1, thread_name_prefix="signalling-background")
