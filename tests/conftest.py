@@ -19,6 +19,15 @@ from rooms import services
 from rooms.models import Room
 from rooms.services import Joined
 from signalling.throttling import failures
+from tests.integration.fixtures import (
+    empty_postgresql,
+    empty_sqlite,
+    make_site,
+    postgresql,
+    redis,
+)
+
+__all__ = ["empty_postgresql", "empty_sqlite", "make_site", "postgresql", "redis"]
 
 PASSWORD = "correct horse"
 Enter = Callable[..., Joined]

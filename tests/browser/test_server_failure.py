@@ -19,7 +19,7 @@ from tests.browser.test_resume import (
     expect_unbroken_media,
     watch,
 )
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
 
 
@@ -62,8 +62,8 @@ def test_the_media_goes_on_when_a_server_is_killed(
         peer_id = bob.call(SELF)
 
         proxy.cut()  # as a load balancer does for a server that is down
-        site.workers[0].signals(signal.SIGKILL)
-        site.workers[0].ends()
+        site.workers[0].send_signal(signal.SIGKILL)
+        site.workers[0].wait()
         expect_reconnecting(bob)
         proxy.connect_to(living)
         proxy.restore()

@@ -6,7 +6,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.integration.servers import PostgreSQL, Site, eventually
+from tests.integration.processes import eventually
+from tests.integration.servers import Site
+from tests.integration.stores import PostgreSQL
 
 ROOM_LOCK = "SELECT 1 FROM signalling_rooms_room WHERE code = %s FOR UPDATE"
 PEER_LOCK = (

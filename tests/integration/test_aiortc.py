@@ -16,7 +16,7 @@ from aiortc import (
 from aiortc.sdp import candidate_from_sdp
 
 from signalling.testing import SignallingCommunicator
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
 
 

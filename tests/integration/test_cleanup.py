@@ -17,17 +17,11 @@ from signalling.peers.messages import room_group
 from signalling.protocol import CloseCode
 from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration import hooks
-from tests.integration.conftest import Logs, MakeSite
+from tests.integration.fixtures import Logs, MakeSite
 from tests.integration.locks import PEER_LOCK, ROOM_LOCK, USERS_LOCK, Lock
-from tests.integration.servers import (
-    PostgreSQL,
-    Redis,
-    ServerName,
-    Site,
-    Victim,
-    eventually,
-    running,
-)
+from tests.integration.processes import Victim, eventually
+from tests.integration.servers import ServerName, Site
+from tests.integration.stores import PostgreSQL, Redis, running
 from tests.integration.traffic import handshake
 
 WAYS = ["close", "reset", "is_killed"]
@@ -69,23 +63,23 @@ class Leaver:
         if isinstance(self.client, SignallingCommunicator):
             await self.client.connect()
 
-    async def says(self, event: str, **data: str) -> None:
+    async def send(self, event: str, **data: str) -> None:
         if isinstance(self.client, SignallingCommunicator):
             await self.client.send(event, data)
         else:
-            self.client.says(event, **data)
+            self.client.send(event, **data)
 
     async def goes(self) -> None:
         """Go, and wait until the server has noticed."""
         noticed = self._departures()
         if isinstance(self.client, Victim):
-            self.client.is_killed()
+            self.client.kill()
         else:
             await getattr(self.client, self.way)()
         eventually(lambda: self._departures() > noticed, "the end of the connection")
 
     def _departures(self) -> int:
-        return self.site.worker.text().count("WSDISCONNECT")
+        return self.site.worker.output().count("WSDISCONNECT")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -94,14 +88,14 @@ async def test_in_a_room(site: Site, room: str, way: str) -> None:
         await bob.join(room)
         alice = Leaver(site, way)
         await alice.comes()
-        await alice.says("join:room", roomCode=room)
+        await alice.send("join:room", roomCode=room)
         joined = await bob.receive("peer:joined", within=10)
         await alice.goes()
         left = await bob.receive("peer:left")
         assert left["peerId"] == joined["peerId"]
         assert left["reason"] == ("left" if way == "close" else "disconnected")
         await bob.receive_nothing()
-    site.is_empty(room)
+    site.wait_until_empty(room)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -111,7 +105,7 @@ async def test_in_the_middle_of_a_join(site: Site, room: str, lock: Lock, way: s
         alice = Leaver(site, way)
         await alice.comes()
         with lock.holds(ROOM_LOCK, room):
-            await alice.says("join:room", roomCode=room)
+            await alice.send("join:room", roomCode=room)
             lock.keeps_somebody_waiting()
             await alice.goes()
             assert site.database.live_rows(room) == 1
@@ -120,20 +114,20 @@ async def test_in_the_middle_of_a_join(site: Site, room: str, lock: Lock, way: s
         assert joined["peerId"] == left["peerId"]
         assert site.database.left_rows(room) == 1
         await bob.receive_nothing()
-    site.is_empty(room)
+    site.wait_until_empty(room)
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_in_the_middle_of_a_leave(site: Site, room: str, lock: Lock, way: str) -> None:
     alice = Leaver(site, way)
     await alice.comes()
-    await alice.says("join:room", roomCode=room)
+    await alice.send("join:room", roomCode=room)
     eventually(lambda: site.database.live_rows(room) == 1, "the join")
     with lock.holds(PEER_LOCK, room):
-        await alice.says("leave:room")
+        await alice.send("leave:room")
         lock.keeps_somebody_waiting()
         await alice.goes()
-    site.is_empty(room)
+    site.wait_until_empty(room)
     assert site.database.reasons(room) == ["left"]
 
 
@@ -144,7 +138,7 @@ async def test_in_the_middle_of_a_connect(site: Site, lock: Lock, way: str) -> N
         if way == "is_killed":
             victim = site.victim()
             lock.keeps_somebody_waiting()
-            victim.is_killed()
+            victim.kill()
         else:
             cut_off(site, handshake(site, token), after=lock.keeps_somebody_waiting)
     await still_works(site)
@@ -164,7 +158,7 @@ async def still_works(site: Site) -> None:
     async with site.client("bob") as bob:
         await bob.join(room)
         await bob.receive_nothing()
-    site.is_empty(room)
+    site.wait_until_empty(room)
 
 
 async def test_a_reset_at_any_byte_of_the_handshake_and_of_the_first_frame(site: Site) -> None:
@@ -176,7 +170,7 @@ async def test_a_reset_at_any_byte_of_the_handshake_and_of_the_first_frame(site:
         cut_off(site, conversation[:length])
     cut_off(site, conversation)
     await still_works(site)
-    site.is_empty(room)
+    site.wait_until_empty(room)
 
 
 async def test_many_joins_and_leaves_without_waiting(site: Site, room: str) -> None:
@@ -193,26 +187,26 @@ async def test_many_joins_and_leaves_without_waiting(site: Site, room: str) -> N
         await bob.receive_nothing()
         await alice.receive_nothing()
         assert site.database.live_rows(room) == 1
-    site.is_empty(room)
+    site.wait_until_empty(room)
 
 
 # --- Exceptions ------------------------------------------------------------------------------------
 
 
 async def test_a_join_that_fails_with_a_bug(site: Site, logs: Logs) -> None:
-    logs.will_have("broken on purpose")
+    logs.expect("broken on purpose")
     room = site.room(name=hooks.BROKEN)
     async with site.client("alice") as alice:
         with pytest.raises(RequestRefused, match="internal"):
             await alice.join(room)
-        site.is_empty(room)
+        site.wait_until_empty(room)
         await alice.join(site.room())  # the socket is as good as before
 
 
 async def test_a_bug_outside_of_any_request(
     site: Site, room: str, redis: Redis, logs: Logs
 ) -> None:
-    logs.will_have("Internal error")
+    logs.expect("Internal error")
     async with site.client("alice") as alice:
         await alice.join(room)
         layer = RedisChannelLayer(hosts=[redis.url])
@@ -220,13 +214,13 @@ async def test_a_bug_outside_of_any_request(
         await alice.receive_error("internal")
         assert await alice.receive_close() == CloseCode.INTERNAL
         await layer.close()
-    site.is_empty(room)
+    site.wait_until_empty(room)
 
 
 async def test_while_redis_is_away(
     make_site: MakeSite, tmp_path: Path, logs: Logs, room: str
 ) -> None:
-    logs.will_have("announcement delayed")
+    logs.expect("announcement delayed")
     with running(Redis(tmp_path)) as redis:
         site = make_site(redis=redis)
         room, other = site.room(), site.room()
@@ -266,10 +260,10 @@ async def test_sigterm_to_a_worker_with_people_in_rooms(
         await client.join(rooms[number % 2])
     if server == "daphne":
         await daphne_has_swept()
-    site.worker.signals(signal.SIGTERM)
+    site.worker.send_signal(signal.SIGTERM)
     for client in clients:
         await client.receive_close(within=15)
-    site.worker.ends()
+    site.worker.wait()
     assert site.database.live_rows() == 0
     assert sum(site.database.left_rows(room) for room in rooms) == 6
 
@@ -285,10 +279,10 @@ async def test_sigterm_to_a_worker_in_the_middle_of_a_join(
     with lock.holds(ROOM_LOCK, room):
         await alice.send("join:room", {"roomCode": room})
         lock.keeps_somebody_waiting()
-        site.worker.signals(signal.SIGTERM)
+        site.worker.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.2)  # the signal may also come first: right either way
     lock.close()
-    site.worker.ends()
+    site.worker.wait()
     assert site.database.live_rows(room) == 0
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from signalling.testing import RequestRefused, SignallingCommunicator
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.locks import ALL_LOCK, ROOM_LOCK, Lock, WriteLock
-from tests.integration.servers import PostgreSQL, Site
-from tests.integration.traffic import Talker, becomes
+from tests.integration.servers import Site
+from tests.integration.stores import PostgreSQL
+from tests.integration.traffic import Talker, wait_until
 
 STALL = 3.0
 """Seconds; a relay that waits for the lock takes about as long."""
@@ -62,7 +63,7 @@ async def talkers(site: Site) -> AsyncIterator[list[Talker]]:
         await asyncio.gather(*tasks)
         for one, other in ((first, second), (second, first)):
             assert not one.refused
-            await becomes(lambda a=one, b=other: not a.lost_to(b), "the last relay")  # type: ignore[misc]
+            await wait_until(lambda a=one, b=other: not a.lost_to(b), "the last relay")  # type: ignore[misc]
             await one.client.close()
         await asyncio.gather(*listeners, return_exceptions=True)
 
@@ -76,7 +77,7 @@ async def test_relays_and_pings_do_not_wait_for_a_join_that_waits(
 ) -> None:
     room = site.room()
     async with site.client("alice") as alice, site.client("bob") as bob:
-        await becomes(lambda: all(len(t.round_trips) >= 100 for t in talkers), "relays before")
+        await wait_until(lambda: all(len(t.round_trips) >= 100 for t in talkers), "relays before")
         before = [wait for talker in talkers for wait in talker.round_trips]
         for talker in talkers:
             talker.round_trips.clear()
@@ -112,7 +113,7 @@ async def test_a_relay_asks_the_database_nothing(
     """With all tables locked, any query of a relay would wait until the end of it."""
     with held(lock, ALL_LOCK):
         ends = [len(talker.round_trips) + 200 for talker in talkers]
-        await becomes(
+        await wait_until(
             lambda: all(len(t.round_trips) >= end for t, end in zip(talkers, ends, strict=True)),
             "relays with all tables locked",
         )
@@ -122,7 +123,7 @@ async def test_a_relay_wakes_no_thread(site: Site, talkers: list[Talker]) -> Non
     """All threads of a worker but the one of its loop sleep while it relays."""
     ends = [len(talker.round_trips) + 250 for talker in talkers]
     before = awakenings(site)
-    await becomes(
+    await wait_until(
         lambda: all(len(t.round_trips) >= end for t, end in zip(talkers, ends, strict=True)),
         "five hundred relays",
     )

@@ -17,8 +17,9 @@ from signalling.peers.messages import room_group
 from signalling.protocol import CloseCode, ErrorCode
 from signalling.testing import RequestRefused, SignallingCommunicator, access_token
 from tests.integration import hooks
-from tests.integration.conftest import Logs, MakeSite
-from tests.integration.servers import PostgreSQL, Redis, Site
+from tests.integration.fixtures import Logs, MakeSite
+from tests.integration.servers import Site
+from tests.integration.stores import PostgreSQL, Redis
 
 OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 
@@ -88,7 +89,7 @@ class Stage:
         return alice
 
     def stops_postgresql(self) -> None:
-        self.logs.will_have("Database unavailable")
+        self.logs.expect("Database unavailable")
         self.stack.callback(self.postgresql.start)
         self.postgresql.stop()
 
@@ -163,7 +164,7 @@ async def an_sdp_of_more_than_48_kib(stage: Stage) -> SignallingCommunicator:
 
 @gives(ErrorCode.AUTHENTICATION_REQUIRED)
 async def a_ping_of_a_stranger(stage: Stage) -> SignallingCommunicator:
-    stranger = await stage.has(stage.site.stranger())
+    stranger = await stage.has(stage.site.anonymous_client())
     await stranger.send("ping")
     return stranger
 
@@ -267,7 +268,7 @@ async def a_peer_that_does_not_keep_up(stage: Stage) -> SignallingCommunicator:
 async def alice_is_removed(stage: Stage) -> SignallingCommunicator:
     """Alice is removed from outside; Bob, who stays, is told."""
     alice, bob = await stage.has_pair(stage.strict)
-    stage.strict.runs(
+    stage.strict.run_python(
         "from rooms import models, services; "
         f"services.remove_participant(models.Participant.objects.get(peer_id={alice.peer_id!r}))",
     )
@@ -335,7 +336,7 @@ async def a_join_while_the_database_is_away(stage: Stage) -> SignallingCommunica
 
 @gives(ErrorCode.INTERNAL)
 async def a_policy_that_is_broken(stage: Stage) -> SignallingCommunicator:
-    stage.logs.will_have("this hook is broken on purpose")
+    stage.logs.expect("this hook is broken on purpose")
     return await stage.has_alice("join:room", {"roomCode": stage.site.room(name=hooks.BROKEN)})
 
 
@@ -385,7 +386,7 @@ async def test_internal_errors_have_a_reference_that_is_in_the_log(site: Site, l
             await alice.join(site.room(name=hooks.BROKEN))
     assert refused.value.code == "internal"
     assert "broken on purpose" not in json.dumps(refused.value.details)
-    logs.will_have(refused.value.details["reference"])
+    logs.expect(refused.value.details["reference"])
 
 
 # --- Close codes -----------------------------------------------------------------------------------
@@ -411,7 +412,7 @@ async def a_client_that_cannot_write_json(stage: Stage) -> SignallingCommunicato
 
 @closes_with(CloseCode.AUTHENTICATION)
 async def a_stranger_who_says_nothing(stage: Stage) -> SignallingCommunicator:
-    stranger = await stage.has(stage.strict.stranger())
+    stranger = await stage.has(stage.strict.anonymous_client())
     await stranger.receive_error("authentication_required")
     return stranger
 
@@ -439,7 +440,7 @@ async def a_room_that_is_closed(stage: Stage) -> SignallingCommunicator:
     room = stage.strict.room()
     alice = await stage.has(stage.strict.client())
     await alice.join(room)
-    stage.strict.runs(
+    stage.strict.run_python(
         "from rooms.services import close_room; from rooms.models import Room; "
         f"close_room(Room.objects.get(code={room!r}))"
     )
@@ -464,7 +465,7 @@ async def a_message_that_no_version_of_ours_writes(stage: Stage) -> SignallingCo
     await alice.join(room)
     layer = RedisChannelLayer(hosts=[stage.redis.url])
     stage.stack.push_async_callback(layer.close)
-    stage.logs.will_have("Internal error")
+    stage.logs.expect("Internal error")
     await layer.group_send(room_group(room), {"type": "signalling.roster"})
     assert (await alice.receive_error("internal"))["reference"]
     return alice
@@ -481,7 +482,7 @@ async def a_client_that_has_stopped_reading(stage: Stage) -> SignallingCommunica
 async def a_handshake_while_the_database_is_away(stage: Stage) -> SignallingCommunicator:
     alice = stage.fragile.client()
     stage.stops_postgresql()
-    stage.logs.will_have("Database unavailable")
+    stage.logs.expect("Database unavailable")
     await stage.has(alice)
     assert (await alice.receive_error("unavailable", within=10))["retryAfter"] > 0
     return alice

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.servers import ServerName, Site
 
 TEXT, CONTINUATION, PING = 0x1, 0x0, 0x9

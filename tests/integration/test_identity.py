@@ -15,7 +15,7 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from signalling.testing import RequestRefused, SignallingCommunicator, access_token
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.servers import ORIGIN, Site
 
 PROTOCOL = "signalling.v1"
@@ -57,24 +57,24 @@ async def test_header(site: Site) -> None:
 
 async def test_subprotocol_which_is_not_echoed(site: Site) -> None:
     offered = [PROTOCOL, f"bearer.{site.token('alice')}"]
-    async with site.stranger(subprotocols=offered) as alice:
+    async with site.anonymous_client(subprotocols=offered) as alice:
         assert alice.subprotocol == PROTOCOL
         await is_alice(alice, site)
 
 
 async def test_query(site: Site) -> None:
-    async with site.stranger(query=f"?token={site.token('alice')}") as alice:
+    async with site.anonymous_client(query=f"?token={site.token('alice')}") as alice:
         await is_alice(alice, site)
 
 
 async def test_session_of_an_own_page(site: Site, cookie: str) -> None:
     own = site.worker.http_url
-    async with site.stranger(headers=[("Cookie", cookie)], origin=own) as alice:
+    async with site.anonymous_client(headers=[("Cookie", cookie)], origin=own) as alice:
         await is_alice(alice, site)
 
 
 async def test_first_frame(site: Site) -> None:
-    async with site.stranger() as alice:
+    async with site.anonymous_client() as alice:
         await alice.send("authenticate", {"token": site.token("alice")})
         proved = await alice.receive("authenticated")
         assert proved["userInfo"] == {"username": "alice"}
@@ -86,18 +86,18 @@ async def test_first_frame(site: Site) -> None:
 async def test_session_counts_for_no_other_page(
     site: Site, cookie: str, origin: str | None
 ) -> None:
-    async with site.stranger(headers=[("Cookie", cookie)], origin=origin) as stranger:
+    async with site.anonymous_client(headers=[("Cookie", cookie)], origin=origin) as stranger:
         await stranger.send("join:room", {"roomCode": site.room()})
         await is_refused(stranger, "authentication_required")
 
 
 async def test_silence_is_ended(site: Site) -> None:
-    async with site.stranger() as stranger:
+    async with site.anonymous_client() as stranger:
         await is_refused(stranger, "authentication_required")
 
 
 async def test_a_socket_that_authenticates_in_time_is_not_ended(site: Site) -> None:
-    async with site.stranger() as silent, site.stranger() as alice:
+    async with site.anonymous_client() as silent, site.anonymous_client() as alice:
         await alice.request("authenticate", {"token": site.token("alice")})
         await is_refused(silent, "authentication_required")  # so its time is over, and alice's was
         await alice.receive_nothing()
@@ -169,7 +169,7 @@ def revoked(site: Site) -> str:
 def deleted(site: Site) -> str:
     user = site.database.user()
     token = access_token(user)
-    site.database.does(user.delete, using=site.database.alias)
+    site.database.run(user.delete, using=site.database.alias)
     return token
 
 
@@ -212,7 +212,7 @@ async def test_a_bad_token_is_refused_with_its_code(site: Site, name: str) -> No
     token = make(site)
     async with site.client(token=token) as client:
         await is_refused(client, code)
-    async with site.stranger() as client:
+    async with site.anonymous_client() as client:
         await client.send("authenticate", {"token": token})
         await is_refused(client, code)
 
@@ -223,7 +223,7 @@ async def test_an_inactive_users_session_is_refused(site: Site) -> None:
     user.is_active = False
     site.database.save(user)
     own = site.worker.http_url
-    async with site.stranger(headers=[("Cookie", cookie)], origin=own) as leaver:
+    async with site.anonymous_client(headers=[("Cookie", cookie)], origin=own) as leaver:
         await leaver.send("ping")
         # Django's own backend forgets an inactive user's session
         await is_refused(leaver, "authentication_required")
@@ -235,7 +235,7 @@ async def test_an_inactive_users_session_is_refused(site: Site) -> None:
 @pytest.mark.parametrize("origin", [None, "http://evil.example"], ids=["accepted", "refused"])
 async def test_a_token_in_the_query_is_in_no_log(site: Site, origin: str | None) -> None:
     token = site.token("alice")
-    client = site.stranger(query=f"?token=x-{token}&a=b&token={token}", origin=origin)
+    client = site.anonymous_client(query=f"?token=x-{token}&a=b&token={token}", origin=origin)
     if origin is None:
         async with client:
             await client.request("ping")
@@ -244,7 +244,7 @@ async def test_a_token_in_the_query_is_in_no_log(site: Site, origin: str | None)
             await client.connect()
     async with site.client("alice") as alice:
         await alice.request("ping")  # what comes before it has been logged
-    log = site.worker.text()
+    log = site.worker.output()
     assert "/ws/signalling/" in log
     assert token.split(".")[2] not in log
 
@@ -305,4 +305,4 @@ async def test_a_foreign_page_with_the_cookies_of_a_victim_gets_no_socket(
 ) -> None:
     for origin in ("http://evil.example", "null"):
         with pytest.raises(InvalidStatus):
-            await site.stranger(headers=[("Cookie", cookie)], origin=origin).connect()
+            await site.anonymous_client(headers=[("Cookie", cookie)], origin=origin).connect()

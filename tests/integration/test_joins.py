@@ -11,10 +11,11 @@ import pytest
 
 from rooms.models import Room
 from signalling.testing import SignallingCommunicator
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.locks import ROOM_LOCK, Lock
-from tests.integration.servers import PostgreSQL, Site
-from tests.integration.traffic import becomes
+from tests.integration.servers import Site
+from tests.integration.stores import PostgreSQL
+from tests.integration.traffic import wait_until
 
 ROOMS = 500
 AT_ONCE = 1.0
@@ -44,10 +45,10 @@ async def statements_of_a_join(
     site: Site, postgresql: PostgreSQL, client: SignallingCommunicator, room: str
 ) -> list[str]:
     """Return the first words of what a join asks of the database, in its order."""
-    start = len(postgresql.text())
+    start = len(postgresql.output())
     await client.join(room)
-    await becomes(lambda: "COMMIT" in postgresql.text()[start:], "the commit in the log")
-    said = re.findall(r"LOG:  (?:statement|execute [^:]*): (\w+ \S*)", postgresql.text()[start:])
+    await wait_until(lambda: "COMMIT" in postgresql.output()[start:], "the commit in the log")
+    said = re.findall(r"LOG:  (?:statement|execute [^:]*): (\w+ \S*)", postgresql.output()[start:])
     await client.leave()
     return said
 
@@ -61,7 +62,7 @@ async def test_a_join_asks_as_much_of_a_full_site_as_of_an_empty_one(
         await statements_of_a_join(site, postgresql, alice, room)  # prepares its connection
         in_an_empty_site = await statements_of_a_join(site, postgresql, alice, room)
 
-        codes = site.database.does(lambda: many_rooms(site))
+        codes = site.database.run(lambda: many_rooms(site))
         clients = [site.client(f"guest{number % 10}") for number in range(ROOMS)]
         for start in range(0, ROOMS, 50):
             await asyncio.gather(
@@ -117,4 +118,4 @@ async def test_joins_of_one_room_wait_for_each_other_and_all_succeed(
             await asyncio.to_thread(lock.keeps_somebody_waiting)
         rooms = await asyncio.gather(*joins)
         assert sorted(len(each["peers"]) for each in rooms) == list(range(10))
-    site.is_empty(room)
+    site.wait_until_empty(room)

@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from signalling.testing import SignallingCommunicator
-from tests.integration.conftest import MakeSite
-from tests.integration.servers import Redis, Site, running
+from tests.integration.fixtures import MakeSite
+from tests.integration.servers import Site
+from tests.integration.stores import Redis, running
 from tests.integration.traffic import Conversation, conversation
 
 BACK = 2.0
@@ -67,8 +68,8 @@ async def come_and_go(passers_by: list[SignallingCommunicator], room: str) -> No
 async def test_a_redis_that_is_killed_and_starts_again(
     talk: Conversation, redis: Redis, passers_by: list[SignallingCommunicator]
 ) -> None:
-    redis.signals(signal.SIGKILL)
-    redis.ends()
+    redis.send_signal(signal.SIGKILL)
+    redis.wait()
     outage = asyncio.create_task(asyncio.sleep(1))
     await come_and_go(passers_by, talk.room)
     await talk.goes_on(*talk.together)
@@ -82,14 +83,14 @@ async def test_a_redis_that_is_killed_and_starts_again(
 async def test_a_redis_that_hangs(
     talk: Conversation, redis: Redis, passers_by: list[SignallingCommunicator]
 ) -> None:
-    redis.signals(signal.SIGSTOP)
+    redis.send_signal(signal.SIGSTOP)
     outage = asyncio.create_task(asyncio.sleep(7))
     try:
         await come_and_go(passers_by, talk.room)
         while not outage.done():
             await talk.goes_on(*talk.together)
     finally:
-        redis.signals(signal.SIGCONT)
+        redis.send_signal(signal.SIGCONT)
     assert all(talker.refused for talker in talk.parted)
     await talk.goes_on(*talk.together, talk.parted, within=BACK)
     await talk.everybody_is_known()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from signalling.testing import RequestRefused, SignallingCommunicator
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
 
 OFFER = {"type": "offer", "sdp": "v=0\r\n"}

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from signalling.testing import RequestRefused, SignallingCommunicator
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
 
 CLIENTS = 50
@@ -55,7 +55,7 @@ async def test_of_50_who_join_at_once_10_are_in_and_40_are_told_that_it_is_full(
         inside = [client for client, how in zip(crowd, outcomes, strict=True) if how == "in"]
         await everybody_knows_everybody(inside)
         await asyncio.gather(*(client.leave() for client in inside))
-        site.is_empty(room)
+        site.wait_until_empty(room)
         for client in inside:
             await sees_departures_alone(client)
 
@@ -119,8 +119,8 @@ async def test_seats_of_those_who_leave_while_others_join_are_never_taken_twice(
 
     been_in = await asyncio.gather(*(comes_and_goes(client) for client in crowd[: 2 * SEATS]))
     assert sum(been_in) >= SEATS
-    site.is_empty(room)
+    site.wait_until_empty(room)
 
 
 async def test_nobody_is_left_when_all_sockets_have_closed(site: Site) -> None:
-    site.is_empty()
+    site.wait_until_empty()

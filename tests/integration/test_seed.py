@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from signalling.testing import SignallingCommunicator
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
 
 OFFER = {"type": "offer", "sdp": "v=0\r\n..."}
@@ -193,7 +193,7 @@ class TestEdgeCases:
     async def test_authentication_required_allows_only_authenticated_users_to_join(
         self, site: Site, room: str
     ) -> None:
-        async with site.stranger() as stranger:
+        async with site.anonymous_client() as stranger:
             await says(stranger, "join:room", {"roomCode": room})
             await stranger.receive_error("authentication_required")
             assert await stranger.receive_close() == 4401

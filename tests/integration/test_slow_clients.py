@@ -12,10 +12,11 @@ import pytest
 
 from signalling.protocol import CloseCode
 from signalling.testing import SignallingCommunicator
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.locks import ROOM_LOCK, Lock
-from tests.integration.servers import PostgreSQL, Site
-from tests.integration.traffic import Laggard, becomes, memory
+from tests.integration.servers import Site
+from tests.integration.stores import PostgreSQL
+from tests.integration.traffic import Laggard, memory, wait_until
 
 MB = 1024 * 1024
 DESCRIPTION = {"type": "answer", "sdp": "v" * 40_000}
@@ -63,7 +64,7 @@ class Healthy:
 
     async def has_lived(self, rounds: int) -> None:
         end = len(self.waits) + rounds
-        await becomes(lambda: len(self.waits) >= end, "the life of the healthy")
+        await wait_until(lambda: len(self.waits) >= end, "the life of the healthy")
 
 
 @asynccontextmanager
@@ -113,7 +114,7 @@ class Slow:
     async def pings(self) -> None:
         try:
             while True:
-                await self.chatty.says("ping")
+                await self.chatty.send("ping")
                 await asyncio.sleep(0.02)
         except OSError:  # closed by the server
             return
@@ -150,12 +151,12 @@ async def test_who_does_not_keep_up_is_closed_and_disturbs_nobody(site: Site) ->
         await sees_why(slow.reader)
         if site.worker.name == "daphne":  # no application can cut off a client of uvicorn
             for laggard in slow.all[1:]:
-                await becomes(lambda each=laggard: not each.is_held(), f"{laggard.name}'s end")  # type: ignore[misc]
+                await wait_until(lambda each=laggard: not each.is_held(), f"{laggard.name}'s end")  # type: ignore[misc]
         for habit in habits:
             habit.cancel()
         await asyncio.wait(habits)
         site_is_left(carol)
-    site.is_empty(room)
+    site.wait_until_empty(room)
 
 
 async def flood(carol: SignallingCommunicator, slow: Slow) -> None:
@@ -213,7 +214,7 @@ async def test_who_floods_while_his_join_waits_is_not_read_any_more(site: Site, 
             await flooder.send("join:room", {"roomCode": room})
             lock.keeps_somebody_waiting()
             flood = asyncio.create_task(floods())
-            await becomes(lambda: sent > 0, "the first ping")
+            await wait_until(lambda: sent > 0, "the first ping")
             last, unchanged_since = sent, time.monotonic()
             while time.monotonic() - unchanged_since < 0.5:
                 await bob.request("ping")  # a flooder is no matter of others

@@ -12,10 +12,11 @@ import pytest
 
 from signalling.protocol import CloseCode
 from signalling.testing import RequestRefused, SignallingCommunicator
-from tests.integration.conftest import Logs, MakeSite
-from tests.integration.servers import Redis, Site, running
+from tests.integration.fixtures import Logs, MakeSite
+from tests.integration.servers import Site
+from tests.integration.stores import Redis, running
 from tests.integration.test_seed import TestEdgeCases, TestJoinRoom, TestLeaveRoom, TestSignalling
-from tests.integration.traffic import becomes
+from tests.integration.traffic import wait_until
 
 __all__ = ["TestEdgeCases", "TestJoinRoom", "TestLeaveRoom", "TestSignalling"]
 
@@ -86,7 +87,7 @@ async def test_a_room_that_is_closed_from_outside(site: Site, room: str) -> None
         await bob.join(room)
         await alice.receive("peer:joined")
         await asyncio.to_thread(
-            site.runs,
+            site.run_python,
             "from rooms.models import Room; from rooms.services import close_room; "
             f"close_room(Room.objects.get(code={room!r}))",
         )
@@ -100,15 +101,15 @@ async def test_a_redis_that_is_killed_and_starts_again_closes_no_socket(
     make_site: MakeSite, redis: Redis, logs: Logs, layer: str
 ) -> None:
     """Stock layers forget who was where, so who was in a room joins again."""
-    logs.will_have(SAID_OF_IT[layer])
+    logs.expect(SAID_OF_IT[layer])
     site = make_stock_site(make_site, layer, redis)
     room = site.room()
     async with site.client("alice") as alice, site.client("bob") as bob:
         await alice.join(room)
         await bob.join(room)
         await alice.receive("peer:joined")
-        redis.signals(signal.SIGKILL)
-        redis.ends()
+        redis.send_signal(signal.SIGKILL)
+        redis.wait()
         await alice.request("ping")
         await asyncio.to_thread(redis.start)
         await hears_again(alice, bob)
@@ -118,7 +119,7 @@ async def test_a_redis_that_is_killed_and_starts_again_closes_no_socket(
             await client.request("leave:room", within=10)
         await alice.join(again)
         await bob.join(again)
-        await becomes(lambda: any(f["event"] == "peer:joined" for f in alice.unread), "bob")
+        await wait_until(lambda: any(f["event"] == "peer:joined" for f in alice.unread), "bob")
         await bob.request("webrtc:offer", {"targetPeerId": alice.peer_id, "offer": OFFER})
         await alice.wait_for("webrtc:offer")
         assert alice.close_code is None

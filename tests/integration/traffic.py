@@ -23,7 +23,7 @@ SILENCE = 3600.0
 """Seconds that nothing need be heard; the test has a timeout of its own."""
 
 
-async def becomes(check: Callable[[], T], what: str, *, within: float = 10.0) -> T:
+async def wait_until(check: Callable[[], T], what: str, *, within: float = 10.0) -> T:
     """Return the first true value of ``check``, and let everything else go on meanwhile."""
     deadline = time.monotonic() + within
     while not (value := check()):
@@ -119,7 +119,7 @@ class Conversation:
             await talker.client.connect()
             await talker.client.join(self.room)
         for talker in self.talkers:
-            await becomes(lambda t=talker: len(t.roster) == 6, "the roster")  # type: ignore[misc]
+            await wait_until(lambda t=talker: len(t.roster) == 6, "the roster")  # type: ignore[misc]
             self._spawn(talker.listens())
         for first, second in self.directions:
             self._spawn(first.talks_to(second))
@@ -140,7 +140,7 @@ class Conversation:
                 for (_, listener), number in zip(directions, said, strict=True)
             )
 
-        await becomes(goes_on, "the conversation", within=within)
+        await wait_until(goes_on, "the conversation", within=within)
 
     async def everybody_is_known(self) -> None:
         """Wait until all have been told of who is here, according to the database."""
@@ -149,14 +149,14 @@ class Conversation:
             present = self.site.database.live_peers(self.room)
             return all(talker.roster == present for talker in self.talkers)
 
-        await becomes(is_known, "a roster like the database's")
+        await wait_until(is_known, "a roster like the database's")
 
     async def ends(self) -> None:
         """End it, and see that nothing was silent and nobody closed."""
         for talker in self.talkers:
             talker.is_done = True
         await asyncio.gather(*self._tasks[len(self.talkers) :])
-        await becomes(self._is_accounted_for, "an account of every relay")
+        await wait_until(self._is_accounted_for, "an account of every relay")
         assert [talker.client.close_code for talker in self.talkers] == [None] * 6
         for first, second in self.directions:
             assert set(first.refused.values()) <= {"unavailable", "peer_busy"}, first.refused
@@ -213,12 +213,12 @@ class Laggard:
             while b"\r\n\r\n" not in self._buffer:
                 await self.takes(1)
             self._buffer.clear()
-            await self.says("join:room", {"roomCode": room})
+            await self.send("join:room", {"roomCode": room})
             opcode, payload = await self.frame()
             assert opcode == 1, payload
             self.peer_id = json.loads(payload)["data"]["peerId"]
 
-    async def says(self, event: str, data: dict[str, Any] | None = None) -> None:
+    async def send(self, event: str, data: dict[str, Any] | None = None) -> None:
         payload = json.dumps({"event": event, "data": data or {}}).encode()
         await asyncio.get_running_loop().sock_sendall(self._socket, client_frame(payload))
 

@@ -13,9 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.integration.conftest import MakeSite
-from tests.integration.servers import PostgreSQL, ServerName, Site
-from tests.integration.traffic import becomes, memory
+from tests.integration.fixtures import MakeSite
+from tests.integration.servers import ServerName, Site
+from tests.integration.stores import PostgreSQL
+from tests.integration.traffic import memory, wait_until
 
 SECONDS = float(os.environ.get("CHURN_SECONDS", "8"))
 RATE = 100  # comings, and goings, a second, where the machine can do that
@@ -92,8 +93,8 @@ async def churn(site: Site, rooms: list[str], seconds: float) -> int:
 
 
 async def everybody_has_gone(site: Site) -> None:
-    await becomes(lambda: site.database.live_rows() == 0, "the rooms are empty", within=20)
-    await becomes(lambda: connections_of(site) == 0, "the sockets are closed", within=20)
+    await wait_until(lambda: site.database.live_rows() == 0, "the rooms are empty", within=20)
+    await wait_until(lambda: connections_of(site) == 0, "the sockets are closed", within=20)
 
 
 def connections_of(site: Site) -> int:

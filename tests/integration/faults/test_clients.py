@@ -18,9 +18,10 @@ import pytest
 
 from signalling.client import ResumingClient
 from signalling.testing import RequestRefused
-from tests.integration.conftest import MakeSite
-from tests.integration.servers import ROOT, Process, ServerName, Site, Victim, require
-from tests.integration.traffic import becomes
+from tests.integration.fixtures import MakeSite
+from tests.integration.processes import ROOT, Process, Victim, require
+from tests.integration.servers import ServerName, Site
+from tests.integration.traffic import wait_until
 
 SERVERS: list[ServerName] = ["daphne", "uvicorn"]
 CANDIDATE = "candidate:1 1 UDP 1 192.0.2.1 1 typ host"
@@ -78,14 +79,14 @@ async def test_a_client_that_freezes_is_away_and_then_gone(
     async with site.client("watcher") as watcher:
         await watcher.join(code)
         victim = site.victim("frozen")
-        victim.says("join:room", roomCode=code, resumable=True)
+        victim.send("join:room", roomCode=code, resumable=True)
         peer_id = (await watcher.wait_for("peer:joined"))["peerId"]
-        victim.signals(signal.SIGSTOP)
+        victim.send_signal(signal.SIGSTOP)
         await watcher.wait_for("peer:away", peerId=peer_id, within=6)
         left = await watcher.wait_for("peer:left", peerId=peer_id, within=6)
         assert left["reason"] == "disconnected"
         assert site.database.live_peers(code) == {watcher.peer_id}
-        victim.is_killed()
+        victim.kill()
 
 
 class Sleeper(Process):
@@ -118,9 +119,9 @@ async def test_a_laptop_that_sleeps_and_wakes_is_the_same_peer(
         await watcher.join(code)
         sleeper = Sleeper(site, code)
         peer_id = (await watcher.wait_for("peer:joined", within=10))["peerId"]
-        sleeper.signals(signal.SIGSTOP)
+        sleeper.send_signal(signal.SIGSTOP)
         await watcher.wait_for("peer:away", peerId=peer_id, within=6)
-        sleeper.signals(signal.SIGCONT)
+        sleeper.send_signal(signal.SIGCONT)
         await watcher.wait_for("peer:back", peerId=peer_id, within=6)
         await watcher.receive_nothing()
         sleeper.stop()
@@ -145,12 +146,12 @@ async def test_a_link_that_is_cut_without_a_word(
     async with site.client("watcher", worker=1) as watcher:
         await watcher.join(code)
         victim = Victim(far.url, site.token("far"), site.folder, *link.inside)
-        victim.says("join:room", roomCode=code, resumable=True)
+        victim.send("join:room", roomCode=code, resumable=True)
         peer_id = (await watcher.wait_for("peer:joined", within=10))["peerId"]
         link.is_cut()
         await watcher.request("webrtc:ice", {"targetPeerId": peer_id, "candidate": CANDIDATE})
         await watcher.wait_for("peer:away", peerId=peer_id, within=6)
-        victim.is_killed()
+        victim.kill()
 
 
 async def test_of_two_sockets_with_one_token_one_is_the_peer(site: Site) -> None:
@@ -261,9 +262,9 @@ async def test_five_hundred_sockets_of_a_worker_that_stops_come_back(make_site: 
         ids = [client.peer_id for client in clients]
         assert len(set(ids)) == 500
         begun = time.monotonic()
-        site.workers[0].signals(signal.SIGTERM)
-        ending = asyncio.to_thread(site.workers[0].ends)
-        await becomes(lambda: all(c.resumes == 1 for c in clients), "all are back", within=30)
+        site.workers[0].send_signal(signal.SIGTERM)
+        ending = asyncio.to_thread(site.workers[0].wait)
+        await wait_until(lambda: all(c.resumes == 1 for c in clients), "all are back", within=30)
         assert await ending == 0
         assert time.monotonic() - begun < 30
         assert [client.peer_id for client in clients] == ids

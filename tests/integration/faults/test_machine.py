@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from signalling.testing import RequestRefused, SignallingCommunicator
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
-from tests.integration.traffic import becomes
+from tests.integration.traffic import wait_until
 
 T = TypeVar("T")
 SEATS = 3
@@ -180,8 +180,8 @@ class Machine(RuleBasedStateMachine):
     def is_killed(self, worker: int) -> None:
         self.kills += 1
         process = self.site.workers[worker]
-        process.signals(signal.SIGKILL)
-        process.ends()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
         for name, person in list(self.people.items()):
             if person.worker == worker and not person.is_away:
                 self.run(person.client.receive_close())
@@ -209,7 +209,7 @@ class Machine(RuleBasedStateMachine):
     async def _settle(self) -> None:
         for room in self.rooms:
             expected = {person.peer_id for person in self.people.values() if person.room == room}
-            await becomes(
+            await wait_until(
                 lambda room=room, expected=expected: (  # type: ignore[misc]
                     self.site.database.live_peers(room) == expected
                 ),
@@ -218,8 +218,8 @@ class Machine(RuleBasedStateMachine):
             )
         for person in self.people.values():
             if not person.is_away:
-                await becomes(lambda p=person: self._knows_all(p), "its roster", within=10)  # type: ignore[misc]
-                await becomes(lambda p=person: self._heard_all(p), "its relays", within=10)  # type: ignore[misc]
+                await wait_until(lambda p=person: self._knows_all(p), "its roster", within=10)  # type: ignore[misc]
+                await wait_until(lambda p=person: self._heard_all(p), "its relays", within=10)  # type: ignore[misc]
                 self._check(person)
 
     def _knows_all(self, person: Person) -> bool:

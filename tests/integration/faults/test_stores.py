@@ -20,10 +20,11 @@ import pytest
 
 from signalling.client import ResumingClient
 from signalling.testing import RequestRefused, SignallingCommunicator
-from tests.integration.conftest import Logs, MakeSite
+from tests.integration.fixtures import Logs, MakeSite
 from tests.integration.locks import ROOM_LOCK, Lock
-from tests.integration.servers import PostgreSQL, Redis, Site, Worker, migrate, running
-from tests.integration.traffic import becomes, conversation
+from tests.integration.servers import Site, Worker, migrate
+from tests.integration.stores import PostgreSQL, Redis, running
+from tests.integration.traffic import conversation, wait_until
 
 LEASES = {"LEASE_SECONDS": 3, "LEASE_RENEWAL": 1}
 OUTAGE = 5.0
@@ -79,12 +80,12 @@ async def is_ready(site: Site) -> None:
 
 def is_stopped(postgresql: PostgreSQL) -> None:
     """As in a crash: nobody is waited for, nothing is written."""
-    postgresql.signals(signal.SIGQUIT)
-    postgresql.ends()
+    postgresql.send_signal(signal.SIGQUIT)
+    postgresql.wait()
 
 
 async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, logs: Logs) -> None:
-    logs.will_have("Database unavailable")
+    logs.expect("Database unavailable")
     code = site.room()
     async with AsyncExitStack() as stack:
         talk = await stack.enter_async_context(conversation(site))
@@ -116,7 +117,7 @@ async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, log
         await asyncio.to_thread(postgresql.start)
         await is_ready(site)
         expected = {watcher.peer_id, keen_id}
-        await becomes(
+        await wait_until(
             lambda: site.database.live_peers(code) == expected, "leaves are written", within=15
         )
         # Two leases and more: all of them had run out, and nobody is dead.
@@ -133,7 +134,7 @@ async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, log
 async def test_a_peer_that_is_cut_off_during_an_outage_of_the_database_comes_back(
     site: Site, postgresql: PostgreSQL, logs: Logs
 ) -> None:
-    logs.will_have("Database unavailable")
+    logs.expect("Database unavailable")
     code = site.room()
     async with site.client("watcher") as watcher, site.client("keen", worker=1) as keen:
         await watcher.join(code)
@@ -179,7 +180,7 @@ async def test_a_lock_for_longer_than_a_lease_kills_nobody(
     site: Site, postgresql: PostgreSQL, logs: Logs
 ) -> None:
     """Statements that wait for it take all the threads of a worker, but not the one of its lease."""
-    logs.will_have("canceling statement due to lock timeout")
+    logs.expect("canceling statement due to lock timeout")
     code, elsewhere = site.room(), site.room()
     lock = Lock(postgresql, site)
     async with AsyncExitStack() as stack:

@@ -11,9 +11,9 @@ from functools import partial
 import pytest
 
 from signalling.client import ConnectionLost, RequestRefused, ResumingClient
-from tests.integration.conftest import Engine, MakeSite
+from tests.integration.fixtures import Engine, MakeSite
 from tests.integration.servers import ServerName, Site
-from tests.integration.traffic import becomes
+from tests.integration.traffic import wait_until
 
 SERVERS: list[ServerName] = ["daphne", "uvicorn"]
 GHOST_SECONDS = 15.0
@@ -46,7 +46,7 @@ async def test_a_worker_that_stops_sends_everybody_elsewhere_and_leaves_nothing_
         keen_id = keen.peer_id
         await watcher.wait_for("peer:joined", peerId=keen_id)
         begun = time.monotonic()
-        site.workers[0].signals(signal.SIGTERM)
+        site.workers[0].send_signal(signal.SIGTERM)
         await plain.wait_for("peer:joined", peerId=keen_id)
         await plain.wait_for("error", code="unavailable")
         assert await plain.receive_close() == 4503
@@ -54,7 +54,7 @@ async def test_a_worker_that_stops_sends_everybody_elsewhere_and_leaves_nothing_
         assert left["reason"] == "disconnected"
         await watcher.wait_for("peer:away", peerId=keen_id)
         await watcher.wait_for("peer:back", peerId=keen_id)
-        assert await asyncio.to_thread(site.workers[0].ends) == 0
+        assert await asyncio.to_thread(site.workers[0].wait) == 0
         assert time.monotonic() - begun < 10
         assert (keen.peer_id, keen.reconnects) == (keen_id, 1)
         assert site.database.live_peers(code) == {keen_id, watcher.peer_id}
@@ -81,11 +81,11 @@ async def test_stock_servers_leave_nothing_behind_either(
         await keen.join(code)
         keen_id = keen.peer_id
         await watcher.wait_for("peer:joined", peerId=keen_id)
-        site.workers[0].signals(signal.SIGTERM)
+        site.workers[0].send_signal(signal.SIGTERM)
         await watcher.wait_for("peer:left", peerId=plain.peer_id)
         await watcher.wait_for("peer:away", peerId=keen_id)
         await watcher.wait_for("peer:back", peerId=keen_id, within=15)
-        await asyncio.to_thread(site.workers[0].ends)
+        await asyncio.to_thread(site.workers[0].wait)
         assert site.database.live_peers(code) == {keen_id, watcher.peer_id}
         assert site.database.workers() == 1
 
@@ -110,7 +110,7 @@ async def test_a_worker_that_is_killed_leaves_no_ghosts(make_site: MakeSite) -> 
             plain.append(victim)
             keen.append(client)
         ids = [client.peer_id for client in keen]
-        site.workers[0].signals(signal.SIGKILL)
+        site.workers[0].send_signal(signal.SIGKILL)
         begun = time.monotonic()
         for watcher, victim, peer_id in zip(watchers, plain, ids, strict=True):
             left = await watcher.wait_for("peer:left", within=GHOST_SECONDS, peerId=victim.peer_id)
@@ -138,11 +138,11 @@ async def test_a_worker_that_stood_still_fences_itself(make_site: MakeSite, engi
         await plain.join(code)
         await watcher.join(code)
         await plain.wait_for("peer:joined")
-        site.workers[0].signals(signal.SIGSTOP)
+        site.workers[0].send_signal(signal.SIGSTOP)
         left = await watcher.wait_for("peer:left", peerId=plain.peer_id, within=GHOST_SECONDS)
         assert left["reason"] == "server_lost"
         await plain.send("webrtc:ice", {"targetPeerId": watcher.peer_id, "candidate": "late"})
-        site.workers[0].signals(signal.SIGCONT)
+        site.workers[0].send_signal(signal.SIGCONT)
         await plain.wait_for("error", code="unavailable")
         assert await plain.receive_close() == 4503
         await watcher.receive_nothing()
@@ -208,15 +208,15 @@ async def test_a_rolling_restart_loses_no_acknowledged_relay(make_site: MakeSite
             for number, speaker in enumerate(speakers)
         ]
         for worker in site.workers:
-            worker.signals(signal.SIGTERM)
-            assert await asyncio.to_thread(worker.ends) == 0
+            worker.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(worker.wait) == 0
             await asyncio.to_thread(worker.start)
             await asyncio.sleep(2)  # of the traffic that is measured
         done.set()
         await asyncio.gather(*speaking)
         for number, speaker in enumerate(speakers):
             heard = partial(speaker.has_heard, speakers[number ^ 1])
-            await becomes(heard, f"{ids[number]} heard what was acknowledged to its mate")
+            await wait_until(heard, f"{ids[number]} heard what was acknowledged to its mate")
         assert [speaker.client.peer_id for speaker in speakers] == ids
         for number, speaker in enumerate(speakers):
             mate = speakers[number ^ 1]

@@ -7,7 +7,7 @@ import aiortc.rtcrtpreceiver
 import pytest
 
 from fake_peers.connection import estimate_nothing, stay_on_this_machine
-from tests.integration.servers import eventually
+from tests.integration.processes import eventually
 from tests.integration.sfu.janus import Janus
 
 Measure = Callable[[str, float, str], None]

@@ -13,7 +13,7 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 from signalling_project.janus import PrivateJanus
-from tests.integration.servers import Process, require
+from tests.integration.processes import Process, require
 
 PLUGIN = "janus.plugin.videoroom"
 
@@ -32,8 +32,8 @@ class Janus(Process):
         self.wait_until(self.private.answers)
 
     def is_killed(self) -> None:
-        self.signals(signal.SIGKILL)
-        self.ends()
+        self.send_signal(signal.SIGKILL)
+        self.wait()
 
     @property
     def settings(self) -> dict[str, str]:

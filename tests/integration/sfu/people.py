@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from fake_peers.peer import FakePeer
 from fake_peers.stats import Path
-from tests.integration.servers import ROOT, Process, Site
-from tests.integration.traffic import becomes
+from tests.integration.processes import ROOT, Process
+from tests.integration.servers import Site
+from tests.integration.traffic import wait_until
 
 FPS = 3.0
 """Enough to see that somebody moves, and little enough for two cores and a whole mesh."""
@@ -99,7 +100,7 @@ class Herd(Process):
         self.spawn([*command, "--room", code, "-n", str(count)], cwd=ROOT)
 
     def people(self) -> list[Reported]:
-        whole, _, self._rest = (self._rest + self.news()).rpartition("\n")
+        whole, _, self._rest = (self._rest + self.new_output()).rpartition("\n")
         for line in whole.splitlines():
             if line.startswith("{"):
                 report = Reported(json.loads(line))
@@ -151,7 +152,7 @@ class Crowd:
         """Have so many more join, in a process of their own."""
         herd = Herd(self.site, self.code, count)
         self.herds.append(herd)
-        await becomes(lambda: len(herd.people()) == count, "the herd", within=30)
+        await wait_until(lambda: len(herd.people()) == count, "the herd", within=30)
 
     async def leave(self, peer: FakePeer) -> None:
         self.people.remove(peer)
@@ -178,7 +179,7 @@ class Crowd:
 
     async def _becomes(self, check: Callable[[], bool], what: str, within: float) -> None:
         try:
-            await becomes(check, what, within=within)
+            await wait_until(check, what, within=within)
         except AssertionError as error:
             raise AssertionError(f"{error}:\n{self}") from None
 

@@ -9,12 +9,12 @@ import time
 import pytest
 
 from fake_peers.peer import FakePeer
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
 from tests.integration.sfu.conftest import Measure
 from tests.integration.sfu.janus import Janus
 from tests.integration.sfu.people import Crowd
-from tests.integration.traffic import becomes
+from tests.integration.traffic import wait_until
 
 pytestmark = pytest.mark.usefixtures("no_room_is_left")
 
@@ -49,9 +49,9 @@ async def test_who_was_with_a_worker_that_dies_sees_everybody_again_from_another
         await crowd.receive_all("sfu")
         names = {peer.peer_id for peer in crowd.people}
         begun = time.monotonic()
-        site.workers[0].signals(signal.SIGKILL)
-        site.workers[0].ends()
-        await becomes(lambda: all(peer.resumes for peer in moved), "the way back")
+        site.workers[0].send_signal(signal.SIGKILL)
+        site.workers[0].wait()
+        await wait_until(lambda: all(peer.resumes for peer in moved), "the way back")
         await crowd.receive_all("sfu")
         took = time.monotonic() - begun
         measure("media are back after the death of a worker", 1000 * took, "ms")
@@ -81,12 +81,12 @@ async def test_who_is_removed_is_seen_no_more_and_sees_nobody_whatever_it_does(
 
         peer_id = removed.peer_id
         await asyncio.to_thread(
-            site.runs,
+            site.run_python,
             "from rooms import services; from rooms.models import Participant; "
             f"services.remove_participant(Participant.objects.get(peer_id={peer_id!r}))",
         )
-        await becomes(lambda: removed.end == "4403", "the removal")
-        await becomes(lambda: peer_id not in janus.peers(), "its end in Janus", within=2)
+        await wait_until(lambda: removed.end == "4403", "the removal")
+        await wait_until(lambda: peer_id not in janus.peers(), "its end in Janus", within=2)
         before = crossed()
         await crowd.moves("sfu")
         await crowd.moves("sfu")

@@ -10,11 +10,11 @@ import pytest
 
 from fake_peers.peer import FakePeer
 from signalling.client.connection import RequestRefused
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
 from tests.integration.sfu.janus import Janus
 from tests.integration.sfu.people import Crowd, Stalls
-from tests.integration.traffic import becomes
+from tests.integration.traffic import wait_until
 
 pytestmark = pytest.mark.usefixtures("no_room_is_left")
 
@@ -48,11 +48,11 @@ async def has_sfu(site: Site) -> bool:
 
 
 async def leaves_sfu(*peers: FakePeer) -> None:
-    await becomes(lambda: not any(peer.is_routed for peer in peers), "the end of the SFU")
+    await wait_until(lambda: not any(peer.is_routed for peer in peers), "the end of the SFU")
 
 
 async def receive(reason: str, *peers: FakePeer) -> None:
-    await becomes(lambda: {reasons(peer)[-1] for peer in peers} == {reason}, reason)
+    await wait_until(lambda: {reasons(peer)[-1] for peer in peers} == {reason}, reason)
 
 
 def reasons(peer: FakePeer) -> list[str]:
@@ -99,7 +99,7 @@ async def test_a_janus_that_dies_in_the_middle_of_a_switch_costs_those_who_were_
             fourth = await crowd.comes()
             assert fourth.is_switching
             janus.is_killed()
-            await becomes(lambda: fourth.end, "the end of the fourth")
+            await wait_until(lambda: fourth.end, "the end of the fourth")
             assert fourth.end == "sfu_unavailable"
             crowd.people.remove(fourth)
             await crowd.receive_all("mesh")
@@ -154,7 +154,7 @@ async def test_who_takes_the_place_of_one_who_left_is_seen_as_itself(
         await crowd.receive_all("sfu")
         seen = crowd.people[0].frames(fourth.peer_id, "sfu")
         await crowd.leave(fourth)
-        await becomes(lambda: fourth.peer_id not in janus.peers(), "the fourth's end", within=2)
+        await wait_until(lambda: fourth.peer_id not in janus.peers(), "the fourth's end", within=2)
         await crowd.comes(audio=True)
         await crowd.receive_all("sfu")
         await crowd.moves("sfu")

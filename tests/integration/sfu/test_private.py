@@ -16,7 +16,7 @@ import pytest
 from websockets.sync.client import connect
 
 from signalling_project.janus import PrivateJanus
-from tests.integration.servers import ROOT, eventually, require
+from tests.integration.processes import ROOT, eventually, require
 from tests.integration.sfu.janus import Janus
 
 PARENT = """

@@ -11,10 +11,10 @@ import pytest
 
 from rooms.models import Room
 from signalling.testing import RequestRefused, SignallingCommunicator
-from tests.integration.conftest import Engine, MakeSite
+from tests.integration.fixtures import Engine, MakeSite
 from tests.integration.servers import Site
 from tests.integration.sfu.janus import Janus
-from tests.integration.traffic import becomes
+from tests.integration.traffic import wait_until
 
 pytestmark = pytest.mark.usefixtures("no_room_is_left")
 
@@ -37,7 +37,7 @@ def site(request: pytest.FixtureRequest, make_site: MakeSite, janus: Janus) -> S
 
 
 def now(site: Site, code: str) -> Room:
-    return site.database.does(lambda: Room.objects.using(site.database.alias).get(code=code))
+    return site.database.run(lambda: Room.objects.using(site.database.alias).get(code=code))
 
 
 async def test_of_fifty_who_come_at_once_as_many_are_in_as_there_are_seats_and_one_has_flipped_the_room(
@@ -85,13 +85,13 @@ async def test_who_leaves_is_gone_from_janus(site: Site, janus: Janus, routed: s
     async with site.client("alice") as alice, site.client("bob") as bob:
         for client in (alice, bob):
             await client.join(routed)
-        await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
+        await wait_until(lambda: len(janus.peers()) == 2, "two in Janus")
         await bob.leave()
-        await becomes(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
+        await wait_until(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
         await bob.join(routed)
-        await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
+        await wait_until(lambda: len(janus.peers()) == 2, "two in Janus")
         await bob.close()
-        await becomes(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
+        await wait_until(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
 
 
 async def test_who_is_removed_from_outside_is_gone_from_janus_at_once(
@@ -100,15 +100,15 @@ async def test_who_is_removed_from_outside_is_gone_from_janus_at_once(
     async with site.client("alice") as alice, site.client("bob") as bob:
         for client in (alice, bob):
             await client.join(routed)
-        await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
-        site.runs(
+        await wait_until(lambda: len(janus.peers()) == 2, "two in Janus")
+        site.run_python(
             "from rooms import services; from rooms.models import Participant; "
             f"services.remove_participant(Participant.objects.get(peer_id={bob.peer_id!r}))"
         )
         if site.redis is not None:
             await bob.receive_error("removed")
         # Without a Redis nobody tells the worker of what another process does; it looks for itself.
-        await becomes(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=4)
+        await wait_until(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=4)
 
 
 async def test_who_is_away_keeps_what_it_has_and_loses_it_with_the_seat(
@@ -119,12 +119,12 @@ async def test_who_is_away_keeps_what_it_has_and_loses_it_with_the_seat(
     async with site.client("alice") as alice, site.client("bob") as bob:
         await alice.join(code)
         await bob.join(code, resumable=True)
-        await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
+        await wait_until(lambda: len(janus.peers()) == 2, "two in Janus")
         await bob.reset()
         await alice.wait_for("peer:away", peerId=bob.peer_id)
         assert bob.peer_id in janus.peers()
         await alice.wait_for("peer:left", peerId=bob.peer_id, within=15)
-        await becomes(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
+        await wait_until(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
 
 
 async def test_who_comes_back_has_the_same_place_in_janus(
@@ -133,7 +133,7 @@ async def test_who_comes_back_has_the_same_place_in_janus(
     async with site.client("alice") as alice, site.client("bob") as bob:
         await alice.join(routed)
         token = (await bob.join(routed, resumable=True))["resumeToken"]
-        await becomes(lambda: len(janus.peers()) == 2, "two in Janus")
+        await wait_until(lambda: len(janus.peers()) == 2, "two in Janus")
         await bob.reset()
         await alice.wait_for("peer:away", peerId=bob.peer_id)
         async with site.client("bob") as again:
@@ -157,11 +157,11 @@ async def test_the_peers_of_a_worker_that_died_are_gone_and_no_room_stays(
             await client.join(code)
         async with site.client("carol", worker=1) as carol:
             await carol.join(other)
-            await becomes(lambda: len(janus.peers()) == 3, "three in Janus")
-            site.workers[1].signals(signal.SIGKILL)
-            site.workers[1].ends()
+            await wait_until(lambda: len(janus.peers()) == 3, "three in Janus")
+            site.workers[1].send_signal(signal.SIGKILL)
+            site.workers[1].wait()
             await alice.wait_for("peer:left", peerId=bob.peer_id, reason="server_lost", within=15)
-            await becomes(lambda: bob.peer_id not in janus.peers(), "bob's end", within=4)
+            await wait_until(lambda: bob.peer_id not in janus.peers(), "bob's end", within=4)
             # Nobody is left in the other room, but for what carol had in Janus.
             assert any(f"room_{other.lower()}" in name for name in janus.rooms())
-    await becomes(lambda: not janus.rooms(), "no room", within=15)
+    await wait_until(lambda: not janus.rooms(), "no room", within=15)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
 from tests.integration.sfu.conftest import Measure
 from tests.integration.sfu.janus import Janus
 from tests.integration.sfu.people import Crowd, Stalls
-from tests.integration.traffic import becomes
+from tests.integration.traffic import wait_until
 
 pytestmark = pytest.mark.usefixtures("no_room_is_left")
 
@@ -40,7 +40,7 @@ async def test_at_the_eleventh_everybody_moves_to_the_sfu_and_nobody_falls_silen
         measure("silence at the switch of eleven", gap, "ms")
         measure("the same, without waits for a processor", gap - stalls.worst, "ms")
         assert gap - stalls.worst <= GAP_MS
-        await becomes(
+        await wait_until(
             lambda: not any(person.mesh for person in crowd.everybody()), "the end of the mesh"
         )
         assert [mode["reason"] for mode in listener.modes] == ["room_grew", "committed"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from signalling.testing import RequestRefused, SignallingCommunicator
-from tests.integration.conftest import MakeSite
+from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
 from tests.integration.sfu.janus import Janus
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from signalling.layers import RedisChannelLayer
-from tests.integration.servers import Redis
+from tests.integration.stores import Redis
 
 Message = dict[str, Any]
 

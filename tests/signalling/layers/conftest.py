@@ -8,19 +8,12 @@ from typing import Any
 import pytest
 
 from signalling.layers import RedisChannelLayer
-from tests.integration.servers import Redis, running
+from tests.integration.stores import Redis, running
 from tests.signalling.layers.kinds import DIFFERENCES, MAKERS, Layers
 
 MakeLayer = Callable[..., RedisChannelLayer]
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """The Redis shared by these tests; none of them stops it."""
-    with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
-        yield redis
 
 
 @pytest.fixture

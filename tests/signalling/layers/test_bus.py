@@ -12,7 +12,7 @@ import pytest
 from channels.exceptions import ChannelFull
 
 from signalling.layers import RedisChannelLayer, Undeliverable, publisher
-from tests.integration.servers import Redis
+from tests.integration.stores import Redis
 from tests.signalling.layers.channels import AttachedChannel, Message, attach, calls
 from tests.signalling.layers.conftest import MakeLayer
 
@@ -81,7 +81,7 @@ async def test_the_bytes_that_wait_for_redis_are_bounded(
     here = make_layer(own_redis.url, buffer_bytes=10_000, timeout=0.5)
     there = make_layer(own_redis.url)
     receiver = await attach(there)
-    own_redis.signals(signal.SIGSTOP)
+    own_redis.send_signal(signal.SIGSTOP)
     sends = [
         asyncio.ensure_future(here.send(receiver.name, {"type": "large", "text": "x" * 1000}))
         for _ in range(50)
@@ -90,7 +90,7 @@ async def test_the_bytes_that_wait_for_redis_are_bounded(
         async with asyncio.timeout(10):
             results = await asyncio.gather(*sends, return_exceptions=True)
     finally:
-        own_redis.signals(signal.SIGCONT)
+        own_redis.send_signal(signal.SIGCONT)
     kinds = [type(result) for result in results]
     assert kinds.count(ChannelFull) == 41
     assert kinds.count(Undeliverable) == 9
@@ -227,8 +227,8 @@ async def test_no_message_is_lost_silently_when_redis_is_killed(
     own_redis: Redis, start_traffic: Callable[[], Awaitable[Traffic]]
 ) -> None:
     traffic = await start_traffic()
-    own_redis.signals(signal.SIGKILL)
-    own_redis.ends()
+    own_redis.send_signal(signal.SIGKILL)
+    own_redis.wait()
     await asyncio.sleep(0.5)
     await asyncio.to_thread(own_redis.start)
     returned_at = time.monotonic()
@@ -242,9 +242,9 @@ async def test_no_message_is_lost_silently_when_redis_hangs(
     own_redis: Redis, start_traffic: Callable[[], Awaitable[Traffic]]
 ) -> None:
     traffic = await start_traffic()
-    own_redis.signals(signal.SIGSTOP)
+    own_redis.send_signal(signal.SIGSTOP)
     await asyncio.sleep(7)
-    own_redis.signals(signal.SIGCONT)
+    own_redis.send_signal(signal.SIGCONT)
     returned_at = time.monotonic()
     assert await traffic.resumed(returned_at) - returned_at < 2
     await traffic.stop()

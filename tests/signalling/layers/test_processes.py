@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.servers import ROOT, Redis, site_environment
+from tests.integration.processes import ROOT
+from tests.integration.servers import site_environment
+from tests.integration.stores import Redis
 
 _runs = itertools.count(1)
 

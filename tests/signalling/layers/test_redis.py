@@ -10,7 +10,8 @@ from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull
 
 from signalling.layers import ChannelGone, RedisChannelLayer, Undeliverable
-from tests.integration.servers import Redis, eventually, running
+from tests.integration.processes import eventually
+from tests.integration.stores import Redis, running
 from tests.signalling.layers.channels import attach, calls, clients
 from tests.signalling.layers.conftest import MakeLayer
 
