@@ -1,4 +1,4 @@
-"""A client of the socket, in the words of the protocol; the server is the whole ASGI application."""
+"""An in-process client that speaks the protocol to the whole ASGI application."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.conftest import access_token
 
 PATH = "/ws/signalling/"
 Frame = dict[str, Any]
-WAIT = 10  # seconds for what must come: a busy machine is slow, and a bug waits longer
+WAIT = 10  # seconds for each expected event: generous, because test machines may be busy
 
 
 class Socket:
-    """One socket; every frame that comes must be read before it is closed, or is not asked about."""
+    """One socket. Its frames are read in order, one at a time."""
 
     def __init__(
         self,
@@ -38,13 +38,14 @@ class Socket:
         self._ids = 0
 
     async def open(self) -> str | None:
-        """Open it; return the subprotocol that the server chose."""
+        """Open the socket and return the subprotocol that the server selected."""
         is_accepted, detail = await self._wire.connect(WAIT)
-        assert is_accepted, f"the handshake was refused: {detail}"
+        assert is_accepted, f"the handshake was rejected: {detail}"
         subprotocol: str | None = detail
         return subprotocol
 
     async def is_denied(self) -> bool:
+        """Open the socket and return whether the handshake was rejected."""
         is_accepted, _ = await self._wire.connect(WAIT)
         return not is_accepted
 
@@ -65,7 +66,7 @@ class Socket:
         return frame
 
     async def expect(self, event: str) -> Any:
-        """Return the data of the next frame, which must be this event and no answer to a request."""
+        """Return the data of the next frame, which must be this event and not an answer."""
         frame = await self.next()
         assert frame["event"] == event, frame
         assert "id" not in frame, frame
@@ -78,7 +79,7 @@ class Socket:
         return str(frame["data"]["code"])
 
     async def ask(self, event: str, data: object = None) -> Frame:
-        """Send a request with an id; return its answer, which must be the next frame."""
+        """Send a request with an id and return its answer, which must be the next frame."""
         self._ids += 1
         await self.send(event, data, id=self._ids)
         answer = await self.next()
@@ -86,15 +87,15 @@ class Socket:
         return answer
 
     async def receive_nothing(self) -> None:
-        """Wait until all it asked for is done. Nothing else may have come, nor be on its way here.
+        """Assert that no frame has arrived, and none is on its way.
 
-        The server looks into both its queues, the client's and the channel layer's, at each turn.
+        Several pings, because the server reads the client's and the channel layer's queue in turn.
         """
         for _ in range(4):
             assert await self.ask("ping") == {"event": "pong", "data": {}}
 
     async def closed(self) -> int:
-        """Return the code with which the server closes the socket now."""
+        """Return the close code of the next event, which must be a close."""
         message = await self._wire.receive_output(WAIT)
         assert message["type"] == "websocket.close", message
         return int(message["code"])
@@ -106,23 +107,23 @@ class Socket:
         return answer["data"]
 
     async def disconnect(self, code: int = 1000) -> None:
-        """Go, and wait until the server has cleaned up."""
+        """Disconnect, and wait until the consumer has ended."""
         await self._wire.send_input({"type": "websocket.disconnect", "code": code})
         await self._wire.wait(WAIT)
 
     async def wait_closed(self) -> None:
-        """Wait until the server has cleaned up after a socket that ends by itself."""
+        """Wait until the consumer has ended after the server closed the socket."""
         await self._wire.wait(WAIT)
 
     async def cut(self) -> None:
-        """Cancel the application, as a server that stops does."""
+        """Cancel the application, like a server that stops."""
         self._wire.future.cancel()
         await asyncio.wait([self._wire.future], timeout=WAIT)
 
 
 @asynccontextmanager
 async def connected(user: User, **options: Any) -> AsyncIterator[Socket]:
-    """Give an open socket of a user, who hangs up afterwards."""
+    """Yield an open socket of a user; disconnect it afterwards."""
     headers = {"authorization": f"Bearer {access_token(user)}", **options.pop("headers", {})}
     socket = Socket(headers=headers, **options)
     await socket.open()
@@ -136,7 +137,7 @@ async def connected(user: User, **options: Any) -> AsyncIterator[Socket]:
 async def in_room(
     *users: User, code: str = "ABC123", **options: object
 ) -> AsyncIterator[list[Socket]]:
-    """Give sockets that are in one room, and have read the announcements of each other."""
+    """Yield sockets in one room that have read the announcements of each other."""
     sockets: list[Socket] = []
     try:
         for user in users:

@@ -173,7 +173,7 @@ async def test_a_flush_keeps_attached_channels_and_waiting_receivers(
     receiver = asyncio.ensure_future(layer.receive(waiting))
     await asyncio.sleep(0)
     await layer.flush()
-    await layer.group_send("tea", {"type": "nobody"})
+    await layer.group_send("tea", {"type": "without members"})
     await layer.send(channel, {"type": "hello"})
     await layer.send(waiting, {"type": "hello"})
     assert received == [{"type": "hello"}]
@@ -255,7 +255,7 @@ async def test_messages_without_a_reader_leave_no_state() -> None:
 
     async def send() -> None:
         for number in range(500):
-            await layer.send(f"nobody.{number}", {"type": "hello"})
+            await layer.send(f"unread.{number}", {"type": "hello"})
 
     await send()
     await asyncio.to_thread(lambda: asyncio.run(send()))
@@ -283,6 +283,6 @@ async def test_a_receiver_that_leaves_messages_unread_leaves_no_state() -> None:
 
 
 async def test_a_layer_uses_no_timers(layer: LocalChannelLayer) -> None:
-    await layer.send("nobody", {"type": "hello"})
+    await layer.send("unread", {"type": "hello"})
     gc.collect()
     assert not asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
