@@ -167,8 +167,7 @@ class ResumingClient:
     async def relay(
         self, peer_id: str, kind: Literal["offer", "answer", "candidate"], payload: Any
     ) -> None:
-        """Send an offer, an answer or an ICE candidate to a peer. Waits and raises as ``request``
-        does.
+        """Send an offer, an answer or an ICE candidate to a peer. Waits and raises like ``request``.
 
         ``payload`` is what a browser puts there (PROTOCOL.md, "Client to server"). On return the
         server has accepted the frame. If it is lost later, iteration yields an ``error`` with

@@ -1,5 +1,4 @@
-"""Daphne with flow control. Run ``python -m signalling.servers.daphne`` with the options of
-``daphne``.
+"""Daphne with flow control: ``python -m signalling.servers.daphne``, with Daphne's options.
 
 Stock Daphne reads as fast as a client sends, and buffers as much as an application writes. This
 server differs in the following:

@@ -1,5 +1,4 @@
-"""uvicorn with a fast path. Run ``python -m signalling.servers.uvicorn`` with the options of
-``uvicorn``.
+"""uvicorn with a fast path: ``python -m signalling.servers.uvicorn``, with uvicorn's options.
 
 Nearly every frame of signalling is a short text that arrives in a single read, and does not need a
 full WebSocket parser. Here ``--ws websockets-sansio`` selects a subclass that reads and writes such

@@ -32,8 +32,7 @@ class RequestRefused(client_connection.RequestRefused, AssertionError):
 
 
 class SignallingCommunicator:
-    """One socket to a signalling server. Keeps received frames, in order, until the test reads
-    them.
+    """One socket to a signalling server. Keeps received frames until the test reads them.
 
     No method waits longer than ``within`` seconds, ``TIMEOUT`` by default; then it raises
     ``AssertionError``. ``receive`` looks at the next frame only. ``receive_nothing`` asks the

@@ -9,8 +9,9 @@ from typing import Any
 
 
 def spawn(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
-    """Start a task, and keep it in ``tasks`` until it is done: event loops hold weak references
-    only.
+    """Start a task, and keep it in ``tasks`` until it is done.
+
+    Event loops only hold weak references to tasks.
 
     The task runs in an empty context. A message that a signal receiver sends through
     ``async_to_sync`` is delivered in the context of that call: database calls of the task would be
