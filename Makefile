@@ -1,5 +1,5 @@
-# The whole interface of the project. Needs Python 3.11 or newer; `make test` installs the rest on a
-# Debian, as root, and says elsewhere what is missing.
+# All tasks of the project. They need Python 3.11 or newer. On Debian, `make test` as root installs
+# the other programs that it needs; elsewhere it names the missing ones.
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -8,61 +8,65 @@ N ?= 12
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sfu crowd test lint types unit integration browser lock screenshots bench clean
+.PHONY: help demo demo-sfu fake-peers test lint types unit integration browser matrix \
+	screenshots bench lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/site ## Serve a working two-tab call on http://127.0.0.1:8000 (PORT=… changes the port)
+demo: .venv/site ## Serve a call page for two tabs on http://127.0.0.1:8000 (PORT=9000: another port)
 	@$(BIN)/python scripts/demo_env.py $(DEMO_DIR)
 	@ENV_FILE=$(abspath $(DEMO_DIR))/env exec $(BIN)/python manage.py demo --port $(PORT)
 
-demo-sfu: .venv/site ## The same with an SFU (Debian's package janus): rooms of more than ten
+demo-sfu: .venv/site ## Serve the demo with Janus as SFU, for rooms of more than ten peers
 	@scripts/system-packages janus
 	@$(BIN)/python scripts/demo_env.py $(DEMO_DIR)
 	@ENV_FILE=$(abspath $(DEMO_DIR))/env exec $(BIN)/python manage.py demo --port $(PORT) --sfu
 
-crowd: .venv/dev ## Fake peers for that demo's room: N=12 of them, beside your own tab
+fake-peers: .venv/dev ## Add fake peers to the room of the running demo (N=12: how many)
 	@exec $(BIN)/python -m fake_peers --demo $(DEMO_DIR) --url http://127.0.0.1:$(PORT) -n $(N)
 
-test: ## Everything: system packages, lint, types, migrations, all tests
+test: ## Run all checks and all tests, as CI does; install what they need
 	@PYTHON="$(PYTHON)" scripts/system-packages
 	@$(MAKE) --no-print-directory .venv/dev node_modules/.done
 	@scripts/test
 
-lint: .venv/dev ## Lint, formatting, import rules
+lint: .venv/dev ## Check style, formatting and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: .venv/dev node_modules/.done ## Types of the Python and of the JavaScript
+types: .venv/dev node_modules/.done ## Check the types of Python and JavaScript
 	$(BIN)/mypy
 	node_modules/.bin/tsc --noEmit -p .
 
-unit: .venv/dev node_modules/.done ## The tests that start no server and no browser
+unit: .venv/dev node_modules/.done ## Run the tests that need no server and no browser
 	$(BIN)/pytest tests --ignore tests/integration --ignore tests/browser
 
-integration: .venv/dev ## The tests with real Daphne, Redis and PostgreSQL
+integration: .venv/dev ## Run the tests with real servers, Redis, PostgreSQL and Janus
 	@scripts/system-packages
 	$(BIN)/pytest tests/integration
 
-browser: .venv/dev ## The tests in Chromium
+browser: .venv/dev ## Run the tests in Chromium
 	@scripts/system-packages
 	$(BIN)/pytest tests/browser
 
-screenshots: .venv/dev ## Take the README's picture again
+matrix: .venv/dev node_modules/.done ## Run the unit tests on every installed Python 3.11+, with Django 5.2 and 6
+	$(BIN)/nox
+
+screenshots: .venv/dev ## Update the pictures in docs/images
 	@scripts/system-packages
 	UPDATE_SCREENSHOTS=1 $(BIN)/pytest tests/browser
 
-bench: .venv/bench benchmarks/peers/node_modules/.done ## Measure against other servers (BENCH="--quick", BENCH="--help")
+bench: .venv/bench benchmarks/peers/node_modules/.done ## Compare with other servers (BENCH="--quick", BENCH="--help")
 	@scripts/system-packages
 	$(BIN)/python -m benchmarks.run $(BENCH)
 
-lock: .venv/dev ## Pin the dependencies anew: requirements.txt and requirements-dev.txt
+lock: .venv/dev ## Update requirements.txt and requirements-dev.txt from pyproject.toml
 	scripts/lock
 
-clean: ## Remove the environment, the demo and the caches
-	rm -rf .venv .demo node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+clean: ## Remove environments, the demo and caches
+	rm -rf .venv .nox .demo node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'

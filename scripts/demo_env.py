@@ -1,4 +1,4 @@
-"""Write the demo's environment once: secrets of its own, SQLite, plain HTTP on the loopback."""
+"""Write the environment file of the demo, once: new secrets, SQLite, plain HTTP."""
 
 import secrets
 import sys
@@ -16,6 +16,6 @@ if not env.exists():
         f"DATABASE_URL=sqlite:///{folder / 'db.sqlite3'}\n"
         "HTTPS=off\n"
     )
-elif "DEMO=" not in env.read_text():  # made by an earlier version
+elif "DEMO=" not in env.read_text():  # written by an earlier version
     with env.open("a") as file:
         file.write("DEMO=on\n")
