@@ -194,6 +194,14 @@ def is_defined(name: str) -> bool:
     return hasattr(import_module(module), attribute)
 
 
+@pytest.mark.parametrize("document", CURRENT)
+def test_make_targets_exist(document: str) -> None:
+    text, makefile = (ROOT / document).read_text(), (ROOT / "Makefile").read_text()
+    code = "\n".join(re.findall(r"^    .*$|`[^`\n]+`", text, re.MULTILINE)) + "\n"
+    targets = set(re.findall(r"(?<=[`\s])make ([a-z][\w-]*|\.venv/\w+)(?=[`\s])", code))
+    assert not {name for name in targets if not re.search(rf"^{re.escape(name)}:", makefile, re.M)}
+
+
 # --- Form -------------------------------------------------------------------------------------
 
 
