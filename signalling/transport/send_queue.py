@@ -36,7 +36,6 @@ class SendQueue:
         "_send",
         "_size",
         "_writer",
-        "is_disconnected",
         "max_bytes",
         "max_frames",
     )
@@ -48,7 +47,6 @@ class SendQueue:
         self._writer: asyncio.Task[None] | None = None
         self.max_frames = max_frames
         self.max_bytes = max_bytes
-        self.is_disconnected = False
 
     def put(self, event: Event) -> None:
         """Send an ASGI event, or queue it. Raises ``Overflow`` if the queue is full."""
@@ -98,7 +96,6 @@ class SendQueue:
         ASGI servers should raise ``OSError``; Daphne raises autobahn's ``Disconnected``.
         """
         logger.debug("A client disconnected before a frame could be sent: %r", error)
-        self.is_disconnected = True
         self._clear()
 
     def _clear(self) -> None:

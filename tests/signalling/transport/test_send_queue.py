@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signalling.transport.send_queue import Event, Overflow, SendQueue
+
+DISCONNECTED = "A client disconnected before a frame could be sent"
 
 
 class Server:
@@ -179,15 +182,21 @@ async def test_put_last_without_waiting_events(server: Server) -> None:
 # --- Failures -------------------------------------------------------------------------------------
 
 
-async def test_a_disconnected_client_raises_nothing(server: Server) -> None:
+async def test_a_disconnected_client_raises_nothing(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "signalling")
     send_queue = make_queue(server.send)
     server.error = OSError("gone")
     send_queue.put(text(1))
-    assert send_queue.is_disconnected
+    assert DISCONNECTED in caplog.text
     assert server.sent == []
 
 
-async def test_a_disconnect_during_a_send_ends_the_writer(server: Server) -> None:
+async def test_a_disconnect_during_a_send_ends_the_writer(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "signalling")
     send_queue = make_queue(server.send, size=4)
     server.is_open.clear()
     for value in range(4):
@@ -195,7 +204,7 @@ async def test_a_disconnect_during_a_send_ends_the_writer(server: Server) -> Non
     server.error = RuntimeError("Disconnected")
     server.is_open.set()
     await drained(send_queue)
-    assert send_queue.is_disconnected
+    assert DISCONNECTED in caplog.text
     assert send_queue.waiting == 0
     server.error = None
     server.is_open.clear()
@@ -242,7 +251,10 @@ async def test_a_suspended_send_may_handle_its_cancellation(server: Server) -> N
     assert seen == ["cleaned up"]
 
 
-async def test_a_suspended_send_gets_the_exception_it_awaits() -> None:
+async def test_a_suspended_send_gets_the_exception_it_awaits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "signalling")
     future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     results: list[Any] = []
 
@@ -260,7 +272,7 @@ async def test_a_suspended_send_gets_the_exception_it_awaits() -> None:
     future.set_exception(error)
     await drained(send_queue)
     assert results == [error, "value"]
-    assert not send_queue.is_disconnected
+    assert DISCONNECTED not in caplog.text
 
 
 async def test_a_suspended_send_gets_the_result_it_awaits() -> None:
