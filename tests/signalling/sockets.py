@@ -1,4 +1,4 @@
-"""An in-process client that speaks the protocol to the whole ASGI application."""
+"""WebSocket clients of the whole ASGI application, in process."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from tests.conftest import access_token
 
 PATH = "/ws/signalling/"
 Frame = dict[str, Any]
-WAIT = 10  # seconds for each expected event: generous, because test machines may be busy
+TIMEOUT = 10  # seconds for an expected message, enough for a busy machine
 
 
-class Socket:
-    """One socket. Its frames are read in order, one at a time."""
+class AppSocket:
+    """A ``WebsocketCommunicator`` with the methods of ``signalling.testing``.
+
+    Every method that receives looks at the very next frame, so a test must receive all frames.
+    """
 
     def __init__(
         self,
@@ -31,102 +34,117 @@ class Socket:
         app: Any = application,
     ) -> None:
         pairs = [(key.encode(), value.encode("latin-1")) for key, value in (headers or {}).items()]
-        self._wire = WebsocketCommunicator(app, PATH + query, headers=pairs)
-        self.scope: dict[str, Any] = self._wire.scope
+        self.communicator = WebsocketCommunicator(app, PATH + query, headers=pairs)
+        self.scope: dict[str, Any] = self.communicator.scope
         self.scope["client"] = (address, 50_000)
         self.peer_id = ""
-        self._ids = 0
+        self._last_id = 0
 
-    async def open(self) -> str | None:
-        """Open the socket and return the subprotocol that the server selected."""
-        is_accepted, detail = await self._wire.connect(WAIT)
-        assert is_accepted, f"the handshake was rejected: {detail}"
+    # --- The connection -----------------------------------------------------------------------
+
+    async def connect(self) -> str | None:
+        """Open the socket; return the subprotocol that the server chose."""
+        is_accepted, detail = await self.communicator.connect(TIMEOUT)
+        assert is_accepted, f"the handshake was refused: {detail}"
         subprotocol: str | None = detail
         return subprotocol
 
     async def is_denied(self) -> bool:
-        """Open the socket and return whether the handshake was rejected."""
-        is_accepted, _ = await self._wire.connect(WAIT)
+        """Return whether the application denies the handshake."""
+        is_accepted, _ = await self.communicator.connect(TIMEOUT)
         return not is_accepted
 
+    async def disconnect(self, code: int = 1000) -> None:
+        """Close the socket from the client's side; return when the application has cleaned up."""
+        await self.communicator.send_input({"type": "websocket.disconnect", "code": code})
+        await self.communicator.wait(TIMEOUT)
+
+    async def wait_finished(self) -> None:
+        """Wait until the application has cleaned up after a close of its own."""
+        await self.communicator.wait(TIMEOUT)
+
+    async def cancel(self) -> None:
+        """Cancel the application, as a server does at its shutdown."""
+        self.communicator.future.cancel()
+        await asyncio.wait([self.communicator.future], timeout=TIMEOUT)
+
+    # --- Send ---------------------------------------------------------------------------------
+
     async def send(self, event: str, data: object = None, **frame: object) -> None:
-        await self.send_text(json.dumps({"event": event, "data": data, **frame}))
+        """Send an event. ``frame`` has further keys of the frame, such as ``id``."""
+        await self.send_raw(json.dumps({"event": event, "data": data, **frame}))
 
-    async def send_text(self, text: str) -> None:
-        await self._wire.send_input({"type": "websocket.receive", "text": text})
+    async def send_raw(self, frame: str | bytes) -> None:
+        """Send a text or binary frame unchanged."""
+        key = "text" if isinstance(frame, str) else "bytes"
+        await self.communicator.send_input({"type": "websocket.receive", key: frame})
 
-    async def send_bytes(self, frame: bytes) -> None:
-        await self._wire.send_input({"type": "websocket.receive", "bytes": frame})
-
-    async def next(self) -> Frame:
-        """Return the next frame."""
-        message = await self._wire.receive_output(WAIT)
-        assert message["type"] == "websocket.send", message
-        frame: Frame = json.loads(message["text"])
-        return frame
-
-    async def expect(self, event: str) -> Any:
-        """Return the data of the next frame, which must be this event and not an answer."""
-        frame = await self.next()
-        assert frame["event"] == event, frame
-        assert "id" not in frame, frame
-        return frame["data"]
-
-    async def receive_error(self) -> str:
-        """Return the code of the next frame, which must be an error."""
-        frame = await self.next()
-        assert frame["event"] == "error", frame
-        return str(frame["data"]["code"])
-
-    async def ask(self, event: str, data: object = None) -> Frame:
-        """Send a request with an id and return its answer, which must be the next frame."""
-        self._ids += 1
-        await self.send(event, data, id=self._ids)
-        answer = await self.next()
-        assert answer.pop("id", None) == self._ids, answer
+    async def request(self, event: str, data: object = None) -> Frame:
+        """Send an event with an id; return its answer without the id. It must be the next frame."""
+        self._last_id += 1
+        await self.send(event, data, id=self._last_id)
+        answer = await self.receive_frame()
+        assert answer.pop("id", None) == self._last_id, answer
         return answer
 
-    async def receive_nothing(self) -> None:
-        """Assert that no frame has arrived, and none is on its way.
-
-        Several pings, because the server reads the client's and the channel layer's queue in turn.
-        """
-        for _ in range(4):
-            assert await self.ask("ping") == {"event": "pong", "data": {}}
-
-    async def closed(self) -> int:
-        """Return the close code of the next event, which must be a close."""
-        message = await self._wire.receive_output(WAIT)
-        assert message["type"] == "websocket.close", message
-        return int(message["code"])
-
     async def join(self, code: str = "ABC123", **options: object) -> Any:
-        answer = await self.ask("join:room", {"roomCode": code, **options})
+        """Join a room; return the data of ``room:joined``."""
+        answer = await self.request("join:room", {"roomCode": code, **options})
         assert answer["event"] == "room:joined", answer
         self.peer_id = answer["data"]["peerId"]
         return answer["data"]
 
-    async def disconnect(self, code: int = 1000) -> None:
-        """Disconnect, and wait until the consumer has ended."""
-        await self._wire.send_input({"type": "websocket.disconnect", "code": code})
-        await self._wire.wait(WAIT)
+    # --- Receive ------------------------------------------------------------------------------
 
-    async def wait_closed(self) -> None:
-        """Wait until the consumer has ended after the server closed the socket."""
-        await self._wire.wait(WAIT)
+    async def receive_frame(self) -> Frame:
+        """Return the next frame."""
+        message = await self.communicator.receive_output(TIMEOUT)
+        assert message["type"] == "websocket.send", message
+        frame: Frame = json.loads(message["text"])
+        return frame
 
-    async def cut(self) -> None:
-        """Cancel the application, like a server that stops."""
-        self._wire.future.cancel()
-        await asyncio.wait([self._wire.future], timeout=WAIT)
+    async def receive(self, event: str) -> Any:
+        """Return the data of the next frame, which must be this event without an id."""
+        frame = await self.receive_frame()
+        assert frame["event"] == event, frame
+        assert "id" not in frame, frame
+        return frame["data"]
+
+    async def receive_error(self, code: str) -> Any:
+        """Return the data of the next frame, which must be an ``error`` with this code."""
+        frame = await self.receive_frame()
+        assert frame["event"] == "error", frame
+        assert frame["data"]["code"] == code, frame
+        return frame["data"]
+
+    async def receive_nothing(self) -> None:
+        """Make sure that no frame has been sent to this socket, and that none is about to be.
+
+        The server reads its two queues in turn, the client's and the channel layer's. After some
+        pings it has also handled the messages that were in the channel layer before the first one.
+        """
+        for _ in range(4):
+            assert await self.request("ping") == {"event": "pong", "data": {}}
+
+    async def receive_close(self) -> int:
+        """Return the close code. The next message must be the server's close."""
+        message = await self.communicator.receive_output(TIMEOUT)
+        assert message["type"] == "websocket.close", message
+        return int(message["code"])
+
+
+async def open_socket(user: User, **options: Any) -> AppSocket:
+    """Return an open socket that is authenticated as ``user``."""
+    headers = {"authorization": f"Bearer {access_token(user)}", **options.pop("headers", {})}
+    socket = AppSocket(headers=headers, **options)
+    await socket.connect()
+    return socket
 
 
 @asynccontextmanager
-async def connected(user: User, **options: Any) -> AsyncIterator[Socket]:
-    """Yield an open socket of a user; disconnect it afterwards."""
-    headers = {"authorization": f"Bearer {access_token(user)}", **options.pop("headers", {})}
-    socket = Socket(headers=headers, **options)
-    await socket.open()
+async def connected(user: User, **options: Any) -> AsyncIterator[AppSocket]:
+    """Yield an open socket of ``user``; disconnect it at the end."""
+    socket = await open_socket(user, **options)
     try:
         yield socket
     finally:
@@ -136,16 +154,15 @@ async def connected(user: User, **options: Any) -> AsyncIterator[Socket]:
 @asynccontextmanager
 async def in_room(
     *users: User, code: str = "ABC123", **options: object
-) -> AsyncIterator[list[Socket]]:
-    """Yield sockets in one room that have read the announcements of each other."""
-    sockets: list[Socket] = []
+) -> AsyncIterator[list[AppSocket]]:
+    """Yield one socket for each user, all in one room; announcements have been received."""
+    sockets: list[AppSocket] = []
     try:
         for user in users:
-            socket = Socket(headers={"authorization": f"Bearer {access_token(user)}"})
-            await socket.open()
+            socket = await open_socket(user)
             await socket.join(code, **options)
             for other in sockets:
-                assert (await other.expect("peer:joined"))["peerId"] == socket.peer_id
+                assert (await other.receive("peer:joined"))["peerId"] == socket.peer_id
             sockets.append(socket)
         yield sockets
     finally:

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rooms.models import Room
 from signalling import metrics, protocol
-from tests.signalling.sockets import Socket, connected, in_room
+from tests.signalling.sockets import AppSocket, connected, in_room
 
 NAMES = {"sockets", "overflows", "undelivered", "requests", "errors", "closes"}
 
@@ -57,15 +57,15 @@ async def test_errors_and_closes_are_counted(alice: User) -> None:
     errors = value("errors_total", code="room_not_found")
     async with connected(alice) as socket:
         await socket.send("join:room", {"roomCode": "XYZ789"})
-        assert await socket.receive_error() == "room_not_found"
+        await socket.receive_error("room_not_found")
     assert value("errors_total", code="room_not_found") == errors + 1
 
     code = protocol.CloseCode.AUTHENTICATION
     closed = value("closes_total", code=str(int(code)))
-    stranger = Socket()
-    await stranger.open()
+    stranger = AppSocket()
+    await stranger.connect()
     await stranger.send("ping")
-    assert await stranger.receive_error() == "authentication_required"
-    assert await stranger.closed() == code
+    await stranger.receive_error("authentication_required")
+    assert await stranger.receive_close() == code
     await stranger.disconnect()
     assert value("closes_total", code=str(int(code))) == closed + 1

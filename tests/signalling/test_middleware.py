@@ -14,7 +14,7 @@ from rooms.models import Room
 from signalling.auth import tokens
 from signalling.middleware import JWTAuthMiddleware, OriginMiddleware, SignallingMiddlewareStack
 from tests.conftest import PASSWORD, access_token
-from tests.signalling.sockets import Socket, connected
+from tests.signalling.sockets import AppSocket, connected
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -68,15 +68,15 @@ async def test_a_token_is_read_from_the_header(bob: User) -> None:
 
 async def test_a_token_is_read_from_the_subprotocol_and_not_echoed(room: Room, bob: User) -> None:
     offered = f"signalling.v1, bearer.{access_token(bob)}"
-    socket = Socket(headers={"sec-websocket-protocol": offered})
-    assert await socket.open() == "signalling.v1"
+    socket = AppSocket(headers={"sec-websocket-protocol": offered})
+    assert await socket.connect() == "signalling.v1"
     await socket.join()
     await socket.disconnect()
 
 
 async def test_a_client_that_offers_only_a_token_gets_no_subprotocol(bob: User) -> None:
-    socket = Socket(headers={"sec-websocket-protocol": f"bearer.{access_token(bob)}"})
-    assert await socket.open() is None
+    socket = AppSocket(headers={"sec-websocket-protocol": f"bearer.{access_token(bob)}"})
+    assert await socket.connect() is None
     await socket.receive_nothing()
     await socket.disconnect()
 
@@ -121,11 +121,11 @@ async def test_an_unavailable_database_is_reported_to_the_client(
         raise OperationalError
 
     monkeypatch.setattr(tokens, "authenticate", fail)
-    socket = Socket(headers={"authorization": "Bearer any"})
-    await socket.open()
-    frame = await socket.next()
+    socket = AppSocket(headers={"authorization": "Bearer any"})
+    await socket.connect()
+    frame = await socket.receive_frame()
     assert (frame["data"]["code"], frame["data"]["retryAfter"]) == ("unavailable", 2)
-    assert await socket.closed() == 4503
+    assert await socket.receive_close() == 4503
     await socket.disconnect()
 
 
@@ -134,10 +134,10 @@ async def test_guessing_tokens_is_throttled(bob: User, settings: Settings) -> No
     for _ in range(2):
         assert await refusal_of(scope(authorization="Bearer wrong")) == "token_invalid"
     assert await refusal_of(scope(authorization="Bearer wrong")) == "rate_limited"
-    socket = Socket(headers={"authorization": "Bearer wrong"})
-    await socket.open()
-    assert await socket.receive_error() == "rate_limited"
-    assert await socket.closed() == 4429
+    socket = AppSocket(headers={"authorization": "Bearer wrong"})
+    await socket.connect()
+    await socket.receive_error("rate_limited")
+    assert await socket.receive_close() == 4429
     await socket.disconnect()
     async with connected(bob) as good:  # same address, another client
         await good.receive_nothing()
@@ -269,20 +269,20 @@ def test_a_wildcard_in_allowed_hosts_allows_each_host_its_own_origin(settings: S
 
 
 async def test_a_page_of_another_origin_is_rejected_despite_a_valid_token(bob: User) -> None:
-    socket = Socket(
+    socket = AppSocket(
         headers={"origin": "http://evil.example", "authorization": f"Bearer {access_token(bob)}"}
     )
     assert await socket.is_denied()
 
 
 async def test_a_rejected_handshake_is_logged_without_its_token() -> None:
-    socket = Socket(query="?a=1&token=secret", headers={"origin": "http://evil.example"})
+    socket = AppSocket(query="?a=1&token=secret", headers={"origin": "http://evil.example"})
     assert await socket.is_denied()
     assert socket.scope["query_string"] == b"a=1"
 
 
 async def test_two_origin_headers_are_rejected(bob: User) -> None:
-    socket = Socket()
+    socket = AppSocket()
     socket.scope["headers"] = [(b"origin", b"http://localhost:5173")] * 2
     assert await socket.is_denied()
 

@@ -1,9 +1,10 @@
-"""A process among the others: its lease, what it must write later, its end."""
+"""The worker process: its lease, its queued writes, and its health endpoints."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,14 +21,14 @@ from tests.signalling.sockets import connected
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-async def test_many_joins_at_once_enlist_once() -> None:
-    here = process.get_worker()
-    ids = await asyncio.gather(*(here.register() for _ in range(5)))
+async def test_concurrent_calls_register_the_worker_once() -> None:
+    worker = process.get_worker()
+    ids = await asyncio.gather(*(worker.register() for _ in range(5)))
     assert len(set(ids)) == 1
     assert await Worker.objects.acount() == 1
 
 
-async def test_one_beat_is_one_update_however_many_sockets(
+async def test_one_heartbeat_renews_the_lease_of_all_sockets(
     room: Room, alice: User, bob: User
 ) -> None:
     async with connected(alice) as first, connected(bob) as second:
@@ -39,67 +40,69 @@ async def test_one_beat_is_one_update_however_many_sockets(
         assert after.expires_at > before.expires_at
 
 
-async def test_who_was_taken_for_dead_closes_its_sockets_and_begins_anew(
+async def test_a_worker_without_a_lease_closes_its_sockets_and_registers_again(
     room: Room, bob: User
 ) -> None:
     async with connected(bob) as socket:
         await socket.join()
-        here = process.get_worker()
-        former = here.worker_id
+        worker = process.get_worker()
+        former = worker.worker_id
         await Worker.objects.all().adelete()
-        await here.heartbeat()
-        assert await socket.receive_error() == "unavailable"
-        assert await socket.closed() == 4503
-        assert await here.register() != former
+        await worker.heartbeat()
+        await socket.receive_error("unavailable")
+        assert await socket.receive_close() == 4503
+        assert await worker.register() != former
 
 
-async def test_who_stood_still_serves_no_frame_before_it_closes(room: Room, bob: User) -> None:
+async def test_a_suspended_worker_closes_its_sockets_before_it_handles_a_frame(
+    room: Room, bob: User
+) -> None:
     async with connected(bob) as socket:
         await socket.join()
         process.get_worker().alive_until = 0.0
         await socket.send("ping")
-        assert await socket.receive_error() == "unavailable"
-        assert await socket.closed() == 4503
+        await socket.receive_error("unavailable")
+        assert await socket.receive_close() == 4503
 
 
-async def test_what_could_not_be_written_waits_for_the_database() -> None:
-    here = process.get_worker()
-    is_away, written = True, []
+async def test_queued_writes_wait_for_the_database() -> None:
+    worker = process.get_worker()
+    is_unavailable, written = True, []
 
-    async def write(what: str) -> None:
-        if is_away:
+    async def write(value: str) -> None:
+        if is_unavailable:
             raise OperationalError
-        if what == "nonsense":
-            raise ValueError(what)
-        written.append(what)
+        if value == "invalid":
+            raise ValueError(value)
+        written.append(value)
 
-    for what in ("first", "nonsense", "second"):
-        here.pending.add(lambda what=what: write(what))  # type: ignore[misc]
+    for value in ("first", "invalid", "second"):
+        worker.pending.add(partial(write, value))
     with pytest.raises(OperationalError):
-        await here.heartbeat()
-    is_away = False
-    await here.heartbeat()
-    await here.heartbeat()
+        await worker.heartbeat()
+    is_unavailable = False
+    await worker.heartbeat()
+    await worker.heartbeat()
     assert written == ["first", "second"]
 
 
-async def test_an_outage_is_nobodys_death(monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = leases.LeaseMonitor(confirm_seconds=1.0, grace_seconds=3.0)
+async def test_a_database_outage_makes_no_worker_look_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor = leases.LeaseMonitor(confirm_seconds=1.0, grace_seconds=3.0)
     now = 0.0
     monkeypatch.setattr(leases, "monotonic", lambda: now)
     await database_sync_to_async(leases.register_worker)()
     await Worker.objects.aupdate(expires_at="2020-01-01T00:00Z")
     read_all = database_sync_to_async(leases.read_all)
-    assert watch.find_dead(await read_all()) == []
+    assert monitor.find_dead(await read_all()) == []
     now = 0.9
-    assert watch.find_dead(await read_all()) == []
-    watch.reset()  # the database was away
+    assert monitor.find_dead(await read_all()) == []
+    monitor.reset()  # the database was unavailable
     now = 5.0
-    assert watch.find_dead(await read_all()) == []
-    now = 7.9  # another one's pool of connections may still wait for its next attempt
-    assert watch.find_dead(await read_all()) == []
+    assert monitor.find_dead(await read_all()) == []
+    now = 7.9  # the next attempt of another worker's connection pool may still be due
+    assert monitor.find_dead(await read_all()) == []
     now = 8.0
-    (dead,) = watch.find_dead(await read_all())
+    (dead,) = monitor.find_dead(await read_all())
     assert await database_sync_to_async(leases.reap)(dead) == 0
     assert await Worker.objects.acount() == 0
 
@@ -132,7 +135,9 @@ async def test_a_heartbeat_that_waited_for_the_database_ends_no_worker(
     assert await Worker.objects.acount() == 0
 
 
-async def test_health(async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_readiness_and_liveness(
+    async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert (await async_client.get("/health/live/")).status_code == 200
     ready = await async_client.get("/health/ready/")
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
