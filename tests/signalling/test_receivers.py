@@ -1,3 +1,5 @@
+"""Domain signals that are sent to the channel layer."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 async def first_message_to(room: Room, close: Any) -> Any:
+    """Return the first message to the group of a room after ``close``."""
     layer = get_channel_layer()
     channel = await layer.new_channel()
     await layer.group_add(room_group(room.code), channel)
@@ -36,7 +39,7 @@ def test_a_closed_room_is_announced_to_its_group(room: Room) -> None:
     }
 
 
-def test_a_site_without_a_channel_layer_may_close_rooms(
+def test_a_room_can_be_closed_without_a_channel_layer(
     room: Room,
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
@@ -49,18 +52,18 @@ def test_a_site_without_a_channel_layer_may_close_rooms(
     assert not Room.objects.get().is_active
 
 
-def test_a_broker_that_is_away_does_not_keep_a_room_open(
+def test_a_room_can_be_closed_while_the_broker_is_unavailable(
     room: Room,
     bob: User,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    async def away(*arguments: object) -> None:
-        raise ConnectionError("the broker is away")
+    async def fail(*arguments: object) -> None:
+        raise ConnectionError("the broker is unavailable")
 
-    monkeypatch.setattr(get_channel_layer(), "group_send", away)
+    monkeypatch.setattr(get_channel_layer(), "group_send", fail)
     with django_capture_on_commit_callbacks(execute=True):
         services.close_room(room)
     assert not Room.objects.get().is_active
-    assert "the broker is away" in caplog.text
+    assert "the broker is unavailable" in caplog.text

@@ -1,19 +1,54 @@
+"""Group names, and channel-layer messages about a room's mode."""
+
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
 from channels.layers import InMemoryChannelLayer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rooms import codes
-from signalling.peers.messages import room_group
+from rooms.models import Participant, Room
+from signalling.peers.messages import announced_mode, mode_changed, room_group
+from signalling.sfu.mode import Mode
+
+UNTIL = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def test_a_room_has_a_group_of_its_own() -> None:
+def test_each_room_has_its_own_group() -> None:
     assert room_group("ABC123") == "signalling.room.ABC123"
     assert room_group("ABC-123") != room_group("ABC_123")
 
 
 @given(st.from_regex(codes._FORM, fullmatch=True))
-def test_every_code_makes_a_name_that_channels_accepts(code: str) -> None:
+def test_channels_accepts_the_group_name_of_every_room_code(code: str) -> None:
     assert codes.normalise(code) == code
     assert InMemoryChannelLayer().require_valid_group_name(room_group(code))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"mode": Room.Mode.SFU, "mode_version": 3, "sfu": "default", "total_limit": 25},
+        {"mode": Room.Mode.SFU, "mode_version": 4, "sfu": "second", "switching_until": UNTIL},
+    ],
+    ids=["mesh", "sfu", "switching"],
+)
+def test_an_announced_mode_is_the_mode_of_the_room(fields: dict[str, Any]) -> None:
+    room = Room(code="ABC123", **fields)
+    message = mode_changed(room, "committed")
+    assert announced_mode(message) == Mode.of(room)
+    assert announced_mode(json.loads(json.dumps(message))) == Mode.of(room)
+    assert (message["room"], message["reason"], message["surplus"]) == ("ABC123", "committed", [])
+    assert message["until"] == (UNTIL.isoformat() if room.is_switching else "")
+
+
+def test_an_announced_mode_names_the_surplus_peers() -> None:
+    surplus = [Participant(peer_id="peer_1"), Participant(peer_id="peer_2")]
+    message = mode_changed(Room(code="ABC123"), "timeout", surplus)
+    assert message["surplus"] == ["peer_1", "peer_2"]

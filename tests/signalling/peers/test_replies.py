@@ -1,3 +1,5 @@
+"""The conversion of domain errors."""
+
 from __future__ import annotations
 
 from rooms.exceptions import CodeTaken, RoomError, RoomFull
@@ -13,7 +15,8 @@ def test_a_domain_error_keeps_its_message_and_details() -> None:
     assert converted.details is not error.details
 
 
-def test_every_domain_error_of_sockets_has_a_protocol_code() -> None:
+def test_every_domain_error_has_a_protocol_code() -> None:
     known = {code.value for code in ErrorCode}
+    # CodeTaken is excluded: room codes are chosen over HTTP only.
     used = {kind.code for kind in RoomError.__subclasses__() if kind is not CodeTaken}
-    assert used <= known  # room codes are chosen over HTTP only
+    assert used <= known
