@@ -39,8 +39,8 @@ T = TypeVar("T")
 class SignallingConsumer(BoundedConsumer):
     """One WebSocket. Implements ``peers.port.Peer`` for the handlers.
 
-    Needs ``SignallingMiddlewareStack`` around it. It raises nothing, and its membership ends with
-    it however it ends, unless the client may resume.
+    Requires ``SignallingMiddlewareStack``, which sets ``identity`` and ``refusal`` in the scope. It
+    never raises. Its membership ends with it, whatever ends it, unless the client may resume.
     """
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -112,7 +112,7 @@ class SignallingConsumer(BoundedConsumer):
             return
         frame = text_data if text_data is not None else bytes_data or b""
         self.heartbeat.last_frame_at = now = monotonic()
-        if now > self.worker.alive_until:
+        if now > self.worker.alive_until:  # after a suspension, before the worker's own check
             self.worker.fence()
             return
         request: Request | None = None
@@ -235,7 +235,7 @@ class SignallingConsumer(BoundedConsumer):
     def follow_mode(self, claim: dict[str, int] | None) -> None:
         self.room.follow_mode(claim)
 
-    # --- The end ------------------------------------------------------------------------------
+    # --- Closing ------------------------------------------------------------------------------
 
     def close_for_drain(self) -> None:
         """Close with 4503: the process stops, or other workers consider it dead."""
@@ -247,7 +247,7 @@ class SignallingConsumer(BoundedConsumer):
         if self.tasks:
             await asyncio.wait(self.tasks)
         await self.leave()
-        if self.tasks:
+        if self.tasks:  # `leave` may have started a task that announces a detached peer
             await asyncio.wait(self.tasks)
 
     async def leave(self) -> None:
@@ -268,7 +268,7 @@ class SignallingConsumer(BoundedConsumer):
         membership = self.membership
         if self.replies.closed_with == CloseCode.TOO_SLOW and membership is not None:
             membership.has_gap = True  # the queued frames were dropped
-        if not self._detach():  # at once, so that what is sent from now on is held
+        if not self._detach():  # at once, so that relays sent from now on are held
             spawn(self.leave(), self.tasks)
 
     def _detach(self) -> bool:

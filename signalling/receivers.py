@@ -50,12 +50,13 @@ def announce_changed_mode(
     """Notify a room of its new mode, and of the ``surplus`` peers that had to leave."""
     announcements: list[RoomMessage] = [messages.mode_changed(room, reason, surplus)]
     for peer in surplus:
-        reason = Participant.Reason.DISCONNECTED
-        announcements.append(messages.left(room.code, peer.peer_id, reason))
+        announcements.append(
+            messages.left(room.code, peer.peer_id, Participant.Reason.DISCONNECTED)
+        )
     for message in announcements:
         try:
             _publish(message)
-        except Exception as error:  # other workers will refresh; this one has delivered
+        except Exception as error:  # local peers are notified; other workers will refresh
             logger.warning("Announcement to room %s delayed: %r", room.code, error)
 
 

@@ -119,7 +119,7 @@ class DetachedPeer:
             self._closing = asyncio.create_task(self._close())
 
     def _end_link(self, *, has_left: bool = False) -> None:
-        """End the connections to the SFU if the peer has left; else another socket claims them."""
+        """Close the connections to the SFU if the peer has left; else leave them to its next socket."""
         if self.membership.link is not None:
             if has_left:
                 self.membership.link.close()
@@ -146,7 +146,7 @@ class DetachedPeer:
             self.end(has_left=change == "left")
 
     def _mode_changed(self, message: ModeChanged) -> None:
-        """Drop the SFU connections, which another mode or version has no use for."""
+        """Drop the SFU connections that belong to an earlier mode or version."""
         mode, membership = announced_mode(message), self.membership
         is_here = self.moved_to is None and membership.room_code == message["room"]
         if is_here and mode.is_later_than(membership.mode):

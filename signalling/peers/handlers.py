@@ -25,7 +25,7 @@ from .port import Peer
 Handler = Callable[[Peer, Any], Awaitable[None]]
 
 HANDLERS: dict[type[protocol.ClientEvent], Handler] = {}
-"""The handlers by event type, as they register themselves."""
+"""The handlers by event type, filled by ``@handles``."""
 
 H = TypeVar("H", bound=Handler)
 

@@ -110,7 +110,7 @@ def room_joined(joined: Joined, membership: Membership) -> protocol.RoomJoined:
 
 
 async def _join(peer: Peer, place: dict[str, Any]) -> Joined:
-    """Join a room. Look for a healthy SFU only if the room requires one."""
+    """Join a room. Look for a healthy SFU only if the room requires one (``sfu=None``)."""
     sfus = sfu.get_sfus()
     try:
         return await peer.seat(services.join, **place, sfu=None if sfus else "")

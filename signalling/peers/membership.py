@@ -64,8 +64,8 @@ class Membership:
         known_channel = self.roster.get(peer_id)
         match change["change"]:
             case "joined":
-                # A peer that joined earlier is in the roster, or left before this peer joined: the
-                # message is then an echo of a former membership.
+                # A peer with a lower join number is in the roster, or had left before this peer
+                # joined. The message is then late: it was sent during a former membership.
                 is_new = known_channel is None and number > self.number
                 if is_new:
                     self.roster[intern(peer_id)] = intern(channel)

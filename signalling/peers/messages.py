@@ -175,7 +175,7 @@ def back(room: str, participant: Participant) -> RosterChange:
 
 
 def updated(room: str, event: protocol.PeerUpdated) -> Announcement:
-    """Return the announcement that a peer has changed its media state or display name."""
+    """Return the announcement of a peer's new media state, display name or path."""
     return Announcement(
         type="signalling.announcement",
         room=room,

@@ -25,7 +25,7 @@ class Peer(Protocol):
     channel_name: str
 
     async def answer(self, event: ServerEvent) -> None:
-        """Send the natural reply to the request that is being handled."""
+        """Send the reply to the request that is being handled."""
 
     async def identify(self, token: str) -> Identity:
         """Return the identity that a token proves. Raises ``TokenRefused``."""
@@ -37,7 +37,7 @@ class Peer(Protocol):
         """Run a service in a database thread, to its end even if the socket closes."""
 
     async def record(self, function: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Run a service that records what has happened already; return whether it changed a row.
+        """Run a service that records a past event, such as a leave; return whether it changed a row.
 
         While the database is unavailable the write is queued, and this returns true.
         """
@@ -61,19 +61,19 @@ class Peer(Protocol):
         """Send a frame to a peer of the roster."""
 
     async def take_over(self, channel: str) -> None:
-        """Fetch what is held for this peer at its previous channel, and fence the socket there.
+        """Fetch the frames held at this peer's previous channel, and close the socket there.
 
-        Without an answer the membership ``has_gap``.
+        Without an answer, set ``has_gap`` of the membership.
         """
 
     def restore(self, held: HeldState) -> None:
-        """Adopt what was held for this peer. ``seated`` sends the frames."""
+        """Adopt the held frames and the relay counters. ``seated`` sends the frames."""
 
     def seated(self) -> None:
-        """Deliver what has waited for ``room:joined`` to be sent."""
+        """Deliver the messages that waited for ``room:joined`` to be sent."""
 
     def follow_mode(self, claim: dict[str, int] | None) -> None:
         """Open or close the peer's SFU connections; ``claim`` names those it already has."""
 
     def expect_heartbeat(self) -> None:
-        """Hold the client to the heartbeat from now on."""
+        """Start the heartbeat timeout: the client must send frames regularly from now on."""

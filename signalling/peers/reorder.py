@@ -10,10 +10,10 @@ from .messages import HeldFrame
 class ReorderBuffer:
     """Delivers the relays of each sender in the order of their numbers.
 
-    After a resume, senders that do not know the new channel yet relay to the previous one, from
-    which frames are forwarded, while others already relay to the new one. A frame whose number is
-    not the next one waits for the missing ones. A number that is not greater than the last one
-    comes from a sender that restarted its count.
+    After a resume, the relays of one sender arrive in two ways: those that it sent before it knew
+    the new channel are forwarded from the previous one, later ones come directly. A frame whose
+    number is not the next one waits for the missing ones. A number that is not greater than the
+    last one comes from a sender that restarted its count.
     """
 
     def __init__(self, received: dict[str, int], deliver: Callable[[str], None]) -> None:
@@ -22,7 +22,7 @@ class ReorderBuffer:
         self._early: dict[str, dict[int, str]] = {}
 
     def add(self, sender: str, number: int, frame: str) -> None:
-        """Deliver a frame and those that waited for it, or keep it until its turn."""
+        """Deliver a frame and those that waited for it, or keep it until the missing ones arrive."""
         if number <= self._received.get(sender, 0):
             self._deliver(frame)
             return
@@ -33,7 +33,7 @@ class ReorderBuffer:
             self._deliver(early.pop(following))
 
     def flush(self) -> list[HeldFrame]:
-        """Return the waiting frames, in order. The missing ones were lost and reported as such."""
+        """Return the waiting frames in order. The missing ones were lost; their senders know."""
         waiting, self._early = self._early, {}
         frames = [
             (sender, number, early[number])

@@ -34,11 +34,11 @@ logger = logging.getLogger("signalling")
 FINAL_CLOSES = {CloseCode.PROTOCOL_VIOLATIONS, CloseCode.AUTHENTICATION, CloseCode.FLOOD}
 """A client that is closed with one of these has broken the rules and loses its seat."""
 TAKEOVER_SECONDS = 2.0
-"""How long to wait for the held frames."""
+"""How long a resuming socket waits for the held frames."""
 ROUND_TRIP_SECONDS = 1.0
-"""A relay older than this, seen from the client's last frame, has arrived."""
+"""Relays written at least this long before the client's last frame have arrived."""
 SPARE_SECONDS = 10.0
-"""How much longer than its window a detached peer lives, until its end is announced."""
+"""How long a detached peer outlives its resume window if no message ends it."""
 
 
 class Resumption:
@@ -75,6 +75,7 @@ class Resumption:
     def is_possible(self, membership: Membership, has_hung_up: bool) -> bool:
         """Return whether the client has a resume token and did not end the membership itself."""
         closed_with = self._replies.closed_with
+        # A peer that has resumed before still has its previous token, valid for a few seconds.
         has_token = membership.is_seated or membership.epoch > 0
         has_ended = closed_with in FINAL_CLOSES or (closed_with is None and has_hung_up)
         return membership.is_resumable and has_token and not has_ended
@@ -127,10 +128,11 @@ class Resumption:
             )
 
     def _may_have_lost_frames(self, is_abandoned: bool) -> bool:
-        """Return whether a relay may have been written to a connection that was dead already.
+        """Return whether a relay may have been written to a connection that had already failed.
 
-        Everything that precedes our own close frame arrives. After an unexpected end the time of
-        death is unknown, but the client was alive one round trip before its last frame.
+        Everything before the server's close frame arrives. After an unexpected end it is unknown
+        when the connection failed; but it still worked when the client sent its last frame, so
+        everything written one round trip before that has arrived.
         """
         if self._send_queue.waiting or is_abandoned:
             return True
@@ -142,7 +144,7 @@ class Resumption:
     # --- Resume -------------------------------------------------------------------------------
 
     async def take_over(self, membership: Membership, channel: str) -> None:
-        """Fetch the held frames from the peer's previous ``channel`` and fence its socket.
+        """Fetch the held frames from the peer's previous ``channel`` and close the socket there.
 
         Without an answer the peer resumes with a gap.
         """
@@ -183,7 +185,7 @@ class Resumption:
         return True
 
     def release(self, membership: Membership) -> None:
-        """Send the held frames, after ``room:joined``; restore the order of what follows."""
+        """Send the held frames of peers that are still in the room, after ``room:joined``."""
         frames, self._restored = self._restored, []
         for sender, _, frame in frames:
             if sender in membership.roster:

@@ -96,7 +96,7 @@ class RoomEvents:
                 raise ValueError(f"no handler for {unknown}")
 
     def seated(self) -> None:
-        """Deliver what has waited for ``room:joined`` to be sent."""
+        """Deliver the messages that waited for ``room:joined`` to be sent."""
         membership = self.membership
         assert membership is not None
         membership.is_seated = True
@@ -120,7 +120,7 @@ class RoomEvents:
             self._resumption.receive(membership, message)
 
     def _roster_changed(self, membership: Membership, message: RosterChange) -> None:
-        """Update the roster and notify the client of news."""
+        """Update the roster, and notify the client if the change is new."""
         if membership.room_code != message["room"]:
             return
         if message["peer_id"] != membership.peer_id:
@@ -130,7 +130,7 @@ class RoomEvents:
             self._resumed_elsewhere(membership)
 
     def _closed(self, membership: Membership, message: Closed) -> None:
-        """Leave a room that was closed; the database has ended the membership."""
+        """Notify the client that its room was closed, and close the socket."""
         if membership.room_code != message["room"]:
             return
         self._forget(membership)
@@ -138,7 +138,7 @@ class RoomEvents:
         self._replies.close(CloseCode.ROOM_CLOSED)
 
     def _removed(self, membership: Membership, peer_id: str) -> None:
-        """Close the socket of a removed peer; the others see the peer leave."""
+        """Close this socket if its peer was removed; otherwise handle it as another peer's leave."""
         if peer_id != membership.peer_id:
             self._roster_changed(
                 membership, messages.left(membership.room_code, peer_id, "removed")
@@ -220,7 +220,7 @@ class RoomEvents:
         )
 
     def _mode_changed(self, membership: Membership, message: ModeChanged) -> None:
-        """Notify the client of a new mode, or that it had to leave the room because of it."""
+        """Notify the client of a new mode, or of losing its seat because of it."""
         if membership.room_code != message["room"]:
             return
         if membership.peer_id in message["surplus"]:

@@ -25,7 +25,11 @@ T = TypeVar("T")
 
 
 class Stores:
-    """Runs database calls to their end and turns failures of the layer into ``ProtocolError``."""
+    """Calls the stores for one socket.
+
+    Database calls run to their end even if the socket closes. Failures of the channel layer are
+    raised as ``ProtocolError``.
+    """
 
     def __init__(self, subscription: ChannelSubscription, pending: PendingWrites) -> None:
         self._layer = subscription.layer
@@ -50,7 +54,7 @@ class Stores:
         return await asyncio.shield(running)
 
     async def settled(self) -> None:
-        """Wait for a call that is still running: a cancelled join may yet commit."""
+        """Wait for a call that is still running: a join may commit after its caller was cancelled."""
         if self._running is not None:
             await asyncio.wait([self._running])
 

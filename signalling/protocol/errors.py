@@ -79,7 +79,10 @@ def authentication_required() -> ProtocolError:
 
 
 def unavailable(*, close: CloseCode | None = None, retry_after: int = 2) -> ProtocolError:
-    """A database or the channel layer is unavailable; the client retries with jitter."""
+    """Return the error for an outage of a database or the channel layer.
+
+    Clients wait ``retry_after`` seconds, with jitter, and try again.
+    """
     return ProtocolError(
         ErrorCode.UNAVAILABLE,
         "The service is briefly unavailable; try again.",
@@ -89,7 +92,10 @@ def unavailable(*, close: CloseCode | None = None, retry_after: int = 2) -> Prot
 
 
 def peer_not_found() -> ProtocolError:
-    """Same text whether the target exists elsewhere or not, so that nothing can be probed."""
+    """Return the error for a target that is not in the room.
+
+    The text does not tell whether the peer exists elsewhere, so that ids cannot be probed.
+    """
     return ProtocolError(ErrorCode.PEER_NOT_FOUND, "No such peer in your room.")
 
 
@@ -108,7 +114,7 @@ def sfu_unavailable(*, retry_after: float = 2) -> ProtocolError:
 
 
 def bad_description(name: str, reason: str) -> ProtocolError:
-    """The SFU cannot use an offer or an answer."""
+    """Return the error for an offer or an answer that the SFU cannot use."""
     return ProtocolError(ErrorCode.BAD_REQUEST, reason, path=f"$.data.{name}.sdp")
 
 
@@ -119,7 +125,10 @@ def removed() -> ProtocolError:
 
 
 def out_of_room() -> ProtocolError:
-    """The membership ended unnoticed by this socket; the client reconnects to learn why."""
+    """Return the error for a membership that has ended although this socket received no message.
+
+    The client reconnects to learn why.
+    """
     return ProtocolError(
         ErrorCode.NOT_IN_ROOM, "You are no longer in this room.", close=CloseCode.UNAVAILABLE
     )
@@ -142,7 +151,10 @@ def heartbeat_timeout() -> ProtocolError:
 
 
 def rate_limited(wait: float, what: str, *, close: CloseCode | None = None) -> ProtocolError:
-    """``wait``: seconds until the next attempt may succeed, rounded up to a millisecond."""
+    """Return the error for a request over a limit.
+
+    ``wait``: seconds until the next attempt may succeed; sent rounded up to a millisecond.
+    """
     return ProtocolError(
         ErrorCode.RATE_LIMITED,
         f"Too many {what}; slow down.",
@@ -152,7 +164,7 @@ def rate_limited(wait: float, what: str, *, close: CloseCode | None = None) -> P
 
 
 def internal(reference: str, *, close: CloseCode | None = None) -> ProtocolError:
-    """An unexpected error. ``reference`` identifies its traceback in the log."""
+    """Return the error for an unexpected exception; ``reference`` identifies its traceback."""
     return ProtocolError(
         ErrorCode.INTERNAL,
         "Internal error. Quote the reference when you report it.",

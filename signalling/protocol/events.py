@@ -25,7 +25,7 @@ RequestId = Annotated[str, Meta(max_length=128)] | int | float
 
 
 CLIENT_EVENTS: dict[str, type[ClientEvent]] = {}
-"""The requests by event name, as they register themselves."""
+"""The requests by event name."""
 
 
 class ClientEvent(Struct, rename="camel"):
@@ -178,7 +178,7 @@ RATE_LIMITED_EVENTS = (ChooseMode, SfuState, SfuRestart)
 
 
 SERVER_EVENTS: dict[str, type[ServerEvent]] = {}
-"""The server's events by name, as they register themselves."""
+"""The server's events by name."""
 
 
 class ServerEvent(Struct, rename="camel", omit_defaults=True, kw_only=True):

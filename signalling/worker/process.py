@@ -61,7 +61,7 @@ class Detached(Protocol):
 
 
 class WorkerProcess:
-    """See the module. ``get_worker`` returns the one of the running event loop."""
+    """The worker of one event loop. Get it with ``get_worker``."""
 
     def __init__(self) -> None:
         settings = conf()
@@ -74,7 +74,7 @@ class WorkerProcess:
         self.pending = PendingWrites()
         self.is_draining = False
         self.alive_until = monotonic() + self.lease
-        """The process serves nothing after this time: it was suspended for longer than its lease."""
+        """Extended every second. If it has passed, the process was suspended for its whole lease."""
         self._monitor = leases.LeaseMonitor(
             confirm_seconds=2 * self.renewal, grace_seconds=2 * self.lease
         )
@@ -117,9 +117,9 @@ class WorkerProcess:
         if not registering.cancelled() and registering.exception() is None:
             self.worker_id = registering.result()
 
-    def fence(self) -> None:
-        """Close all sockets before anything is served: other workers may have taken their seats."""
-        logger.warning("This process was suspended for longer than its lease; closing its sockets")
+    def fence(self, reason: str = "it was suspended for longer than its lease") -> None:
+        """Close all sockets, before any frame is handled: their seats may have been given away."""
+        logger.warning("Closing all sockets of this process: %s", reason)
         self.worker_id = None
         self.alive_until = monotonic() + self.lease
         for socket in tuple(self.sockets):
@@ -149,8 +149,7 @@ class WorkerProcess:
         """Do the periodic work once. Raises ``DATABASE_UNAVAILABLE``."""
         begun = monotonic()
         if self.worker_id and not await run_in_background_thread(leases.renew)(self.worker_id):
-            logger.warning("Other workers consider this process dead; closing its sockets")
-            self.fence()
+            self.fence("other workers consider it dead")
         await self.pending.flush()
         found = await run_in_background_thread(leases.read_all)()
         if monotonic() - begun > self.renewal:
