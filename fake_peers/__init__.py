@@ -1,5 +1,5 @@
-"""A crowd of headless fake peers, with real WebRTC: ``python -m fake_peers --help``.
+"""Headless fake peers with real WebRTC, for demos and tests: ``python -m fake_peers --help``.
 
-Each is a ``peer.FakePeer``: it joins a room and takes part in full, in a mesh and through an SFU (Janus),
-and tells what it sees of whom. Needs the extra ``crowd`` (aiortc and websockets), and no Django.
+A ``peer.FakePeer`` joins a room and takes full part in its call, in a mesh and through a proxied SFU,
+and reports what it receives from each other peer. Requires aiortc and websockets, but not Django.
 """

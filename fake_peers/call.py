@@ -1,5 +1,6 @@
-"""The call of one fake peer: its connections to the others, in a mesh and through an SFU, as the mode of
-the room demands (PROTOCOL.md, "SFU mode").
+"""The call of one fake peer: its connections in the mesh and to the SFU, as the room's mode requires.
+
+PROTOCOL.md describes the rules in "SFU mode".
 """
 
 from __future__ import annotations
@@ -13,223 +14,224 @@ from typing import Any
 from aiortc import RTCIceServer
 
 from .media import Clip
-from .mesh import MeshLink
-from .sending import Speaker, What
-from .sfu import PUBLISH, SUBSCRIBE, Routed
-from .stats import Path, Watching
+from .mesh import MeshConnection
+from .sending import Payload, RequestSender
+from .sfu import PUBLISH, SUBSCRIBE, SfuConnections
+from .stats import Path, Stats
 
-ARRIVAL_SECONDS = 5.0  # after our own connection, for which others are waited for
-CLOSE_SECONDS = 15.0  # after which an SFU is left, though the mesh does not carry everybody
-MEND_SECONDS = 2.0  # between two attempts at a connection
+ARRIVAL_SECONDS = 5.0  # how long we wait for the others' media after our own connection
+SFU_CLOSE_SECONDS = 15.0  # how long we keep an SFU whose replacement mesh is incomplete
+RETRY_SECONDS = 2.0  # between two attempts to connect
 
 
 @dataclass
-class Other:
+class RemotePeer:
     """Another peer of the room."""
 
     id: str
-    is_later: bool
-    """It joined after us, so it offers."""
-    has_reported: bool = False
-    """It receives everybody through the SFU."""
-    link: MeshLink | None = None
-    tried_at: float = 0.0
+    joined_later: bool
+    """It joined after us, so it sends the first offer."""
+    receives_through_sfu: bool = False
+    """It has reported that it receives all peers through the SFU."""
+    mesh: MeshConnection | None = None
+    attempted_at: float = 0.0
 
 
 class Call:
-    """``changed`` is called when there may be something to do: have ``do_what_is_due`` called then."""
+    """The connections of one peer. The owner must call ``update`` after each ``on_change``."""
 
-    def __init__(self, speaker: Speaker, changed: Callable[[], None]) -> None:
+    def __init__(self, sender: RequestSender, on_change: Callable[[], None]) -> None:
         self.mode = "p2p"
         self.version = -1
         self.is_switching = False
-        self.others: dict[str, Other] = {}
-        self.watching = Watching()
+        self.peers: dict[str, RemotePeer] = {}
+        self.stats = Stats()
         self.clips: Sequence[Clip] = ()
         self.ice_servers: Sequence[RTCIceServer] = ()
-        self.routed: Routed | None = None
-        self._speaker = speaker
-        self._changed = changed
-        self._reported = -1  # the version
-        self._leaves_sfu_at = 0.0
-        self._reset_at = 0.0
+        self.sfu: SfuConnections | None = None
+        self._sender = sender
+        self._on_change = on_change
+        self._reported_version = -1
+        self._close_sfu_at = 0.0
+        self._reset_requested_at = 0.0
 
-    # --- Others -----------------------------------------------------------------------------------
+    # --- Peers ------------------------------------------------------------------------------------
 
-    def begin(self, present: Iterable[str]) -> None:
-        """A new membership, in a room with these peers."""
-        self.others = {peer_id: Other(peer_id, is_later=False) for peer_id in present}
-        self.version = self._reported = -1
+    def start(self, peer_ids: Iterable[str]) -> None:
+        """Start a new membership in a room with these peers."""
+        self.peers = {peer_id: RemotePeer(peer_id, joined_later=False) for peer_id in peer_ids}
+        self.version = self._reported_version = -1
 
     def add(self, peer_id: str) -> None:
-        self.others[peer_id] = Other(peer_id, is_later=True)
+        self.peers[peer_id] = RemotePeer(peer_id, joined_later=True)
 
-    async def lose(self, peer_id: str) -> None:
-        other = self.others.pop(peer_id, None)
-        if other is not None:
-            self.watching.lost(peer_id, "sfu")
-            await self._unlink(other)
+    async def remove(self, peer_id: str) -> None:
+        peer = self.peers.pop(peer_id, None)
+        if peer is not None:
+            self.stats.connection_closed(peer_id, "sfu")
+            await self._close_mesh(peer)
 
-    async def end(self) -> None:
-        """End all connections."""
-        for peer_id in list(self.others):
-            await self.lose(peer_id)
-        await self._leave_sfu()
+    async def close(self) -> None:
+        """Close all connections."""
+        for peer_id in list(self.peers):
+            await self.remove(peer_id)
+        await self._close_sfu()
 
-    def is_shown_by(self, path: Path) -> bool:
-        """Tell whether everybody is."""
-        return all(self.watching.shown(peer_id) == path for peer_id in self.others)
+    def displays_all_on(self, path: Path) -> bool:
+        """Return whether all other peers are displayed on a path."""
+        return all(self.stats.displayed_path(peer_id) == path for peer_id in self.peers)
 
     # --- Negotiation ------------------------------------------------------------------------------
 
-    async def relayed(self, sender: str, what: What, data: dict[str, Any]) -> None:
-        """Take what a peer, or the SFU, has for us."""
+    async def receive(self, sender: str, kind: Payload, data: dict[str, Any]) -> None:
+        """Handle an offer, an answer or a candidate of a peer or of the SFU."""
         if sender in {PUBLISH, SUBSCRIBE}:
-            if self.routed is not None:
-                await self.routed.hear(sender, what, data)
-        elif sender in self.others:
-            other = self.others[sender]
-            if what == "offer" and other.link is None:
-                other.link = self._new_link(other)
-            if other.link is not None:
-                await other.link.hear(what, data[what])
+            if self.sfu is not None:
+                await self.sfu.receive(sender, kind, data)
+        elif sender in self.peers:
+            peer = self.peers[sender]
+            if kind == "offer" and peer.mesh is None:
+                peer.mesh = self._create_mesh(peer)
+            if peer.mesh is not None:
+                await peer.mesh.receive(kind, data[kind])
 
-    async def negotiate_anew(self) -> None:
-        """Something that was said to us is lost."""
-        for other in list(self.others.values()):
-            if other.link is not None and not other.link.line.is_connected:
-                await other.link.start()
-        if self.routed is not None and not self.routed.is_connected:
-            await self._ask_for_reset()  # what we receive is offered anew in any case
+    async def renegotiate(self) -> None:
+        """Negotiate all unfinished connections again, because messages to us were lost."""
+        for peer in list(self.peers.values()):
+            if peer.mesh is not None and not peer.mesh.connection.is_connected:
+                await peer.mesh.negotiate()
+        if self.sfu is not None and not self.sfu.is_connected:
+            await self._request_reset()  # the server offers the subscription again in any case
 
     async def reset(self) -> None:
-        """Our connections to the SFU are gone."""
-        if self.routed is not None:
-            self.watching.lost_all("sfu")
-            await self.routed.begin_anew()
+        """Replace our connections to the SFU, which has lost them."""
+        if self.sfu is not None:
+            self.stats.path_closed("sfu")
+            await self.sfu.recreate()
 
-    async def _ask_for_reset(self) -> None:
-        await self._speaker.request("sfu:restart", {"anew": True})
+    async def _request_reset(self) -> None:
+        await self._sender.request("sfu:restart", {"anew": True})
 
     # --- The mode of the room ---------------------------------------------------------------------
 
     async def follow(self, mode: str, version: int, *, is_switching: bool) -> None:
-        """Do what a mode demands, unless a later one is known."""
+        """Follow a mode of the room, unless a later one is known."""
         if version < self.version:
             return
-        is_another = version > self.version
+        is_new_version = version > self.version
         self.mode, self.version, self.is_switching = mode, version, is_switching
         if mode == "sfu":
-            await self._go_to_sfu(is_another)
+            await self._join_sfu(is_new_version)
         else:
-            await self._go_to_mesh()
+            await self._join_mesh()
 
-    async def _go_to_sfu(self, is_another: bool) -> None:
-        self.watching.prefers = "sfu"
-        if is_another:
-            await self._leave_sfu()  # that of an earlier version
-        if self.routed is None:
-            self.routed = Routed(
+    async def _join_sfu(self, is_new_version: bool) -> None:
+        self.stats.preferred_path = "sfu"
+        if is_new_version:
+            await self._close_sfu()
+        if self.sfu is None:
+            self.sfu = SfuConnections(
                 self.clips,
                 self.ice_servers,
-                speaker=self._speaker,
-                took=partial(self._take, "sfu"),
-                changed=self._changed,
-                needs_reset=self._ask_for_reset,
+                sender=self._sender,
+                on_frame=partial(self._record_frame, "sfu"),
+                on_change=self._on_change,
+                request_reset=self._request_reset,
             )
-            await self.routed.publish()
+            await self.sfu.publish()
 
-    async def _go_to_mesh(self) -> None:
-        self.watching.prefers = "mesh"
-        self._leaves_sfu_at = _now() + CLOSE_SECONDS
-        for other in list(self.others.values()):
-            other.has_reported = False
-            if other.link is None and not other.is_later:
-                await self._connect(other)
+    async def _join_mesh(self) -> None:
+        self.stats.preferred_path = "mesh"
+        self._close_sfu_at = _now() + SFU_CLOSE_SECONDS
+        for peer in list(self.peers.values()):
+            peer.receives_through_sfu = False
+            if peer.mesh is None and not peer.joined_later:
+                await self._connect_mesh(peer)
 
-    # --- What is due ------------------------------------------------------------------------------
+    # --- Updates ----------------------------------------------------------------------------------
 
-    async def do_what_is_due(self) -> None:
-        await self._mend_links()
-        if self.routed is None:
+    async def update(self) -> None:
+        """Do what is due: replace failed connections, close unneeded ones, report to the server."""
+        await self._repair_mesh()
+        if self.sfu is None:
             return
-        await self.routed.settle()
+        await self.sfu.close_previous()
         if self.mode == "sfu":
-            await self._report(self.routed)
-            await self._leave_mesh()
-            await self._mend_sfu(self.routed)
-        elif self.is_shown_by("mesh") or _now() > self._leaves_sfu_at:
-            await self._leave_sfu()
+            await self._report_state(self.sfu)
+            await self._close_unneeded_mesh()
+            await self._repair_sfu(self.sfu)
+        elif self.displays_all_on("mesh") or _now() > self._close_sfu_at:
+            await self._close_sfu()
 
-    async def _mend_links(self) -> None:
-        for other in list(self.others.values()):
-            if other.link is None or not other.link.line.is_over:
+    async def _repair_mesh(self) -> None:
+        for peer in list(self.peers.values()):
+            if peer.mesh is None or not peer.mesh.connection.has_ended:
                 continue
-            if self.mode == "sfu" or other.is_later:
-                await self._unlink(other)
-            elif _now() > other.tried_at + MEND_SECONDS:
-                await self._connect(other)
+            if self.mode == "sfu" or peer.joined_later:
+                await self._close_mesh(peer)
+            elif _now() > peer.attempted_at + RETRY_SECONDS:
+                await self._connect_mesh(peer)
 
-    async def _report(self, routed: Routed) -> None:
-        """Say once for each version whether we receive everybody."""
-        has_failed = routed.has_failed
-        if self._reported < self.version and (has_failed or self._has_arrived(routed)):
-            self._reported = self.version
+    async def _report_state(self, sfu: SfuConnections) -> None:
+        """Report once for each version whether we receive all peers through the SFU."""
+        has_failed = sfu.has_failed
+        if self._reported_version < self.version and (has_failed or self._has_arrived(sfu)):
+            self._reported_version = self.version
             state = "failed" if has_failed else "receiving"
-            await self._speaker.request("sfu:state", {"version": self.version, "state": state})
+            await self._sender.request("sfu:state", {"version": self.version, "state": state})
 
-    def _has_arrived(self, routed: Routed) -> bool:
-        if not routed.is_connected or routed.connected_at is None:
+    def _has_arrived(self, sfu: SfuConnections) -> bool:
+        if not sfu.is_connected or sfu.connected_at is None:
             return False
-        is_late = _now() > routed.connected_at + ARRIVAL_SECONDS
-        return is_late or self.is_shown_by("sfu")
+        has_waited = _now() > sfu.connected_at + ARRIVAL_SECONDS
+        return has_waited or self.displays_all_on("sfu")
 
-    async def _leave_mesh(self) -> None:
-        """Once a switch is committed a pair whose both sides receive each other needs no mesh."""
-        for other in list(self.others.values()):
-            is_shown = self.watching.shown(other.id) == "sfu"
-            if other.has_reported and is_shown and not self.is_switching:
-                await self._unlink(other)
+    async def _close_unneeded_mesh(self) -> None:
+        """After a committed switch, close the mesh connections of pairs that receive each other."""
+        for peer in list(self.peers.values()):
+            is_displayed = self.stats.displayed_path(peer.id) == "sfu"
+            if peer.receives_through_sfu and is_displayed and not self.is_switching:
+                await self._close_mesh(peer)
 
-    async def _mend_sfu(self, routed: Routed) -> None:
-        if routed.has_failed and _now() > self._reset_at + MEND_SECONDS:
-            self._reset_at = _now()
-            await self._ask_for_reset()
+    async def _repair_sfu(self, sfu: SfuConnections) -> None:
+        if sfu.has_failed and _now() > self._reset_requested_at + RETRY_SECONDS:
+            self._reset_requested_at = _now()
+            await self._request_reset()
 
-    async def _leave_sfu(self) -> None:
-        routed, self.routed = self.routed, None
-        if routed is not None:
-            await routed.close()
-            self.watching.lost_all("sfu")
+    async def _close_sfu(self) -> None:
+        sfu, self.sfu = self.sfu, None
+        if sfu is not None:
+            await sfu.close()
+            self.stats.path_closed("sfu")
 
-    # --- Links ------------------------------------------------------------------------------------
+    # --- Mesh connections -------------------------------------------------------------------------
 
-    def _new_link(self, other: Other) -> MeshLink:
-        return MeshLink(
+    def _create_mesh(self, peer: RemotePeer) -> MeshConnection:
+        return MeshConnection(
             self.clips,
             self.ice_servers,
-            polite=not other.is_later,
-            say=partial(self._speaker.relay, other.id),
-            took=partial(self._take, "mesh", other.id),
-            changed=self._changed,
+            polite=not peer.joined_later,
+            send=partial(self._sender.relay, peer.id),
+            on_frame=partial(self._record_frame, "mesh", peer.id),
+            on_change=self._on_change,
         )
 
-    async def _connect(self, other: Other) -> None:
-        other.tried_at = _now()
-        other.link = other.link or self._new_link(other)
-        await other.link.start()
+    async def _connect_mesh(self, peer: RemotePeer) -> None:
+        peer.attempted_at = _now()
+        peer.mesh = peer.mesh or self._create_mesh(peer)
+        await peer.mesh.negotiate()
 
-    async def _unlink(self, other: Other) -> None:
-        link, other.link = other.link, None
-        if link is not None:
-            self.watching.lost(other.id, "mesh")
-            await link.close()
+    async def _close_mesh(self, peer: RemotePeer) -> None:
+        mesh, peer.mesh = peer.mesh, None
+        if mesh is not None:
+            self.stats.connection_closed(peer.id, "mesh")
+            await mesh.close()
 
-    def _take(self, path: Path, peer_id: str, kind: str) -> None:
-        is_news = not self.watching.comes(peer_id, path)
-        self.watching.took(peer_id, path, kind)
-        if is_news:
-            self._changed()
+    def _record_frame(self, path: Path, peer_id: str, kind: str) -> None:
+        is_first = not self.stats.is_receiving(peer_id, path)
+        self.stats.record_frame(peer_id, path, kind)
+        if is_first:
+            self._on_change()
 
 
 def _now() -> float:

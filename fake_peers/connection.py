@@ -1,4 +1,4 @@
-"""One RTCPeerConnection of aiortc, and what aiortc leaves to whoever uses it."""
+"""An RTCPeerConnection of aiortc, with the parts of WebRTC that aiortc leaves to its users."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from contextlib import suppress
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
-import aioice.ice
-import aiortc.rtcrtpreceiver
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
@@ -27,58 +25,70 @@ from .media import Clip, Replay
 
 Description = dict[str, Any]
 """RTCSessionDescriptionInit."""
-Took = Callable[[str, str], None]
-"""Told of each frame: the ``mid`` of the section that it came in, and its kind."""
+Candidate = dict[str, Any] | str | None
+"""RTCIceCandidateInit, a bare candidate line, or None for the end of candidates."""
+OnFrame = Callable[[str, str], None]
+"""Called for each decoded frame with the ``mid`` of its section and its kind."""
 Direction = Literal["sendrecv", "sendonly"]
 
-MAX_EARLY = 200  # candidates kept for a description that has not come
+MAX_EARLY_CANDIDATES = 200  # kept until the remote description is set
 VP8 = ("video/VP8", "video/rtx")
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+_negotiation_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
-class Line:
-    """A connection. ``took`` is told of each frame that it decodes, ``changed`` of each new state."""
+class PeerConnection:
+    """One connection. ``on_change`` is called for each change of its connection state.
+
+    ``bundle_policy``: aiortc mishandles the balanced policy with several sections of a kind, and the
+    max-bundle policy if our own sections are offered in a different order.
+    """
 
     def __init__(
         self,
         ice_servers: Sequence[RTCIceServer],
         *,
-        took: Took,
-        changed: Callable[[], None],
-        bundle: RTCBundlePolicy = RTCBundlePolicy.BALANCED,
+        on_frame: OnFrame,
+        on_change: Callable[[], None],
+        bundle_policy: RTCBundlePolicy = RTCBundlePolicy.BALANCED,
     ) -> None:
-        """``bundle``: aiortc gets a balanced one wrong where there is more than one section of a kind, and
-        a maximal one where sections of ours are offered in another order.
-        """
         self.pc = RTCPeerConnection(
-            RTCConfiguration(iceServers=[*ice_servers], bundlePolicy=bundle)
+            RTCConfiguration(iceServers=[*ice_servers], bundlePolicy=bundle_policy)
         )
-        self._took = took
-        self._early: list[RTCIceCandidate | None] = []
-        self._answered: Description = {}  # the offer that was answered last
+        self._on_frame = on_frame
+        self._early_candidates: list[RTCIceCandidate | None] = []
+        self._answered_offer: Description = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.pc.on("track", self._receive)
-        self.pc.on("connectionstatechange", changed)
+        self.pc.on("track", self._receive_track)
+        self.pc.on("connectionstatechange", on_change)
 
     @property
     def is_connected(self) -> bool:
         return self.pc.connectionState == "connected"
 
     @property
-    def is_over(self) -> bool:
+    def has_ended(self) -> bool:
         return self.pc.connectionState in {"failed", "closed"}
 
     @property
-    def waits_for_an_answer(self) -> bool:
+    def has_pending_offer(self) -> bool:
+        """An offer of ours awaits its answer."""
         return self.pc.signalingState == "have-local-offer"
 
-    def is_of(self, offer: Description) -> bool:
-        """Tell whether an offer is by the RTCPeerConnection that this one knows, if it knows any."""
-        known = self.pc.remoteDescription
-        return known is None or _origin(known.sdp) == _origin(offer["sdp"])
+    def is_from_remote(self, offer: Description) -> bool:
+        """Return whether an offer comes from the RTCPeerConnection that this one negotiated with.
 
-    def send(self, clips: Iterable[Clip], direction: Direction) -> None:
-        """Have a section for each clip; a line that receives has one for audio in any case."""
+        True if it has not negotiated yet.
+        """
+        remote = self.pc.remoteDescription
+        return remote is None or _fingerprints(remote.sdp) == _fingerprints(offer["sdp"])
+
+    def restarts_ice(self, offer: Description) -> bool:
+        """Return whether an offer has new ICE credentials. aiortc cannot restart ICE."""
+        remote = self.pc.remoteDescription
+        return remote is not None and _ice_credentials(remote.sdp) != _ice_credentials(offer["sdp"])
+
+    def add_clips(self, clips: Iterable[Clip], direction: Direction) -> None:
+        """Add a section for each clip. A connection that also receives always has one for audio."""
         kinds = set()
         for clip in clips:
             transceiver = self.pc.addTransceiver(Replay(clip), direction)
@@ -89,34 +99,34 @@ class Line:
         if direction == "sendrecv" and "audio" not in kinds:
             self.pc.addTransceiver("audio", "recvonly")
 
-    async def offer(self) -> Description:
-        """Return an offer; all our candidates are in it."""
-        async with _turn():
+    async def create_offer(self) -> Description:
+        """Set and return an offer. It contains all local candidates."""
+        async with _negotiation_lock():
             offer = await self.pc.createOffer()
         await self.pc.setLocalDescription(offer)
-        return self._ours()
+        return self._local_description()
 
-    async def answer(self, offer: Description) -> Description:
-        """Return the answer to an offer, the same one if it is the same offer again."""
-        if offer != self._answered:
-            await self._hear(offer)
-            async with _turn():
+    async def create_answer(self, offer: Description) -> Description:
+        """Set an offer and return the answer. Returns the same answer for a repeated offer."""
+        if offer != self._answered_offer:
+            await self._set_remote_description(offer)
+            async with _negotiation_lock():
                 answer = await self.pc.createAnswer()
             await self.pc.setLocalDescription(answer)
-            self._answered = offer
-        return self._ours()
+            self._answered_offer = offer
+        return self._local_description()
 
-    async def accept(self, answer: Description) -> None:
-        """Take an answer; one that answers nothing any more is left alone."""
-        if self.waits_for_an_answer:
-            await self._hear(answer)
+    async def set_answer(self, answer: Description) -> None:
+        """Set an answer. Ignores it if no offer is pending."""
+        if self.has_pending_offer:
+            await self._set_remote_description(answer)
 
-    async def candidate(self, said: dict[str, Any] | str | None) -> None:
-        candidate = _read(said)
+    async def add_candidate(self, candidate: Candidate) -> None:
+        parsed = _parse_candidate(candidate)
         if self.pc.remoteDescription is not None:
-            await self._add(candidate)
-        elif len(self._early) < MAX_EARLY:
-            self._early.append(candidate)
+            await self._add_candidate(parsed)
+        elif len(self._early_candidates) < MAX_EARLY_CANDIDATES:
+            self._early_candidates.append(parsed)
 
     async def close(self) -> None:
         await self.pc.close()
@@ -124,17 +134,17 @@ class Line:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _hear(self, description: Description) -> None:
+    async def _set_remote_description(self, description: Description) -> None:
         parsed = RTCSessionDescription(sdp=description["sdp"], type=description["type"])
-        async with _turn():
+        async with _negotiation_lock():
             await self.pc.setRemoteDescription(parsed)
-            self._learn_sources(description["sdp"])
-        early, self._early = self._early, []
+            self._register_ssrcs(description["sdp"])
+        early, self._early_candidates = self._early_candidates, []
         for candidate in early:
-            await self._add(candidate)
+            await self._add_candidate(candidate)
 
-    def _learn_sources(self, sdp: str) -> None:
-        """Know the SSRCs of a section that is used again: aiortc looks at those of its first use alone."""
+    def _register_ssrcs(self, sdp: str) -> None:
+        """Register the SSRCs of reused sections: aiortc only reads those of their first use."""
         sections = {media.rtp.muxId: media for media in SessionDescription.parse(sdp).media}
         for transceiver in self.pc.getTransceivers():
             router = transceiver.receiver.transport._rtp_router
@@ -142,82 +152,58 @@ class Line:
                 for source in sections[transceiver.mid].ssrc:
                     router.ssrc_table[source.ssrc] = transceiver.receiver
 
-    async def _add(self, candidate: RTCIceCandidate | None) -> None:
-        with suppress(ValueError, OSError):  # of a kind or a name that aioice does not know
+    async def _add_candidate(self, candidate: RTCIceCandidate | None) -> None:
+        with suppress(ValueError, OSError):  # aioice does not support its type or its hostname
             await self.pc.addIceCandidate(candidate)
 
-    def _ours(self) -> Description:
+    def _local_description(self) -> Description:
         return {"type": self.pc.localDescription.type, "sdp": self.pc.localDescription.sdp}
 
-    def _receive(self, track: MediaStreamTrack) -> None:
-        task = asyncio.create_task(self._take(track))
+    def _receive_track(self, track: MediaStreamTrack) -> None:
+        task = asyncio.create_task(self._receive_frames(track))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _take(self, track: MediaStreamTrack) -> None:
+    async def _receive_frames(self, track: MediaStreamTrack) -> None:
         transceivers = self.pc.getTransceivers()
         mid = next(t.mid or "" for t in transceivers if t.receiver.track is track)
         with suppress(MediaStreamError):
             while True:
                 await track.recv()
-                self._took(mid, track.kind)
+                self._on_frame(mid, track.kind)
 
 
-def _turn() -> asyncio.Lock:
-    """Negotiations of one event loop take turns, so that between two of them everybody's sound goes on."""
-    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-
-
-def restarts_ice(line: Line, offer: Description) -> bool:
-    """Tell whether an offer has other ICE credentials than before: more than aiortc can do."""
-    known = line.pc.remoteDescription
-    return known is not None and _credentials(known.sdp) != _credentials(offer["sdp"])
-
-
-def stay_on_this_machine() -> None:
-    """Have candidates of one address of this machine alone, though not of the loopback.
-
-    Janus has none there, and cannot send there (libnice binds its sockets to an interface). What is sent to
-    an own address does not leave the machine either.
-    """
-    addresses = aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=False)[:1]
-    chosen = addresses or ["127.0.0.1"]
-    aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: chosen
-
-
-def estimate_nothing() -> None:
-    """Have aiortc estimate no bandwidth: in a crowd that is a third of all that it does."""
-    vars(aiortc.rtcrtpreceiver)["RemoteBitrateEstimator"] = _NoEstimator
-
-
-class _NoEstimator:
-    def add(self, **packet: int) -> None:
-        """Know nothing of what senders may send."""
-
-
-def ice_servers(said: Iterable[dict[str, Any]]) -> list[RTCIceServer]:
-    """Read the ``iceServers`` of ``room:joined``."""
+def parse_ice_servers(servers: Iterable[dict[str, Any]]) -> list[RTCIceServer]:
+    """Parse the ``iceServers`` of ``room:joined``."""
     return [
         RTCIceServer(server["urls"], server.get("username"), server.get("credential"))
-        for server in said
+        for server in servers
     ]
 
 
-def _read(said: dict[str, Any] | str | None) -> RTCIceCandidate | None:
-    init: dict[str, Any] = said if isinstance(said, dict) else {"candidate": said}
+def _negotiation_lock() -> asyncio.Lock:
+    """Return the lock for the negotiations of the running event loop.
+
+    Negotiating blocks the loop for a while. One at a time, media continues in between.
+    """
+    return _negotiation_locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+
+def _parse_candidate(candidate: Candidate) -> RTCIceCandidate | None:
+    init: dict[str, Any] = candidate if isinstance(candidate, dict) else {"candidate": candidate}
     line = (init["candidate"] or "").removeprefix("a=").removeprefix("candidate:")
     if not line:
         return None
-    candidate = candidate_from_sdp(line)
-    candidate.sdpMid, candidate.sdpMLineIndex = init.get("sdpMid"), init.get("sdpMLineIndex")
-    if candidate.sdpMid is None and candidate.sdpMLineIndex is None:
-        candidate.sdpMLineIndex = 0
-    return candidate
+    parsed = candidate_from_sdp(line)
+    parsed.sdpMid, parsed.sdpMLineIndex = init.get("sdpMid"), init.get("sdpMLineIndex")
+    if parsed.sdpMid is None and parsed.sdpMLineIndex is None:
+        parsed.sdpMLineIndex = 0
+    return parsed
 
 
-def _origin(sdp: str) -> set[str]:
+def _fingerprints(sdp: str) -> set[str]:
     return set(re.findall(r"^a=fingerprint:(\S+ \S+)", sdp, re.MULTILINE))
 
 
-def _credentials(sdp: str) -> set[str]:
+def _ice_credentials(sdp: str) -> set[str]:
     return set(re.findall(r"^a=ice-ufrag:(\S+)", sdp, re.MULTILINE))

@@ -1,8 +1,8 @@
-"""What fake peers show and say: a few frames, encoded once and sent round and round.
+"""The media of fake peers: a few frames, encoded once and repeated.
 
-Encoding is what costs most in a peer, and in a mesh each of them does it for each other one. So nobody
-encodes here while a call goes on. Each picture is a whole one (a keyframe), so that whoever begins to watch
-sees it at once and no receiver ever has to ask for one.
+Encoding is the most expensive work of a peer, and in a mesh it is repeated for each connection. So fake
+peers do not encode during a call. Every video frame is a keyframe: a new receiver can display it at
+once and never has to request one.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from av.video.frame import PictureType
 WIDTH, HEIGHT = 160, 120
 VIDEO_CLOCK, AUDIO_CLOCK = 90_000, 48_000
 AUDIO_SAMPLES = 960  # 20 ms
-GOLDEN_ANGLE = 0.618  # of a turn: neighbours differ as much as can be
-LATEST = 1.0  # second that a sender may be behind before it leaves frames out
+GOLDEN_ANGLE = 0.618  # of a full turn; consecutive hues differ clearly
+MAX_DELAY_SECONDS = 1.0  # a track that is further behind skips frames
 
 DIGITS = {
     "0": "### # # # # # ###", "1": " #   #   #   #   # ", "2": "###   # ### #   ###",
@@ -35,18 +35,18 @@ DIGITS = {
     "6": "### #   ### # # ###", "7": "###   #   #   #   #", "8": "### # # ### # # ###",
     "9": "### # # ###   # ###",
 }  # fmt: skip
-DOT = 12  # pixels
+DOT = 12  # size of a dot of a digit, in pixels
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Encoded frames of one length each, to be repeated."""
+    """Encoded frames of equal duration, to be repeated."""
 
     kind: str
     packets: tuple[bytes, ...]
     clock: int
     ticks: int
-    """How long a frame lasts, by its clock."""
+    """The duration of a frame, in units of ``1 / clock`` seconds."""
 
     @property
     def seconds(self) -> float:
@@ -54,14 +54,14 @@ class Clip:
 
 
 class Replay(MediaStreamTrack):
-    """A track that sends a clip for ever. Each sender needs one of its own."""
+    """A track that repeats a clip forever. Each sender needs its own track."""
 
     def __init__(self, clip: Clip) -> None:
         super().__init__()
         self.kind = clip.kind
         self._clip = clip
         self._number = -1
-        self._began = 0.0
+        self._started_at = 0.0
 
     async def recv(self) -> Packet[Stream]:
         await self._pace()
@@ -72,19 +72,19 @@ class Replay(MediaStreamTrack):
         return packet
 
     async def _pace(self) -> None:
-        """Wait until the next frame is due; what is long overdue is left out."""
+        """Wait until the next frame is due. Skip frames that are long overdue."""
         now, seconds = asyncio.get_running_loop().time(), self._clip.seconds
-        self._began = self._began or now
+        self._started_at = self._started_at or now
         self._number += 1
-        late = now - self._began - self._number * seconds
-        if late > LATEST:
+        late = now - self._started_at - self._number * seconds
+        if late > MAX_DELAY_SECONDS:
             self._number += int(late / seconds)
         await asyncio.sleep(-late)
 
 
 @cache
 def picture(number: int, fps: float = 5.0) -> Clip:
-    """Return a picture in a colour of its own with the number on it and a bar that moves: VP8."""
+    """Return a VP8 clip: the number on a colour that depends on it, and a moving bar."""
     encoder = CodecContext.create("libvpx", "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -97,15 +97,16 @@ def picture(number: int, fps: float = 5.0) -> Clip:
 
 @cache
 def tone(number: int) -> Clip:
-    """Return a tone, a note of the scale: Opus."""
+    """Return an Opus clip: a tone whose pitch depends on the number."""
     encoder = CodecContext.create("libopus", "w")
     assert isinstance(encoder, AudioCodecContext)
     encoder.rate, encoder.layout, encoder.format = AUDIO_CLOCK, "stereo", "s16"
     encoder.bit_rate = 24_000
-    hertz = round(220 * 2 ** (number % 24 / 12))  # whole waves in a second, so no click at its end
-    packets = [bytes(p) for frame in _seconds_of(hertz, 2) for p in encoder.encode(frame)]
-    whole = AUDIO_CLOCK // AUDIO_SAMPLES  # the second of the two: in the first one it swings in
-    return Clip("audio", tuple(packets[-whole:]), AUDIO_CLOCK, AUDIO_SAMPLES)
+    hertz = round(220 * 2 ** (number % 24 / 12))  # an integer, so that repeating makes no click
+    packets = [bytes(p) for frame in _sine_wave(hertz, 2) for p in encoder.encode(frame)]
+    # Use the second of the two seconds: the sound fades in during the first.
+    per_second = AUDIO_CLOCK // AUDIO_SAMPLES
+    return Clip("audio", tuple(packets[-per_second:]), AUDIO_CLOCK, AUDIO_SAMPLES)
 
 
 def _pictures(number: int, count: int) -> Iterator[VideoFrame]:
@@ -133,8 +134,8 @@ def _lines(luma: int, text: str, bar: int) -> list[bytes]:
     for line in lines[-DOT:]:
         line[bar : bar + DOT] = bytes([235]) * len(line[bar : bar + DOT])
     left = (WIDTH - (4 * len(text) - 1) * DOT) // 2
-    for place, digit in enumerate(text):
-        _draw(lines, digit, left + 4 * DOT * place)
+    for index, digit in enumerate(text):
+        _draw(lines, digit, left + 4 * DOT * index)
     return [bytes(line) for line in lines]
 
 
@@ -147,7 +148,7 @@ def _draw(lines: list[bytearray], digit: str, left: int) -> None:
                     line[start : start + DOT] = bytes([235]) * DOT
 
 
-def _seconds_of(hertz: int, seconds: int) -> Iterator[AudioFrame]:
+def _sine_wave(hertz: int, seconds: int) -> Iterator[AudioFrame]:
     for start in range(0, seconds * AUDIO_CLOCK, AUDIO_SAMPLES):
         times = range(start, start + AUDIO_SAMPLES)
         wave = [round(3000 * math.sin(2 * math.pi * hertz * t / AUDIO_CLOCK)) for t in times]

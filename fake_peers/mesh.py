@@ -1,7 +1,7 @@
-"""One other peer of a mesh: perfect negotiation, as far as aiortc has what it takes.
+"""The connection to one other peer of a mesh: perfect negotiation with aiortc.
 
-It can neither roll an offer back nor restart ICE. Where a browser would do one of these, there is
-another RTCPeerConnection here.
+aiortc can neither roll back an offer nor restart ICE. Where a browser would do so, this replaces the
+RTCPeerConnection.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ from typing import Any
 
 from aiortc import RTCIceServer
 
-from .connection import Description, Line, restarts_ice
+from .connection import Description, PeerConnection
 from .media import Clip
+from .sending import Payload
 
-Say = Callable[[str, Any], Awaitable[None]]
-"""Relays an ``offer``, an ``answer`` or a ``candidate`` to the other side."""
+Send = Callable[[Payload, Any], Awaitable[None]]
+"""Relays an offer, an answer or a candidate to the other peer."""
 
 
-class MeshLink:
-    """``polite``: we came later than the other one, so we offer, and give way."""
+class MeshConnection:
+    """A connection to another peer.
+
+    ``polite``: this peer joined later. It sends the first offer, and yields if offers collide.
+    """
 
     def __init__(
         self,
@@ -27,55 +31,57 @@ class MeshLink:
         ice_servers: Sequence[RTCIceServer],
         *,
         polite: bool,
-        say: Say,
-        took: Callable[[str], None],
-        changed: Callable[[], None],
+        send: Send,
+        on_frame: Callable[[str], None],
+        on_change: Callable[[], None],
     ) -> None:
         self.polite = polite
         self._clips = clips
         self._ice_servers = ice_servers
-        self._say = say
-        self._took = took
-        self._changed = changed
-        self.line = self._new_line()
+        self._send = send
+        self._on_frame = on_frame
+        self._on_change = on_change
+        self.connection = self._create()
 
-    async def start(self) -> None:
-        """Offer, on a new connection where the one that we have is of no use any more."""
-        if self.line.is_over or self.line.waits_for_an_answer:
-            await self._begin_again()
-        await self._say("offer", await self.line.offer())
+    async def negotiate(self) -> None:
+        """Send an offer; on a new connection if the current one cannot be used."""
+        if self.connection.has_ended or self.connection.has_pending_offer:
+            await self._replace()
+        await self._send("offer", await self.connection.create_offer())
 
-    async def hear(self, what: str, payload: Any) -> None:
-        """Take what the other side has relayed."""
-        if what == "offer":
-            await self._answer(payload)
-        elif what == "answer":
-            await self.line.accept(payload)
+    async def receive(self, kind: Payload, payload: Any) -> None:
+        """Handle an offer, an answer or a candidate of the other peer."""
+        if kind == "offer":
+            await self._on_offer(payload)
+        elif kind == "answer":
+            await self.connection.set_answer(payload)
         else:
-            await self.line.candidate(payload)
+            await self.connection.add_candidate(payload)
 
     async def close(self) -> None:
-        await self.line.close()
+        await self.connection.close()
 
-    async def _answer(self, offer: Description) -> None:
-        if self.line.waits_for_an_answer and not self.polite:
+    async def _on_offer(self, offer: Description) -> None:
+        if self.connection.has_pending_offer and not self.polite:
             return
-        if self._is_beyond_us(offer):
-            await self._begin_again()
-        await self._say("answer", await self.line.answer(offer))
+        if self._needs_replacement(offer):
+            await self._replace()
+        await self._send("answer", await self.connection.create_answer(offer))
 
-    def _is_beyond_us(self, offer: Description) -> bool:
-        line = self.line
-        is_another = not line.is_of(offer) or restarts_ice(line, offer)
-        return line.waits_for_an_answer or line.is_over or is_another
+    def _needs_replacement(self, offer: Description) -> bool:
+        connection = self.connection
+        is_new = not connection.is_from_remote(offer) or connection.restarts_ice(offer)
+        return connection.has_pending_offer or connection.has_ended or is_new
 
-    async def _begin_again(self) -> None:
-        before, self.line = self.line, self._new_line()
-        await before.close()
+    async def _replace(self) -> None:
+        old, self.connection = self.connection, self._create()
+        await old.close()
 
-    def _new_line(self) -> Line:
-        line = Line(
-            self._ice_servers, took=lambda mid, kind: self._took(kind), changed=self._changed
+    def _create(self) -> PeerConnection:
+        connection = PeerConnection(
+            self._ice_servers,
+            on_frame=lambda mid, kind: self._on_frame(kind),
+            on_change=self._on_change,
         )
-        line.send(self._clips, "sendrecv")
-        return line
+        connection.add_clips(self._clips, "sendrecv")
+        return connection

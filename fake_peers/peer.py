@@ -1,4 +1,4 @@
-"""A fake peer: it joins a room, and takes part in its call in full, by the rules of PROTOCOL.md."""
+"""A fake peer. It joins a room and takes full part in its call, by the rules of PROTOCOL.md."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from signalling.client.connection import Data
 
 from . import media
 from .call import Call
-from .connection import ice_servers
-from .sending import EVENTS, Speaker
+from .connection import parse_ice_servers
+from .sending import EVENTS, Payload, RequestSender
 from .stats import PATHS, Path
 
-RELAYED = {event: what for what, event in EVENTS.items()}
-LOOK_SECONDS = 0.25
+PAYLOADS: dict[str, Payload] = {event: kind for kind, event in EVENTS.items()}
+UPDATE_SECONDS = 0.25
 
 
 class FakePeer:
-    """One peer. ``number`` is what it shows; ``audio``: it says something, too.
+    """One peer.
 
-    ``options`` are ``ResumingClient``'s. All that is public may be asked for at any time.
+    ``number`` selects its picture and its tone; ``audio``: it sends the tone too. ``options`` are
+    passed to ``ResumingClient``. All properties can be read at any time.
     """
 
     def __init__(
@@ -38,23 +39,23 @@ class FakePeer:
     ) -> None:
         self.number = number
         self.modes: list[Data] = []
-        """Each ``room:mode`` that came."""
-        self.end = ""
-        """Why it is not in the room any more: the code of an error, or of a close."""
+        """The data of each ``room:mode`` received."""
+        self.end_reason = ""
+        """Why the peer left the room: the code of an error or of a close. Empty while it is in."""
         self._room_code = room_code
         self._fps = fps
         self._has_audio = audio
         self._client = ResumingClient(url, **options)
-        self._speaker = Speaker(self._client)
-        self._news = asyncio.Event()
-        self._call = Call(self._speaker, self._news.set)
-        self._lock = asyncio.Lock()  # one thing after the other
+        self._sender = RequestSender(self._client)
+        self._changed = asyncio.Event()
+        self._call = Call(self._sender, self._changed.set)
+        self._lock = asyncio.Lock()  # serialises events and updates
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
         return f"<FakePeer {self.number} {self.peer_id} {self.mode} {self.version}>"
 
-    # --- What it sees -----------------------------------------------------------------------------
+    # --- State ------------------------------------------------------------------------------------
 
     @property
     def peer_id(self) -> str:
@@ -62,7 +63,7 @@ class FakePeer:
 
     @property
     def resumes(self) -> int:
-        """How often it has come back as the same peer."""
+        """How often the peer has resumed after a lost connection."""
         return self._client.resumes
 
     @property
@@ -79,37 +80,40 @@ class FakePeer:
 
     @property
     def errors(self) -> list[Data]:
-        """What was refused, and what the server reported."""
-        return self._speaker.errors
+        """The requests that the server refused, and the other errors that it sent."""
+        return self._sender.errors
 
     @property
-    def is_routed(self) -> bool:
-        """Whether it has connections to the SFU."""
-        return self._call.routed is not None
+    def uses_sfu(self) -> bool:
+        """The peer has connections to the SFU."""
+        return self._call.sfu is not None
 
     @property
-    def mesh(self) -> set[str]:
-        """The peers to which it has a connection of the mesh."""
-        return {other.id for other in self._call.others.values() if other.link is not None}
+    def mesh_peers(self) -> set[str]:
+        """The peers that this one has a mesh connection to."""
+        return {peer.id for peer in self._call.peers.values() if peer.mesh is not None}
 
-    def frames(self, of: str, path: Path) -> int:
-        """Return how many pictures of a peer were decoded, of those that came by a path."""
-        return self._call.watching.frames(of, path)
+    def frames(self, peer_id: str, path: Path) -> int:
+        """Return how many video frames of a peer were decoded on a path."""
+        return self._call.stats.frames(peer_id, path)
 
     def paths(self) -> dict[str, Path | None]:
-        """Return for each other peer by which path it is shown now."""
-        return {peer_id: self._call.watching.shown(peer_id) for peer_id in self._call.others}
+        """Return the path on which each other peer is displayed now."""
+        return {peer_id: self._call.stats.displayed_path(peer_id) for peer_id in self._call.peers}
 
-    def audio_gap(self, of: str) -> float | None:
-        """Return the longest silence of a peer since ``forget_gaps``, in ms; None: it was never heard."""
-        gap = self._call.watching.gap(of)
+    def audio_gap(self, peer_id: str) -> float | None:
+        """Return the longest gap in a peer's audio since ``reset_audio_gaps``, in ms.
+
+        None if no audio was received.
+        """
+        gap = self._call.stats.audio_gap(peer_id)
         return None if gap is None else 1000 * gap
 
-    def forget_gaps(self) -> None:
-        self._call.watching.forget_gaps()
+    def reset_audio_gaps(self) -> None:
+        self._call.stats.reset_audio_gaps()
 
     def report(self) -> Data:
-        """Return all of it, as JSON."""
+        """Return the state as JSON-serialisable data."""
         paths = self.paths()
         return {
             "number": self.number,
@@ -117,16 +121,19 @@ class FakePeer:
             "mode": self.mode,
             "version": self.version,
             "paths": paths,
-            "frames": {path: {of: self.frames(of, path) for of in paths} for path in PATHS},
-            "mesh": sorted(self.mesh),
+            "frames": {path: {peer: self.frames(peer, path) for peer in paths} for path in PATHS},
+            "mesh": sorted(self.mesh_peers),
             "errors": self.errors,
-            "end": self.end,
+            "end": self.end_reason,
         }
 
-    # --- Coming and going -------------------------------------------------------------------------
+    # --- Lifecycle --------------------------------------------------------------------------------
 
     async def join(self) -> None:
-        """Join the room, and take part from here on. Raises ``RequestRefused`` and ``ClientClosed``."""
+        """Join the room and take part in the call.
+
+        Raises ``RequestRefused`` and ``ClientClosed``.
+        """
         self._call.clips = await asyncio.to_thread(self._encode)
         try:
             await self._client.connect()
@@ -134,111 +141,111 @@ class FakePeer:
         except BaseException:
             await self._client.close()
             raise
-        await self._speaker.request(
+        await self._sender.request(
             "peer:update",
             {"displayName": f"Fake peer {self.number}", "media": {"audio": self._has_audio}},
         )
         async with self._lock:
-            await self._enter(room)
-        self._tasks = [asyncio.create_task(do()) for do in (self._listen, self._look)]
+            await self._on_joined(room)
+        self._tasks = [asyncio.create_task(work()) for work in (self._receive, self._keep_updated)]
 
     async def close(self) -> None:
-        """Leave, and end all connections."""
+        """Leave the room and close all connections."""
         await self._client.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._call.end()
+        await self._call.close()
 
     def _encode(self) -> list[media.Clip]:
         audio = [media.tone(self.number)] if self._has_audio else []
         return [*audio, media.picture(self.number, self._fps)]
 
-    async def _listen(self) -> None:
+    async def _receive(self) -> None:
         try:
             async for event in self._client:
                 async with self._lock:
-                    await self._hear(event)
-                self._news.set()
+                    await self._handle(event)
+                self._changed.set()
         except ClientClosed as closed:
             async with self._lock:
-                await self._is_put_out(self.end or str(closed.code))
+                await self._end(self.end_reason or str(closed.code))
 
-    async def _look(self) -> None:
-        """See what is due whenever something has happened, and now and then."""
+    async def _keep_updated(self) -> None:
+        """Update the call after each change, and periodically."""
         with suppress(ClientClosed):
-            while not self.end:
+            while not self.end_reason:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        await self._news.wait()
-                self._news.clear()
+                    async with asyncio.timeout(UPDATE_SECONDS):
+                        await self._changed.wait()
+                self._changed.clear()
                 async with self._lock:
-                    await self._call.do_what_is_due()
+                    await self._call.update()
 
-    # --- Hearing ----------------------------------------------------------------------------------
+    # --- Events -----------------------------------------------------------------------------------
 
-    async def _hear(self, event: Event) -> None:
+    async def _handle(self, event: Event) -> None:
         name, data = event
         match name:
             case "webrtc:offer" | "webrtc:answer" | "webrtc:ice":
-                await self._call.relayed(data["fromPeerId"], RELAYED[name], data)
+                await self._call.receive(data["fromPeerId"], PAYLOADS[name], data)
             case "room:joined":
-                await (self._resume(data) if data["resumed"] else self._enter(data))
+                await (self._on_resumed(data) if data["resumed"] else self._on_joined(data))
             case "peer:joined":
                 self._call.add(data["peerId"])
             case "peer:left":
-                await self._call.lose(data["peerId"])
+                await self._call.remove(data["peerId"])
             case "peer:updated":
-                self._note_path(data["peerId"], data)
+                self._update_path(data["peerId"], data)
             case "room:mode":
                 self.modes.append(data)
                 await self._follow(data, data["version"])
             case "sfu:reset":
                 await self._call.reset()
             case "error":
-                await self._note_error(data)
+                await self._on_error(data)
 
-    async def _enter(self, room: Data) -> None:
-        """A new membership: nothing that was before is of use."""
-        await self._call.end()
-        self._call.ice_servers = ice_servers(room["iceServers"])
-        self._call.begin(peer["id"] for peer in room["peers"])
-        await self._know(room)
+    async def _on_joined(self, room: Data) -> None:
+        """Start a new membership with new connections."""
+        await self._call.close()
+        self._call.ice_servers = parse_ice_servers(room["iceServers"])
+        self._call.start(peer["id"] for peer in room["peers"])
+        await self._update_room(room)
 
-    async def _resume(self, room: Data) -> None:
-        """We are back as the same peer: our connections go on, unless something was lost meanwhile."""
-        here, known = [peer["id"] for peer in room["peers"]], set(self._call.others)
-        for gone in known.difference(here):
-            await self._call.lose(gone)
-        for peer_id in here:
+    async def _on_resumed(self, room: Data) -> None:
+        """Keep the connections of this membership, and renegotiate if messages were lost."""
+        present, known = [peer["id"] for peer in room["peers"]], set(self._call.peers)
+        for peer_id in known.difference(present):
+            await self._call.remove(peer_id)
+        for peer_id in present:
             if peer_id not in known:
                 self._call.add(peer_id)
-        await self._know(room)
+        await self._update_room(room)
         if room.get("gap"):
-            await self._call.negotiate_anew()
+            await self._call.renegotiate()
 
-    async def _know(self, room: Data) -> None:
+    async def _update_room(self, room: Data) -> None:
         for peer in room["peers"]:
-            self._note_path(peer["id"], peer)
+            self._update_path(peer["id"], peer)
         await self._follow(room, room.get("modeVersion", 0))
 
-    async def _follow(self, said: Data, version: int) -> None:
-        await self._call.follow(said["mode"], version, is_switching=said.get("switching", False))
+    async def _follow(self, data: Data, version: int) -> None:
+        await self._call.follow(data["mode"], version, is_switching=data.get("switching", False))
 
-    def _note_path(self, peer_id: str, said: Data) -> None:
-        other = self._call.others.get(peer_id)
-        if other is not None and said.get("path") == "sfu":
-            other.has_reported = True
+    def _update_path(self, peer_id: str, data: Data) -> None:
+        peer = self._call.peers.get(peer_id)
+        if peer is not None and data.get("path") == "sfu":
+            peer.receives_through_sfu = True
 
-    async def _note_error(self, error: Data) -> None:
-        self._speaker.errors.append(error)
+    async def _on_error(self, error: Data) -> None:
+        self._sender.errors.append(error)
         if error["code"] == "sfu_unavailable" and "event" not in error:
-            with suppress(
-                RequestRefused, ConnectionLost
-            ):  # we have left already; the client should know
+            # The room became a mesh without room for this peer. The server has already ended the
+            # membership, but the client does not know.
+            with suppress(RequestRefused, ConnectionLost):
                 await self._client.leave()
-            await self._is_put_out(error["code"])  # one too many for the mesh
+            await self._end(error["code"])
 
-    async def _is_put_out(self, why: str) -> None:
-        self.end = why
-        await self._call.end()
+    async def _end(self, reason: str) -> None:
+        self.end_reason = reason
+        await self._call.close()

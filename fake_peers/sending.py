@@ -1,41 +1,43 @@
-"""How a fake peer speaks to the server: until it is sure that it was heard."""
+"""Requests of a fake peer to the server, repeated until they are answered."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Literal
 
 from signalling.client import ConnectionLost, RequestRefused, ResumingClient
 from signalling.client.connection import Data
 
-What = Literal["offer", "answer", "candidate"]
-EVENTS: dict[What, str] = {
+Payload = Literal["offer", "answer", "candidate"]
+EVENTS: dict[Payload, str] = {
     "offer": "webrtc:offer", "answer": "webrtc:answer", "candidate": "webrtc:ice",
 }  # fmt: skip
 
 
-class Speaker:
-    """All of it raises ``ClientClosed`` where the client has ended; refusals are kept in ``errors``."""
+class RequestSender:
+    """Sends requests on a client. Methods raise ``ClientClosed`` if the client has ended.
+
+    Refusals are appended to ``errors``.
+    """
 
     def __init__(self, client: ResumingClient) -> None:
         self.errors: list[Data] = []
         self._client = client
 
-    async def relay(self, to: str, what: What, payload: Any, **more: Any) -> None:
-        await self.request(EVENTS[what], {"targetPeerId": to, what: payload, **more})
+    async def relay(self, target: str, kind: Payload, payload: Any, **more: Any) -> None:
+        """Send an offer, an answer or a candidate to a peer, or to a reserved id of the SFU."""
+        await self.request(EVENTS[kind], {"targetPeerId": target, kind: payload, **more})
 
     async def request(self, event: str, data: Data) -> None:
-        await self._insist(partial(self._client.request, event, data))
+        """Send a request. If the connection is lost before the answer, send it again.
 
-    async def _insist(self, ask: Callable[[], Awaitable[object]]) -> None:
-        """Ask, and again where it is unknown whether that has arrived: twice does no harm."""
+        The server may then have processed it twice, which is harmless for all events used here.
+        """
         while True:
             try:
-                await ask()
+                await self._client.request(event, data)
             except ConnectionLost:
                 continue
-            except RequestRefused as refusal:
-                if refusal.code != "peer_not_found":  # it has left, and we shall hear of it
-                    self.errors.append(refusal.details)
+            except RequestRefused as error:
+                if error.code != "peer_not_found":  # the peer has left; peer:left will follow
+                    self.errors.append(error.details)
             return

@@ -1,6 +1,6 @@
-"""A peer's two connections to the SFU: one that it publishes on, one that brings it everybody else.
+"""The connections of a peer to a proxied SFU: one to publish on, one to receive all other peers on.
 
-PROTOCOL.md, "SFU mode": they are negotiated with two reserved peer ids, as if those were peers.
+They are negotiated with two reserved peer ids (PROTOCOL.md, "SFU mode").
 """
 
 from __future__ import annotations
@@ -12,50 +12,54 @@ from typing import Any
 
 from aiortc import RTCBundlePolicy, RTCIceServer
 
-from .connection import Description, Line, restarts_ice
+from .connection import Description, PeerConnection
 from .media import Clip
-from .sending import Speaker
+from .sending import Payload, RequestSender
 
 PUBLISH, SUBSCRIBE = "sfu:publish", "sfu:subscribe"
 
 
-class Receiving:
-    """One receiving connection, ``number`` in the protocol's ``connection``."""
+class Subscription:
+    """A receiving connection. ``number`` is ``connection`` on the wire."""
 
-    def __init__(self, number: int, line: Line) -> None:
+    def __init__(self, number: int, connection: PeerConnection) -> None:
         self.number = number
-        self.line = line
-        self.owners: dict[str, str] = {}
-        """Whose each section is, by its ``mid``."""
-        self.is_alive = False
-        """Media have come."""
+        self.connection = connection
+        self.peer_ids: dict[str, str] = {}
+        """Which peer each section carries, by ``mid``."""
+        self.has_media = False
+        """A frame has arrived."""
 
 
-class Routed:
-    """``took`` is told whose frame has come, and its kind; ``needs_reset`` is asked for new connections."""
+class SfuConnections:
+    """The publishing connection and the current subscription of a peer.
+
+    ``on_frame`` is called with a peer id and the kind of each frame; ``request_reset`` asks the
+    server for new connections.
+    """
 
     def __init__(
         self,
         clips: Sequence[Clip],
         ice_servers: Sequence[RTCIceServer],
         *,
-        speaker: Speaker,
-        took: Callable[[str, str], None],
-        changed: Callable[[], None],
-        needs_reset: Callable[[], Awaitable[None]],
+        sender: RequestSender,
+        on_frame: Callable[[str, str], None],
+        on_change: Callable[[], None],
+        request_reset: Callable[[], Awaitable[None]],
     ) -> None:
         self.connected_at: float | None = None
-        """When what we send had a way first, by the clock of the event loop."""
+        """When the publishing connection first connected, by the clock of the event loop."""
         self._clips = clips
         self._ice_servers = ice_servers
-        self._speaker = speaker
-        self._took = took
-        self._changed = changed
-        self._needs_reset = needs_reset
-        self._publishing: Line | None = None
-        self._receiving: Receiving | None = None
-        self._before: Receiving | None = None
-        """The receiving connection that the present one takes the place of, once media come on it."""
+        self._sender = sender
+        self._on_frame = on_frame
+        self._on_change = on_change
+        self._request_reset = request_reset
+        self._publishing: PeerConnection | None = None
+        self._subscription: Subscription | None = None
+        self._previous: Subscription | None = None
+        """The replaced subscription. It stays open until media arrives on the current one."""
 
     @property
     def is_connected(self) -> bool:
@@ -63,98 +67,97 @@ class Routed:
 
     @property
     def has_failed(self) -> bool:
-        lines = self._publishing, _line(self._receiving)
-        return any(line is not None and line.is_over for line in lines)
-
-    @property
-    def sources(self) -> set[str]:
-        """Who has a section in what we receive."""
-        return set(self._receiving.owners.values()) if self._receiving is not None else set()
+        connections = self._publishing, _connection(self._subscription)
+        return any(connection is not None and connection.has_ended for connection in connections)
 
     async def publish(self) -> None:
-        """Publish, anew if we did before."""
+        """Publish on a new connection."""
         await _close(self._publishing)
         self.connected_at = None
-        self._publishing = line = Line(
-            self._ice_servers, took=lambda mid, kind: None, changed=self._published
+        self._publishing = connection = PeerConnection(
+            self._ice_servers, on_frame=lambda mid, kind: None, on_change=self._on_publisher_change
         )
-        line.send(self._clips, "sendonly")
-        await self._speaker.relay(PUBLISH, "offer", await line.offer())
+        connection.add_clips(self._clips, "sendonly")
+        await self._sender.relay(PUBLISH, "offer", await connection.create_offer())
 
-    async def begin_anew(self) -> None:
-        """The server has said that our connections are gone."""
-        await self._stop_receiving()
+    async def recreate(self) -> None:
+        """Replace both connections, after ``sfu:reset``."""
+        await self._close_subscriptions()
         await self.publish()
 
-    async def hear(self, sender: str, what: str, data: dict[str, Any]) -> None:
-        if sender == SUBSCRIBE and what == "offer":
-            await self._be_offered(data)
+    async def receive(self, sender: str, kind: Payload, data: dict[str, Any]) -> None:
+        """Handle an offer, an answer or a candidate of the SFU."""
+        if sender == SUBSCRIBE and kind == "offer":
+            await self._on_offer(data)
             return
-        line = self._publishing if sender == PUBLISH else _line(self._receiving)
-        if line is not None and what == "answer":
-            await line.accept(data["answer"])
-        elif line is not None and what == "candidate":
-            await line.candidate(data["candidate"])
+        connection = self._publishing if sender == PUBLISH else _connection(self._subscription)
+        if connection is not None and kind == "answer":
+            await connection.set_answer(data["answer"])
+        elif connection is not None and kind == "candidate":
+            await connection.add_candidate(data["candidate"])
 
     async def close(self) -> None:
-        await self._stop_receiving()
+        await self._close_subscriptions()
         await _close(self._publishing)
         self._publishing = None
 
-    async def settle(self) -> None:
-        """Close the receiving connection that has been replaced, once the other one carries media."""
-        if self._before is not None and self._receiving is not None and self._receiving.is_alive:
-            before, self._before = self._before, None
-            await before.line.close()
+    async def close_previous(self) -> None:
+        """Close the replaced subscription once media arrives on the current one."""
+        current = self._subscription
+        if self._previous is not None and current is not None and current.has_media:
+            previous, self._previous = self._previous, None
+            await previous.connection.close()
 
-    async def _stop_receiving(self) -> None:
-        ended = [self._receiving, self._before]
-        self._receiving = self._before = None
-        for receiving in ended:
-            await _close(_line(receiving))
+    async def _close_subscriptions(self) -> None:
+        closed = [self._subscription, self._previous]
+        self._subscription = self._previous = None
+        for subscription in closed:
+            await _close(_connection(subscription))
 
-    async def _be_offered(self, data: dict[str, Any]) -> None:
-        receiving = self._receiving
-        if receiving is None or receiving.number != data["connection"]:
-            receiving = await self._replace(data["connection"])
-        elif restarts_ice(receiving.line, data["offer"]):
-            await self._needs_reset()
+    async def _on_offer(self, data: dict[str, Any]) -> None:
+        subscription = self._subscription
+        if subscription is None or subscription.number != data["connection"]:
+            subscription = await self._replace_subscription(data["connection"])
+        elif subscription.connection.restarts_ice(data["offer"]):
+            await self._request_reset()
             return
-        receiving.owners = {stream["mid"]: stream["peerId"] for stream in data["streams"]}
-        answer: Description = await receiving.line.answer(data["offer"])
-        await self._speaker.relay(SUBSCRIBE, "answer", answer, connection=receiving.number)
+        subscription.peer_ids = {stream["mid"]: stream["peerId"] for stream in data["streams"]}
+        answer: Description = await subscription.connection.create_answer(data["offer"])
+        await self._sender.relay(SUBSCRIBE, "answer", answer, connection=subscription.number)
 
-    async def _replace(self, number: int) -> Receiving:
-        """Have another receiving connection; of those before it the one that carries media stays."""
-        kept, useless = self._before, self._receiving
-        if useless is not None and useless.is_alive:
-            kept, useless = useless, kept
-        line = Line(
+    async def _replace_subscription(self, number: int) -> Subscription:
+        """Create a subscription. Of the older ones, keep the one that carries media."""
+        kept, dropped = self._previous, self._subscription
+        if dropped is not None and dropped.has_media:
+            kept, dropped = dropped, kept
+        connection = PeerConnection(
             self._ice_servers,
-            took=partial(self._take, number),
-            changed=self._changed,
-            bundle=RTCBundlePolicy.MAX_BUNDLE,
+            on_frame=partial(self._on_subscription_frame, number),
+            on_change=self._on_change,
+            bundle_policy=RTCBundlePolicy.MAX_BUNDLE,
         )
-        self._before, self._receiving = kept, Receiving(number, line)
-        await _close(_line(useless))
-        return self._receiving
+        self._previous, self._subscription = kept, Subscription(number, connection)
+        await _close(_connection(dropped))
+        return self._subscription
 
-    def _take(self, number: int, mid: str, kind: str) -> None:
-        for receiving in (self._receiving, self._before):
-            if receiving is not None and receiving.number == number and mid in receiving.owners:
-                receiving.is_alive = True
-                self._took(receiving.owners[mid], kind)
+    def _on_subscription_frame(self, number: int, mid: str, kind: str) -> None:
+        for subscription in (self._subscription, self._previous):
+            if subscription is None or subscription.number != number:
+                continue
+            if mid in subscription.peer_ids:
+                subscription.has_media = True
+                self._on_frame(subscription.peer_ids[mid], kind)
 
-    def _published(self) -> None:
+    def _on_publisher_change(self) -> None:
         if self.is_connected and self.connected_at is None:
             self.connected_at = asyncio.get_running_loop().time()
-        self._changed()
+        self._on_change()
 
 
-def _line(receiving: Receiving | None) -> Line | None:
-    return receiving.line if receiving is not None else None
+def _connection(subscription: Subscription | None) -> PeerConnection | None:
+    return subscription.connection if subscription is not None else None
 
 
-async def _close(line: Line | None) -> None:
-    if line is not None:
-        await line.close()
+async def _close(connection: PeerConnection | None) -> None:
+    if connection is not None:
+        await connection.close()

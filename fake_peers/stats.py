@@ -1,4 +1,4 @@
-"""What one peer receives: of whom, by which path, and which of two paths it shows."""
+"""What one peer receives from the other peers, and on which path it displays each of them."""
 
 from __future__ import annotations
 
@@ -10,89 +10,89 @@ from typing import Literal
 Path = Literal["mesh", "sfu"]
 PATHS: tuple[Path, ...] = ("mesh", "sfu")
 
-RECENT = 2.0  # seconds after which media that does not come any more has stopped
+TIMEOUT_SECONDS = 2.0  # media has stopped if no frame arrived for this long
 
 
-class Watching:
-    """A frame is told to ``took`` when it has been decoded. Times are those of ``monotonic``.
+class Stats:
+    """Counts decoded frames by peer and path. Times are those of ``clock``, in seconds.
 
-    A peer is shown by one path: the preferred one, from the moment when all that comes by the other comes
-    by it too.
+    Each peer is displayed on one path: on ``preferred_path`` as soon as every kind of media that
+    arrives on the other path arrives on it too.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self.prefers: Path = "mesh"
+        self.preferred_path: Path = "mesh"
         self._clock = clock
         self._frames: Counter[tuple[str, Path]] = Counter()
-        self._first: dict[tuple[str, Path], float] = {}
         self._last: dict[tuple[str, Path], dict[str, float]] = {}
-        self._shown: dict[str, Path] = {}
-        self._heard: dict[str, float] = {}
-        self._gaps: dict[str, float] = {}
+        self._displayed: dict[str, Path] = {}
+        self._last_audio: dict[str, float] = {}
+        self._audio_gaps: dict[str, float] = {}
 
-    def took(self, peer_id: str, path: Path, kind: str) -> None:
+    def record_frame(self, peer_id: str, path: Path, kind: str) -> None:
+        """Count a frame that has just been decoded."""
         now = self._clock()
         key = peer_id, path
         self._last.setdefault(key, {})[kind] = now
         if kind == "video":
             self._frames[key] += 1
-            self._first.setdefault(key, now)
-        elif self.shown(peer_id) == path:
-            before = self._heard.get(peer_id, now)
-            self._gaps[peer_id] = max(self._gaps.get(peer_id, 0.0), now - before)
-            self._heard[peer_id] = now
+        elif self.displayed_path(peer_id) == path:
+            previous = self._last_audio.get(peer_id, now)
+            self._audio_gaps[peer_id] = max(self._audio_gaps.get(peer_id, 0.0), now - previous)
+            self._last_audio[peer_id] = now
 
-    def lost(self, peer_id: str, path: Path) -> None:
-        """The connection that carried a peer is no more; what it has brought still counts."""
+    def connection_closed(self, peer_id: str, path: Path) -> None:
+        """Note that a path no longer carries a peer. Its frames stay counted."""
         self._last.pop((peer_id, path), None)
 
-    def lost_all(self, path: Path) -> None:
-        for peer_id, of in list(self._last):
-            if of == path:
-                self.lost(peer_id, path)
+    def path_closed(self, path: Path) -> None:
+        """Note that a path no longer carries any peer."""
+        for peer_id, known_path in list(self._last):
+            if known_path == path:
+                self.connection_closed(peer_id, path)
 
-    def frames(self, of: str, path: Path) -> int:
-        """Return how many pictures of a peer were decoded."""
-        return self._frames[of, path]
+    def frames(self, peer_id: str, path: Path) -> int:
+        """Return how many video frames of a peer were decoded on a path."""
+        return self._frames[peer_id, path]
 
-    def first(self, of: str, path: Path) -> float | None:
-        """Return when the first picture of a peer was decoded."""
-        return self._first.get((of, path))
-
-    def comes(self, peer_id: str, path: Path) -> bool:
-        """Tell whether anything of a peer comes by a path now."""
+    def is_receiving(self, peer_id: str, path: Path) -> bool:
+        """Return whether any media of a peer arrives on a path now."""
         return bool(self._kinds(peer_id, path))
 
-    def carries(self, peer_id: str, path: Path) -> bool:
-        """Tell whether a path brings a peer, and nothing that the other one brings is missing."""
+    def is_complete(self, peer_id: str, path: Path) -> bool:
+        """Return whether a path carries every kind of media that the other path carries."""
         kinds = self._kinds(peer_id, path)
         return bool(kinds) and kinds >= self._kinds(peer_id, _other(path))
 
-    def shown(self, peer_id: str) -> Path | None:
-        """Return the path by which a peer is shown, None where nothing of it comes."""
-        before, best = self._shown.get(peer_id), self.prefers
-        if before is None or self.carries(peer_id, best) or not self.comes(peer_id, before):
-            before = best if self.comes(peer_id, best) else _other(best)
-            self._shown[peer_id] = before
-        return before if self.comes(peer_id, before) else None
+    def displayed_path(self, peer_id: str) -> Path | None:
+        """Return the path on which a peer is displayed, or None if no media of it arrives."""
+        path, preferred = self._displayed.get(peer_id), self.preferred_path
+        if (
+            path is None
+            or self.is_complete(peer_id, preferred)
+            or not self.is_receiving(peer_id, path)
+        ):
+            path = preferred if self.is_receiving(peer_id, preferred) else _other(preferred)
+            self._displayed[peer_id] = path
+        return path if self.is_receiving(peer_id, path) else None
 
-    def gap(self, of: str) -> float | None:
-        """Return the longest time between two sounds of a peer, on the path that is shown, in seconds.
+    def audio_gap(self, peer_id: str) -> float | None:
+        """Return the longest gap in a peer's displayed audio, in seconds, including a current one.
 
-        A silence that still goes on counts. None where there was no sound.
+        None if no audio was received.
         """
-        if of not in self._heard:
+        if peer_id not in self._last_audio:
             return None
-        return max(self._gaps[of], self._clock() - self._heard[of])
+        return max(self._audio_gaps[peer_id], self._clock() - self._last_audio[peer_id])
 
-    def forget_gaps(self) -> None:
-        """Measure anew, from the last sound of each peer on."""
-        self._gaps = dict.fromkeys(self._heard, 0.0)
+    def reset_audio_gaps(self) -> None:
+        """Measure gaps from the last audio frame of each peer on."""
+        self._audio_gaps = dict.fromkeys(self._last_audio, 0.0)
 
     def _kinds(self, peer_id: str, path: Path) -> set[str]:
         now = self._clock()
         last = self._last.get((peer_id, path), {})
-        return {kind for kind, at in last.items() if now - at < RECENT}
+        return {kind for kind, at in last.items() if now - at < TIMEOUT_SECONDS}
 
 
 def _other(path: Path) -> Path:

@@ -1,11 +1,14 @@
-"""A Janus of one's own, for the demo and the tests: its own folder, secrets and port, on the loopback.
+"""A private Janus for the demo and the tests, with its own configuration, secrets and port.
+
+::
 
     janus = PrivateJanus.configure(Path(".demo/janus"))
     with (janus.folder / "log").open("ab") as log:
         process = janus.start(stdout=log, stderr=log)
     janus.wait(process)
 
-It takes part in nothing that ``/etc/janus`` says: there the API is open and the secrets are known.
+It listens on the loopback only, and ignores ``/etc/janus``, where the API is open and the secrets are
+well known.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from typing import Any
 
 PROGRAM = "janus"
 PORTS = range(20_000, 32_768)
-"""Below those that a kernel gives to whoever asks for any: a Janus that was killed finds its own again."""
+"""Below the ephemeral ports of the kernel, so that a restarted Janus finds its port still free."""
 OTHER_PLUGINS = (
     *("audiobridge", "duktape", "echotest", "lua", "nosip", "recordplay", "sip", "streaming"),
     *("textroom", "videocall", "voicemail"),
@@ -38,8 +41,9 @@ OTHER_PLUGINS = (
 OTHER_TRANSPORTS = ("http", "mqtt", "nanomsg", "pfunix", "rabbitmq")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-# ICE: Janus leaves the loopback out, so its candidates are the machine's own addresses, and packets
-# to those never leave it. The kernel chooses the ports (no `rtp_port_range`): no two Janus collide.
+# ICE: Janus excludes the loopback, so its candidates are the machine's own addresses. Packets to those
+# never leave the machine. The kernel chooses the ports (no `rtp_port_range`), so that several Janus
+# servers do not collide.
 CORE = """general: {{
     api_secret = "{api_secret}"
     admin_secret = "{admin_secret}"
@@ -79,7 +83,7 @@ VIDEOROOM = """general: {{
 
 @dataclass(frozen=True)
 class PrivateJanus:
-    """One configuration. ``start`` runs it, any number of times one after the other."""
+    """A configured Janus. ``start`` can be called again after the process has ended."""
 
     folder: Path
     port: int
@@ -88,7 +92,7 @@ class PrivateJanus:
 
     @classmethod
     def configure(cls, folder: Path) -> PrivateJanus:
-        """Write a configuration with new secrets into a folder that is made for it, or is there."""
+        """Write a configuration with new secrets. Create the folder if it does not exist."""
         janus = cls(folder, free_port(), secrets.token_urlsafe(24), secrets.token_urlsafe(24))
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, text in janus._files().items():
@@ -103,7 +107,7 @@ class PrivateJanus:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What a site puts into ``SIGNALLING["SFU"]`` to use it."""
+        """The value for ``SIGNALLING["SFU"]`` of a site that uses this Janus."""
         return {
             "BACKEND": "signalling.sfu.janus.JanusSfu",
             "URL": self.url,
@@ -116,27 +120,28 @@ class PrivateJanus:
         return [PROGRAM, "--configs-folder", str(self.folder)]
 
     def start(self, **options: Any) -> subprocess.Popen[bytes]:
-        """Run Janus beside this process, and no longer than it.
+        """Start Janus as a child process that ends when this process does.
 
-        Ctrl-C does not reach it: the server that uses it may say goodbye to it first.
+        ``options`` are passed to ``subprocess.Popen``. Janus has its own process group, so that the
+        server can still use it while it shuts down after Ctrl-C.
         """
         options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.Popen(  # noqa: S603
-            self.command, process_group=0, preexec_fn=_ends_with(os.getpid()), **options
+            self.command, process_group=0, preexec_fn=_kill_with_parent(os.getpid()), **options
         )
 
     def wait(self, process: subprocess.Popen[bytes], *, within: float = 15.0) -> None:
-        """Return once it answers. Raises ``OSError`` where it ends or takes too long."""
-        pause, deadline = threading.Event(), time.monotonic() + within
-        while not self.answers():
+        """Wait until Janus is ready. Raises ``OSError`` if it exits or if ``within`` seconds pass."""
+        poll, deadline = threading.Event(), time.monotonic() + within
+        while not self.is_ready():
             if process.poll() is not None:
-                raise OSError(f"Janus ended with {process.returncode}, see {self.folder}")
+                raise OSError(f"Janus exited with status {process.returncode}, see {self.folder}")
             if time.monotonic() > deadline:
-                raise OSError(f"Janus does not answer within {within} s, see {self.folder}")
-            pause.wait(0.05)
+                raise OSError(f"Janus did not start within {within} s, see {self.folder}")
+            poll.wait(0.05)
 
-    def answers(self) -> bool:
-        """Tell whether somebody speaks Janus's protocol at ``url``."""
+    def is_ready(self) -> bool:
+        """Return whether a server accepts the Janus WebSocket protocol at ``url``."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
         key = base64.b64encode(os.urandom(16)).decode()
         headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": key}
@@ -164,7 +169,7 @@ def is_installed() -> bool:
 
 
 def free_port(ports: range = PORTS) -> int:
-    """Return a port on which nobody listens, and which nobody gets by asking for any."""
+    """Return an unused port outside of the ephemeral range."""
     for port in random.sample(ports, 100):
         with socket.socket() as probe:
             try:
@@ -179,15 +184,15 @@ def _libraries(names: Iterable[str]) -> str:
     return ",".join(f"libjanus_{name}.so" for name in names)
 
 
-def _ends_with(parent: int) -> Callable[[], None] | None:
-    """Return what a child does at its start to be killed when its parent ends, however that ends."""
+def _kill_with_parent(parent: int) -> Callable[[], None] | None:
+    """Return a ``preexec_fn`` that has the kernel kill the child when its parent ends."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl
 
-    def ask() -> None:
+    def request_kill() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it has ended already
+        if os.getppid() != parent:  # the parent has already ended
             os._exit(1)
 
-    return ask
+    return request_kill

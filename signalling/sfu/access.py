@@ -72,7 +72,9 @@ class ClientAccess:
                     self._reset()
                 return
             except SfuError as error:
-                logger.warning("cannot open the SFU room of %s yet: %s", self.peer_id, error)
+                logger.warning(
+                    "Could not open the SFU room of %s, retrying: %s", self.peer_id, error
+                )
                 is_late = True
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -80,4 +82,4 @@ class ClientAccess:
         try:
             await self.backend.remove(self.room, self.peer_id, None)
         except SfuError as error:  # the reconciler tries again
-            logger.warning("cannot remove %s from the SFU yet: %s", self.peer_id, error)
+            logger.warning("Could not remove %s from the SFU: %s", self.peer_id, error)

@@ -39,5 +39,5 @@ async def monitor(
         except SfuRequestFailed as error:  # it responds, so it is not down
             logger.warning("SFU %r rejected a health check: %s", alias, error)
         except Exception:
-            logger.exception("health check of SFU %r failed", alias)
+            logger.exception("Health check of SFU %r failed", alias)
         await asyncio.sleep(PROBE_INTERVAL_SECONDS)

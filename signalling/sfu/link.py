@@ -140,7 +140,7 @@ class SfuLink:
                 break
             except SfuError as error:
                 logger.warning(
-                    "%s cannot enter the SFU room yet: %s", self.membership.peer_id, error
+                    "%s could not enter the SFU room, retrying: %s", self.membership.peer_id, error
                 )
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, MAX_RETRY_SECONDS)

@@ -57,9 +57,9 @@ async def _reconcile_periodically() -> None:
         try:
             await reconcile()
         except database.DATABASE_UNAVAILABLE as error:
-            logger.warning("SFU rooms not reconciled, database unavailable: %s", error)
+            logger.warning("Database unavailable, SFU rooms not reconciled: %s", error)
         except Exception:
-            logger.exception("reconciling SFU rooms failed")
+            logger.exception("Reconciling SFU rooms failed")
         await asyncio.sleep(INTERVAL_SECONDS)
 
 
@@ -176,7 +176,7 @@ async def _handle_outage(backend: Sfu) -> None:
         try:
             is_mesh = await handle_loss(links[0].membership.room_code, room.version)
         except (Room.DoesNotExist, *database.DATABASE_UNAVAILABLE) as error:
-            logger.warning("%s keeps an SFU that is unavailable: %r", room.id, error)
+            logger.warning("%s keeps using an unavailable SFU: %r", room.id, error)
             is_mesh = False
         if not is_mesh:
             for link in links:

@@ -1,4 +1,4 @@
-"""A call between two programs that no browser shaped: aiortc, with the seed's events alone."""
+"""A call between two aiortc programs, without a browser, with the core events only."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ def site(make_site: MakeSite) -> Site:
 
 
 @pytest.fixture(autouse=True)
-def _on_the_loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def _loopback_candidates_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda *_, **__: ["127.0.0.1"])
 
 
-class Caller:
-    """One program with one connection; its candidates travel apart from its descriptions."""
+class Program:
+    """One end of the call. It sends its candidates separately from its descriptions."""
 
     def __init__(self, client: SignallingCommunicator, peer_id: str) -> None:
         self.client = client
-        self.peer_id = peer_id  # the other one's
+        self.remote_peer_id = peer_id
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
 
-    async def describes(self, kind: str) -> None:
-        """Send an offer or an answer, and then the candidates one by one."""
-        make = self.connection.createOffer if kind == "offer" else self.connection.createAnswer
-        await self.connection.setLocalDescription(await make())
+    async def send_description(self, kind: str) -> None:
+        """Send an offer or an answer, then the candidates one by one."""
+        create = self.connection.createOffer if kind == "offer" else self.connection.createAnswer
+        await self.connection.setLocalDescription(await create())
         lines = self.connection.localDescription.sdp.split("\r\n")
         candidates = [line.removeprefix("a=") for line in lines if "a=candidate:" in line]
         sdp = "\r\n".join(line for line in lines if "candidate" not in line)
-        await self.tells(f"webrtc:{kind}", {kind: {"type": kind, "sdp": sdp}})
+        await self.send(f"webrtc:{kind}", {kind: {"type": kind, "sdp": sdp}})
         for candidate in candidates:
             init = {"candidate": candidate, "sdpMid": "0", "sdpMLineIndex": 0}
-            await self.tells("webrtc:ice", {"candidate": init})
-        await self.tells("webrtc:ice", {"candidate": None})
+            await self.send("webrtc:ice", {"candidate": init})
+        await self.send("webrtc:ice", {"candidate": None})
 
-    async def tells(self, event: str, data: dict[str, Any]) -> None:
-        await self.client.send(event, {"targetPeerId": self.peer_id, **data})
+    async def send(self, event: str, data: dict[str, Any]) -> None:
+        await self.client.send(event, {"targetPeerId": self.remote_peer_id, **data})
 
-    async def receive(self, kind: str) -> None:
-        """Take the other's description and all of its candidates."""
+    async def receive_description(self, kind: str) -> None:
+        """Receive the description of the other end and all of its candidates."""
         data = await self.client.receive(f"webrtc:{kind}")
-        assert data["fromPeerId"] == self.peer_id
+        assert data["fromPeerId"] == self.remote_peer_id
         await self.connection.setRemoteDescription(RTCSessionDescription(**data[kind]))
         while init := (await self.client.receive("webrtc:ice"))["candidate"]:
             candidate = candidate_from_sdp(init["candidate"].removeprefix("candidate:"))
@@ -71,26 +71,26 @@ async def test_two_programs_complete_a_call_with_a_data_channel(site: Site) -> N
     async with site.client("alice") as alice, site.client("bob") as bob:
         await alice.join(room)
         (host,) = (await bob.join(room))["peers"]
-        newcomer = (await alice.receive("peer:joined"))["peerId"]
-        caller, called = Caller(bob, host["id"]), Caller(alice, newcomer)
-        heard: asyncio.Queue[str] = asyncio.Queue()
+        joined = (await alice.receive("peer:joined"))["peerId"]
+        caller, callee = Program(bob, host["id"]), Program(alice, joined)
+        received: asyncio.Queue[str] = asyncio.Queue()
         channel = caller.connection.createDataChannel("chat")
-        channel.on("message", heard.put_nowait)
+        channel.on("message", received.put_nowait)
         channel.on("open", lambda: channel.send("hello"))
 
-        @called.connection.on("datachannel")
-        def answer(their_channel: RTCDataChannel) -> None:
-            their_channel.on("message", lambda text: their_channel.send(f"{text} yourself"))
+        @callee.connection.on("datachannel")
+        def answer(remote_channel: RTCDataChannel) -> None:
+            remote_channel.on("message", lambda text: remote_channel.send(f"{text} yourself"))
 
         try:
-            await caller.describes("offer")
-            await called.receive("offer")
-            await called.describes("answer")
-            await caller.receive("answer")
-            assert await asyncio.wait_for(heard.get(), 20) == "hello yourself"
-            for one in (caller, called):
-                assert one.connection.connectionState == "connected"
+            await caller.send_description("offer")
+            await callee.receive_description("offer")
+            await callee.send_description("answer")
+            await caller.receive_description("answer")
+            assert await asyncio.wait_for(received.get(), 20) == "hello yourself"
+            for program in (caller, callee):
+                assert program.connection.connectionState == "connected"
         finally:
-            await asyncio.gather(caller.connection.close(), called.connection.close())
+            await asyncio.gather(caller.connection.close(), callee.connection.close())
         await alice.receive_nothing()
         await bob.receive_nothing()

@@ -172,9 +172,9 @@ class Connection:
                         attempt = 0
                         await self._use(socket)
                 except (OSError, WebSocketException, TimeoutError) as error:
-                    logger.debug("cannot connect to Janus: %r", error)
+                    logger.debug("Could not connect to Janus: %r", error)
                 if self._socket is not None:
-                    logger.warning("connection to Janus at %s lost", self.url)
+                    logger.warning("Connection to Janus at %s lost", self.url)
                     lost_at = monotonic()
                 self._on_disconnected()
                 if monotonic() - lost_at >= DOWN_AFTER_SECONDS:
@@ -226,7 +226,7 @@ class Connection:
             else:
                 session.on_message(message)
         except Exception:
-            logger.exception("handling a message from Janus failed")
+            logger.exception("Handling a message from Janus failed")
 
     def _on_disconnected(self) -> None:
         self._socket = None
@@ -254,7 +254,7 @@ class Connection:
             except SfuRequestFailed:
                 self.forget_lost(session)
             except SfuUnavailable as error:
-                logger.warning("Janus session %d not claimed yet: %s", session.id, error)
+                logger.warning("Janus session %d not claimed, retrying: %s", session.id, error)
             else:
                 session.on_claimed()
                 return

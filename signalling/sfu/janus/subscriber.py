@@ -92,7 +92,7 @@ class Subscriber:
         try:
             await self._refresh()
         except SfuError as error:
-            logger.warning("cannot list the publishers for %s: %s", self.peer_id, error)
+            logger.warning("Could not list the publishers for %s: %s", self.peer_id, error)
 
     async def _refresh(self) -> None:
         known = {*self._publishers}
@@ -155,10 +155,12 @@ class Subscriber:
                 await self._unsubscribe()
                 await self._subscribe(self._publishers - self._subscribed)
             except SfuError as error:
-                logger.info("cannot subscribe %s to all publishers yet: %s", self.peer_id, error)
+                logger.info(
+                    "Could not subscribe %s to all publishers, retrying: %s", self.peer_id, error
+                )
                 await self._retry_later()
             except Exception:
-                logger.exception("subscribing %s failed", self.peer_id)
+                logger.exception("Subscribing %s failed", self.peer_id)
                 await self._retry_later()
 
     async def _retry_later(self) -> None:

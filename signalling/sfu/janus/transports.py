@@ -180,7 +180,9 @@ class JanusTransports(Transports):
             try:
                 await self._enter()
             except SfuError as error:
-                logger.warning("%s cannot reenter the SFU room yet: %s", self.peer_id, error)
+                logger.warning(
+                    "%s could not reenter the SFU room, retrying: %s", self.peer_id, error
+                )
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, MAX_RETRY_SECONDS)
             else:

@@ -6,19 +6,19 @@ import aioice.ice
 import aiortc.rtcrtpreceiver
 import pytest
 
-from fake_peers.connection import estimate_nothing, stay_on_this_machine
+from fake_peers.tuning import disable_bandwidth_estimation, gather_one_local_candidate
 from tests.integration.processes import eventually
 from tests.integration.sfu.janus import Janus
 
 Measure = Callable[[str, float, str], None]
 
-FORSAKEN_SECONDS = 15.0
-"""In which a room that nobody is in any more is gone from Janus."""
+UNUSED_ROOM_SECONDS = 15.0
+"""How long an unused room may stay in Janus."""
 
 
 @pytest.fixture(scope="module")
 def janus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Janus]:
-    """A Janus that runs. A test that stops it starts it again."""
+    """A running Janus. A test that stops it must start it again."""
     janus = Janus(tmp_path_factory.mktemp("janus"))
     janus.start()
     try:
@@ -28,29 +28,29 @@ def janus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Janus]:
 
 
 @pytest.fixture
-def no_room_is_left(janus: Janus) -> Iterator[None]:
-    """Have no room in Janus after a test, and Janus as it was before."""
+def no_rooms_left(janus: Janus) -> Iterator[None]:
+    """Check that no room is left in Janus after a test. Start Janus if the test stopped it."""
     yield
     if not janus.is_running:
         janus.start()
-    eventually(lambda: not janus.rooms(), "a room is left in Janus", within=FORSAKEN_SECONDS)
+    eventually(lambda: not janus.rooms(), "a room is left in Janus", within=UNUSED_ROOM_SECONDS)
 
 
 @pytest.fixture(autouse=True)
-def _frugal_peers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the crowd does to aiortc is undone with the test."""
+def _tuned_aiortc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune aiortc as ``python -m fake_peers`` does, and undo it after the test."""
     for module, name in (
         (aioice.ice, "get_host_addresses"),
         (aiortc.rtcrtpreceiver, "RemoteBitrateEstimator"),
     ):
         monkeypatch.setattr(module, name, getattr(module, name))
-    stay_on_this_machine()
-    estimate_nothing()
+    gather_one_local_candidate()
+    disable_bandwidth_estimation()
 
 
 @pytest.fixture
 def measure(request: pytest.FixtureRequest, record_property: Callable[..., None]) -> Measure:
-    """Return a function that keeps a figure in the test's report, and says it at the end of the run."""
+    """Return a function that records a figure, which is printed at the end of the run."""
 
     def measure(what: str, value: float, unit: str) -> None:
         record_property(what, f"{value:.0f} {unit}")

@@ -1,4 +1,4 @@
-"""A real Janus of the tests' own, which they stop, kill and start again, and ask what is in it."""
+"""A private Janus that tests can stop, kill, restart and inspect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLUGIN = "janus.plugin.videoroom"
 
 
 class Janus(Process):
-    """It keeps its port and its secrets when it is started again, and nothing else."""
+    """A Janus process. After a restart it has the same port and secrets, but no state."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__("janus", folder / "janus.log")
@@ -27,46 +27,48 @@ class Janus(Process):
         self.private = PrivateJanus.configure(folder / "janus")
 
     def start(self) -> None:
-        """Start it, or start it again on the same port."""
+        """Start or restart Janus on the same port."""
         self.spawn(self.private.command)
-        self.wait_until(self.private.answers)
+        self.wait_until(self.private.is_ready)
 
-    def is_killed(self) -> None:
+    def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
         self.wait()
 
     @property
     def settings(self) -> dict[str, str]:
-        """What a site has as its ``SIGNALLING["SFU"]``."""
+        """The value for ``SIGNALLING["SFU"]`` of a site."""
         return self.private.settings
 
     def rooms(self) -> set[str]:
-        """Return the rooms that are there, those that are not listed in public too."""
-        with self._plugin() as ask:
-            return {room["room"] for room in ask("list", admin_key=self.private.admin_key)["list"]}
+        """Return all rooms, including private ones."""
+        with self._plugin() as request:
+            return {
+                room["room"] for room in request("list", admin_key=self.private.admin_key)["list"]
+            }
 
     def peers(self) -> dict[str, bool]:
-        """Return who is in the rooms, and whether each publishes."""
-        with self._plugin() as ask:
-            rooms = ask("list", admin_key=self.private.admin_key)["list"]
-            listed = [ask("listparticipants", room=room["room"]) for room in rooms]
+        """Return whether each peer of all rooms publishes, by peer id."""
+        with self._plugin() as request:
+            rooms = request("list", admin_key=self.private.admin_key)["list"]
+            listed = [request("listparticipants", room=room["room"]) for room in rooms]
         return {peer["id"]: peer["publisher"] for room in listed for peer in room["participants"]}
 
     @contextmanager
     def _plugin(self) -> Iterator[Any]:
-        """Yield a function that asks the plugin."""
+        """Yield a function that sends a request to the plugin and returns its data."""
         with connect(self.private.url, subprotocols=["janus-protocol"], proxy=None) as socket:  # type: ignore[list-item]
             api = _Api(socket, self.private.api_secret)
-            session = api.ask({"janus": "create"})["data"]["id"]
-            attached = api.ask({"janus": "attach", "session_id": session, "plugin": PLUGIN})
+            session = api.request({"janus": "create"})["data"]["id"]
+            attached = api.request({"janus": "attach", "session_id": session, "plugin": PLUGIN})
             handle = {"session_id": session, "handle_id": attached["data"]["id"]}
 
-            def ask(request: str, **body: Any) -> Any:
-                message = {"janus": "message", **handle, "body": {"request": request, **body}}
-                return api.ask(message)["plugindata"]["data"]
+            def request(name: str, **body: Any) -> Any:
+                message = {"janus": "message", **handle, "body": {"request": name, **body}}
+                return api.request(message)["plugindata"]["data"]
 
-            yield ask
-            api.ask({"janus": "destroy", "session_id": session})
+            yield request
+            api.request({"janus": "destroy", "session_id": session})
 
 
 class _Api:
@@ -75,7 +77,7 @@ class _Api:
         self._secret = secret
         self._numbers = itertools.count()
 
-    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+    def request(self, message: dict[str, Any]) -> dict[str, Any]:
         number = str(next(self._numbers))
         envelope = {"transaction": number, "apisecret": self._secret}
         self._socket.send(json.dumps({**message, **envelope}))

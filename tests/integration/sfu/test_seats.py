@@ -1,4 +1,4 @@
-"""Who is in the room is in Janus: at the limit, after a leave, a removal and the death of a worker."""
+"""Janus contains exactly the peers of the room: at the limit, and after peers leave in any way."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.integration.servers import Site
 from tests.integration.sfu.janus import Janus
 from tests.integration.traffic import wait_until
 
-pytestmark = pytest.mark.usefixtures("no_room_is_left")
+pytestmark = pytest.mark.usefixtures("no_rooms_left")
 
-AT_ONCE = 50
+JOINS = 50
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def site(request: pytest.FixtureRequest, make_site: MakeSite, janus: Janus) -> Site:
-    """One worker on SQLite; two of them, on PostgreSQL and with a Redis between."""
+    """One worker with SQLite, or two workers with PostgreSQL and Redis."""
     engine: Engine = request.param
     is_large = engine == "postgresql"
     return make_site(
@@ -36,24 +36,24 @@ def site(request: pytest.FixtureRequest, make_site: MakeSite, janus: Janus) -> S
     )
 
 
-def now(site: Site, code: str) -> Room:
+def get_room(site: Site, code: str) -> Room:
     return site.database.run(lambda: Room.objects.using(site.database.alias).get(code=code))
 
 
-async def test_of_fifty_who_come_at_once_as_many_are_in_as_there_are_seats_and_one_has_flipped_the_room(
+async def test_fifty_concurrent_joins_fill_the_room_exactly_and_switch_it_once(
     site: Site,
 ) -> None:
     code = site.room(p2p_limit=10, total_limit=20)
-    everybody = asyncio.Event()
+    start = asyncio.Event()
 
     async with AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(site.client(f"user{number % 5}"))
-            for number in range(AT_ONCE)
+            for number in range(JOINS)
         ]
 
         async def join(client: SignallingCommunicator) -> str:
-            await everybody.wait()
+            await start.wait()
             try:
                 await client.join(code, within=30)
             except RequestRefused as refused:
@@ -61,11 +61,11 @@ async def test_of_fifty_who_come_at_once_as_many_are_in_as_there_are_seats_and_o
             return f"{client.room['mode']} {client.room.get('modeVersion', 0)}"
 
         joins = [asyncio.create_task(join(client)) for client in clients]
-        everybody.set()
+        start.set()
         outcomes = Counter(await asyncio.gather(*joins))
 
         assert outcomes == {"p2p 0": 10, "sfu 1": 10, "room_full 20": 30}
-        assert (now(site, code).mode, now(site, code).mode_version) == ("sfu", 1)
+        assert (get_room(site, code).mode, get_room(site, code).mode_version) == ("sfu", 1)
         assert site.database.live_rows(code) == 20
         for client in clients:
             if client.peer_id and client.room["mode"] == "p2p":
@@ -73,7 +73,7 @@ async def test_of_fifty_who_come_at_once_as_many_are_in_as_there_are_seats_and_o
                 assert (await client.wait_for("room:mode"))["version"] == 1
                 await client.request("ping")
                 modes = [frame for frame in client.unread if frame["event"] == "room:mode"]
-                assert modes == [], "the room has flipped more than once"
+                assert modes == [], "the room switched more than once"
 
 
 @pytest.fixture
@@ -81,37 +81,43 @@ def routed(site: Site) -> str:
     return site.room(topology="sfu")
 
 
-async def test_who_leaves_is_gone_from_janus(site: Site, janus: Janus, routed: str) -> None:
-    async with site.client("alice") as alice, site.client("bob") as bob:
-        for client in (alice, bob):
-            await client.join(routed)
-        await wait_until(lambda: len(janus.peers()) == 2, "two in Janus")
-        await bob.leave()
-        await wait_until(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
-        await bob.join(routed)
-        await wait_until(lambda: len(janus.peers()) == 2, "two in Janus")
-        await bob.close()
-        await wait_until(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
-
-
-async def test_who_is_removed_from_outside_is_gone_from_janus_at_once(
+async def test_a_peer_that_leaves_is_removed_from_janus(
     site: Site, janus: Janus, routed: str
 ) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
         for client in (alice, bob):
             await client.join(routed)
-        await wait_until(lambda: len(janus.peers()) == 2, "two in Janus")
+        await wait_until(lambda: len(janus.peers()) == 2, "two peers in Janus")
+        await bob.leave()
+        await wait_until(
+            lambda: set(janus.peers()) == {alice.peer_id}, "bob to leave Janus", within=2
+        )
+        await bob.join(routed)
+        await wait_until(lambda: len(janus.peers()) == 2, "two peers in Janus")
+        await bob.close()
+        await wait_until(
+            lambda: set(janus.peers()) == {alice.peer_id}, "bob to leave Janus", within=2
+        )
+
+
+async def test_a_removed_peer_is_removed_from_janus(site: Site, janus: Janus, routed: str) -> None:
+    async with site.client("alice") as alice, site.client("bob") as bob:
+        for client in (alice, bob):
+            await client.join(routed)
+        await wait_until(lambda: len(janus.peers()) == 2, "two peers in Janus")
         site.run_python(
             "from rooms import services; from rooms.models import Participant; "
             f"services.remove_participant(Participant.objects.get(peer_id={bob.peer_id!r}))"
         )
         if site.redis is not None:
             await bob.receive_error("removed")
-        # Without a Redis nobody tells the worker of what another process does; it looks for itself.
-        await wait_until(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=4)
+        # Without Redis the worker is not notified; its reconciler removes the peer.
+        await wait_until(
+            lambda: set(janus.peers()) == {alice.peer_id}, "bob to leave Janus", within=4
+        )
 
 
-async def test_who_is_away_keeps_what_it_has_and_loses_it_with_the_seat(
+async def test_a_detached_peer_stays_in_janus_until_its_membership_ends(
     make_site: MakeSite, janus: Janus
 ) -> None:
     site = make_site(signalling={"SFU": janus.settings, "RESUME_WINDOW": 6.0}, server="uvicorn")
@@ -119,21 +125,23 @@ async def test_who_is_away_keeps_what_it_has_and_loses_it_with_the_seat(
     async with site.client("alice") as alice, site.client("bob") as bob:
         await alice.join(code)
         await bob.join(code, resumable=True)
-        await wait_until(lambda: len(janus.peers()) == 2, "two in Janus")
+        await wait_until(lambda: len(janus.peers()) == 2, "two peers in Janus")
         await bob.reset()
         await alice.wait_for("peer:away", peerId=bob.peer_id)
         assert bob.peer_id in janus.peers()
         await alice.wait_for("peer:left", peerId=bob.peer_id, within=15)
-        await wait_until(lambda: set(janus.peers()) == {alice.peer_id}, "bob's end", within=2)
+        await wait_until(
+            lambda: set(janus.peers()) == {alice.peer_id}, "bob to leave Janus", within=2
+        )
 
 
-async def test_who_comes_back_has_the_same_place_in_janus(
+async def test_a_resumed_peer_has_the_same_id_in_janus(
     site: Site, janus: Janus, routed: str
 ) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
         await alice.join(routed)
         token = (await bob.join(routed, resumable=True))["resumeToken"]
-        await wait_until(lambda: len(janus.peers()) == 2, "two in Janus")
+        await wait_until(lambda: len(janus.peers()) == 2, "two peers in Janus")
         await bob.reset()
         await alice.wait_for("peer:away", peerId=bob.peer_id)
         async with site.client("bob") as again:
@@ -144,7 +152,7 @@ async def test_who_comes_back_has_the_same_place_in_janus(
             assert set(janus.peers()) == {alice.peer_id, bob.peer_id}
 
 
-async def test_the_peers_of_a_worker_that_died_are_gone_and_no_room_stays(
+async def test_the_peers_of_a_dead_worker_are_removed_and_unused_rooms_are_closed(
     make_site: MakeSite, janus: Janus
 ) -> None:
     fast = {"LEASE_SECONDS": 3.0, "LEASE_RENEWAL": 0.5, "SWITCH_SECONDS": 2.0}
@@ -157,11 +165,13 @@ async def test_the_peers_of_a_worker_that_died_are_gone_and_no_room_stays(
             await client.join(code)
         async with site.client("carol", worker=1) as carol:
             await carol.join(other)
-            await wait_until(lambda: len(janus.peers()) == 3, "three in Janus")
+            await wait_until(lambda: len(janus.peers()) == 3, "three peers in Janus")
             site.workers[1].send_signal(signal.SIGKILL)
             site.workers[1].wait()
             await alice.wait_for("peer:left", peerId=bob.peer_id, reason="server_lost", within=15)
-            await wait_until(lambda: bob.peer_id not in janus.peers(), "bob's end", within=4)
-            # Nobody is left in the other room, but for what carol had in Janus.
+            await wait_until(
+                lambda: bob.peer_id not in janus.peers(), "bob to leave Janus", within=4
+            )
+            # The other room is empty, but carol is still in Janus.
             assert any(f"room_{other.lower()}" in name for name in janus.rooms())
-    await wait_until(lambda: not janus.rooms(), "no room", within=15)
+    await wait_until(lambda: not janus.rooms(), "the rooms to close", within=15)

@@ -1,4 +1,4 @@
-"""A room that outgrows its mesh, while people see and hear each other: real media, real Janus."""
+"""A room outgrows its mesh during a call, with real media and a real Janus."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import pytest
 
 from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
+from tests.integration.sfu.call import Call, EventLoopDelay
 from tests.integration.sfu.conftest import Measure
 from tests.integration.sfu.janus import Janus
-from tests.integration.sfu.people import Crowd, Stalls
 from tests.integration.traffic import wait_until
 
-pytestmark = pytest.mark.usefixtures("no_room_is_left")
+pytestmark = pytest.mark.usefixtures("no_rooms_left")
 
 GAP_MS = 300.0
-"""The longest silence that a switch may cause."""
+"""How long a switch may interrupt audio."""
 
 
 @pytest.fixture(scope="module")
@@ -22,31 +22,31 @@ def site(make_site: MakeSite, janus: Janus) -> Site:
     return make_site(signalling={"SFU": janus.settings}, server="uvicorn")
 
 
-async def test_at_the_eleventh_everybody_moves_to_the_sfu_and_nobody_falls_silent(
+async def test_with_the_eleventh_peer_the_room_moves_to_the_sfu_without_an_audio_gap(
     site: Site, measure: Measure
 ) -> None:
-    async with Crowd(site, site.room()) as crowd:
-        speaker, listener = await crowd.come(2, audio=1)
-        await crowd.brings(8)
-        await crowd.receive_all("mesh")
-        assert {len(person.mesh) for person in crowd.everybody()} == {9}
+    async with Call(site, site.room()) as call:
+        sender, receiver = await call.join_many(2, audio=1)
+        await call.join_from_another_process(8)
+        await call.wait_until_all_displayed("mesh")
+        assert {len(peer.mesh_peers) for peer in call.all_peers()} == {9}
 
-        listener.forget_gaps()
-        async with Stalls() as stalls:
-            eleventh = await crowd.comes()
-            await crowd.receive_all("sfu")
-            gap = listener.audio_gap(speaker.peer_id)
+        receiver.reset_audio_gaps()
+        async with EventLoopDelay() as delay:
+            eleventh = await call.join()
+            await call.wait_until_all_displayed("sfu")
+            gap = receiver.audio_gap(sender.peer_id)
         assert gap is not None
-        measure("silence at the switch of eleven", gap, "ms")
-        measure("the same, without waits for a processor", gap - stalls.worst, "ms")
-        assert gap - stalls.worst <= GAP_MS
+        measure("audio gap when a room of eleven switches", gap, "ms")
+        measure("the same, minus the time without a CPU", gap - delay.worst, "ms")
+        assert gap - delay.worst <= GAP_MS
         await wait_until(
-            lambda: not any(person.mesh for person in crowd.everybody()), "the end of the mesh"
+            lambda: not any(peer.mesh_peers for peer in call.all_peers()), "the mesh to close"
         )
-        assert [mode["reason"] for mode in listener.modes] == ["room_grew", "committed"]
+        assert [mode["reason"] for mode in receiver.modes] == ["room_grew", "committed"]
         assert eleventh.modes[-1]["reason"] == "committed"
 
-        await crowd.comes()
-        await crowd.receive_all("sfu")
-        assert listener.audio_gap(speaker.peer_id) is not None
-        assert [peer.errors for peer in crowd.people] == [[]] * 4
+        await call.join()
+        await call.wait_until_all_displayed("sfu")
+        assert receiver.audio_gap(sender.peer_id) is not None
+        assert [peer.errors for peer in call.peers] == [[]] * 4

@@ -1,4 +1,4 @@
-"""The wire of rooms with an SFU: what clients are told and may say, without any media."""
+"""The events of rooms with an SFU, without media."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
 from tests.integration.sfu.janus import Janus
 
-pytestmark = pytest.mark.usefixtures("no_room_is_left")
+pytestmark = pytest.mark.usefixtures("no_rooms_left")
 
 OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 
@@ -24,19 +24,19 @@ def site(make_site: MakeSite, janus: Janus) -> Site:
 
 @pytest.fixture
 def room(site: Site) -> str:
-    """Two peers are a mesh, five are the most."""
+    """A room whose mesh holds two peers and that holds five in total."""
     return site.room(p2p_limit=2, total_limit=5, host=site.user("host"))
 
 
-class Company(AsyncExitStack):
-    """Clients that leave together."""
+class Clients(AsyncExitStack):
+    """The clients in one room. They disconnect when the context ends."""
 
     def __init__(self, site: Site, room: str) -> None:
         super().__init__()
         self.site = site
         self.room = room
 
-    async def enters(self, *names: str) -> list[SignallingCommunicator]:
+    async def join(self, *names: str) -> list[SignallingCommunicator]:
         clients = [await self.enter_async_context(self.site.client(name)) for name in names]
         for client in clients:
             await client.join(self.room)
@@ -56,11 +56,11 @@ async def is_refused(
     return details
 
 
-async def test_the_third_peer_flips_the_room_and_all_who_report_commit_it(
+async def test_the_third_peer_switches_the_room_and_all_reports_commit_the_switch(
     site: Site, room: str
 ) -> None:
-    async with Company(site, room) as company:
-        alice, bob = await company.enters("alice", "bob")
+    async with Clients(site, room) as clients:
+        alice, bob = await clients.join("alice", "bob")
         assert alice.room["mode"] == "p2p"
         assert alice.room["limits"] == {
             "p2p": 2,
@@ -68,9 +68,9 @@ async def test_the_third_peer_flips_the_room_and_all_who_report_commit_it(
             "meshKbps": [1700, 800, 800, 400, 400, 250, 250, 150, 150],
         }
         await alice.receive("peer:joined")
-        (carol,) = await company.enters("carol")
-        told = {key: carol.room[key] for key in ("mode", "modeVersion", "switching", "sfu")}
-        assert told == {
+        (carol,) = await clients.join("carol")
+        received = {key: carol.room[key] for key in ("mode", "modeVersion", "switching", "sfu")}
+        assert received == {
             "mode": "sfu",
             "modeVersion": 1,
             "switching": True,
@@ -97,20 +97,20 @@ async def test_the_third_peer_flips_the_room_and_all_who_report_commit_it(
                 "reason": "committed",
                 "sfu": {"provider": "proxied"},
             }
-        (dave,) = await company.enters("dave")
+        (dave,) = await clients.join("dave")
         assert {peer["path"] for peer in dave.room["peers"]} == {"sfu"}
         assert "switching" not in dave.room
-        await company.enters("erin")
-        frank = await company.enter_async_context(site.client("frank"))
+        await clients.join("erin")
+        frank = await clients.enter_async_context(site.client("frank"))
         full = await is_refused(frank, "join:room", {"roomCode": room})
         assert (full["code"], full["limit"], full["mode"]) == ("room_full", 5, "sfu")
 
 
-async def test_a_failure_takes_the_switch_back_and_the_last_who_came_is_out(
+async def test_a_failure_rolls_back_the_switch_and_removes_the_last_peer(
     site: Site, room: str
 ) -> None:
-    async with Company(site, room) as company:
-        alice, bob, carol = await company.enters("alice", "bob", "carol")
+    async with Clients(site, room) as clients:
+        alice, bob, carol = await clients.join("alice", "bob", "carol")
         await state(alice, 1, "failed")
         for client in (alice, bob):
             mode = await client.wait_for("room:mode", mode="p2p")
@@ -123,9 +123,9 @@ async def test_a_failure_takes_the_switch_back_and_the_last_who_came_is_out(
         assert (full["code"], full["limit"], full["mode"]) == ("room_full", 2, "p2p")
 
 
-async def test_what_is_said_of_another_version_changes_nothing(site: Site, room: str) -> None:
-    async with Company(site, room) as company:
-        alice, bob, carol = await company.enters("alice", "bob", "carol")
+async def test_reports_of_other_versions_are_ignored(site: Site, room: str) -> None:
+    async with Clients(site, room) as clients:
+        alice, bob, carol = await clients.join("alice", "bob", "carol")
         for client in (alice, bob, carol):
             await state(client, 7)
             await state(client, 0, "failed")
@@ -133,9 +133,9 @@ async def test_what_is_said_of_another_version_changes_nothing(site: Site, room:
         await alice.receive_nothing()
 
 
-async def test_in_a_mesh_the_reserved_ids_are_nobody(site: Site, room: str) -> None:
-    async with Company(site, room) as company:
-        (alice,) = await company.enters("alice")
+async def test_in_a_mesh_the_reserved_ids_do_not_exist(site: Site, room: str) -> None:
+    async with Clients(site, room) as clients:
+        (alice,) = await clients.join("alice")
         for peer_id in ("sfu:publish", "sfu:subscribe", "sfu:else"):
             refusal = await is_refused(
                 alice, "webrtc:offer", {"targetPeerId": peer_id, "offer": OFFER}
@@ -147,13 +147,13 @@ async def test_in_a_mesh_the_reserved_ids_are_nobody(site: Site, room: str) -> N
 
 @pytest.fixture
 def routed(site: Site) -> str:
-    """A room that begins with the SFU."""
+    """A room that always uses the SFU."""
     return site.room(topology="sfu", host=site.user("host"))
 
 
-async def test_a_room_may_begin_with_the_sfu(site: Site, routed: str) -> None:
-    async with Company(site, routed) as company:
-        (alice,) = await company.enters("alice")
+async def test_a_room_can_start_with_the_sfu(site: Site, routed: str) -> None:
+    async with Clients(site, routed) as clients:
+        (alice,) = await clients.join("alice")
         assert (alice.room["mode"], alice.room.get("switching")) == ("sfu", None)
         await alice.receive_nothing()
 
@@ -173,26 +173,28 @@ async def test_a_room_may_begin_with_the_sfu(site: Site, routed: str) -> None:
         ("webrtc:offer", {"targetPeerId": "sfu:publish", "offer": {"type": "offer", "sdp": "🦆"}}),
     ],
 )
-async def test_a_bad_offer_costs_an_error_that_says_so(
+async def test_an_invalid_offer_is_answered_with_an_error(
     site: Site, routed: str, event: str, data: dict[str, Any]
 ) -> None:
-    async with Company(site, routed) as company:
-        (alice,) = await company.enters("alice")
+    async with Clients(site, routed) as clients:
+        (alice,) = await clients.join("alice")
         refusal = await is_refused(alice, event, data)
         assert (refusal["code"], refusal["path"]) == ("bad_request", "$.data.offer.sdp")
         await alice.receive_nothing()
 
 
-async def test_what_goes_the_wrong_way_reaches_nobody(site: Site, routed: str) -> None:
-    async with Company(site, routed) as company:
-        (alice,) = await company.enters("alice")
+async def test_events_for_the_wrong_direction_are_refused_or_ignored(
+    site: Site, routed: str
+) -> None:
+    async with Clients(site, routed) as clients:
+        (alice,) = await clients.join("alice")
         answer = {"type": "answer", "sdp": "v=0\r\n"}
         for event, data in (
             ("webrtc:offer", {"targetPeerId": "sfu:subscribe", "offer": OFFER}),
             ("webrtc:answer", {"targetPeerId": "sfu:publish", "answer": answer}),
         ):
             assert (await is_refused(alice, event, data))["code"] == "peer_not_found"
-        # An answer to nothing, and candidates for connections that are not there yet.
+        # An answer without an offer, and candidates for connections that do not exist yet.
         await alice.request("webrtc:answer", {"targetPeerId": "sfu:subscribe", "answer": answer})
         for peer_id in ("sfu:publish", "sfu:subscribe"):
             for candidate in (None, "", "candidate:1", {"candidate": "x", "extra": [1]}, {}):
@@ -201,18 +203,18 @@ async def test_what_goes_the_wrong_way_reaches_nobody(site: Site, routed: str) -
         await alice.receive_nothing()
 
 
-async def test_everything_may_be_made_anew(site: Site, routed: str) -> None:
-    async with Company(site, routed) as company:
-        (alice,) = await company.enters("alice")
+async def test_a_client_can_restart_or_recreate_its_connections(site: Site, routed: str) -> None:
+    async with Clients(site, routed) as clients:
+        (alice,) = await clients.join("alice")
         await alice.request("sfu:restart")
         await alice.receive_nothing()
         await alice.request("sfu:restart", {"anew": True})
         assert await alice.wait_for("sfu:reset") == {"sfu": {"provider": "proxied"}}
 
 
-async def test_the_host_moves_the_room_and_nobody_else(site: Site, room: str) -> None:
-    async with Company(site, room) as company:
-        alice, host = await company.enters("alice", "host")
+async def test_only_the_host_can_change_the_mode(site: Site, room: str) -> None:
+    async with Clients(site, room) as clients:
+        alice, host = await clients.join("alice", "host")
         assert (await is_refused(alice, "room:mode", {"mode": "sfu"}))["code"] == "forbidden"
         await host.request("room:mode", {"mode": "sfu"})
         for client in (alice, host):

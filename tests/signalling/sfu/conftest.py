@@ -20,7 +20,7 @@ BACKEND = "signalling.sfu.livekit.LiveKitSfu"
 
 @pytest.fixture
 async def server() -> AsyncIterator[LiveKitServer]:
-    """What speaks as LiveKit does."""
+    """A LiveKit API server."""
     server = LiveKitServer()
     await server.start()
     yield server
@@ -29,7 +29,7 @@ async def server() -> AsyncIterator[LiveKitServer]:
 
 @pytest.fixture
 def options(server: LiveKitServer) -> dict[str, Any]:
-    """What a site says of it."""
+    """The options of a site that uses it."""
     return {
         "BACKEND": BACKEND,
         "URL": "wss://livekit.example.org",
@@ -48,7 +48,7 @@ async def backend(options: dict[str, Any]) -> AsyncIterator[LiveKitSfu]:
 
 @pytest.fixture
 async def site(settings: Settings, options: dict[str, Any]) -> AsyncIterator[None]:
-    """The example site, with that SFU."""
+    """The example site with this SFU."""
     settings.SIGNALLING = {**settings.SIGNALLING, "SFU": options}
     yield
     tasks = process.get_worker()._tasks
@@ -65,7 +65,7 @@ def carol(db: None) -> User:
 
 @pytest.fixture
 def small(room: Room) -> Room:
-    """A room that is a mesh for two, and holds five."""
+    """A room whose mesh holds two peers and that holds five in total."""
     room.p2p_limit, room.total_limit = 2, 5
     room.save()
     return room
@@ -73,7 +73,7 @@ def small(room: Room) -> Room:
 
 @pytest.fixture
 def routed(room: Room) -> Room:
-    """A room that never is a mesh."""
+    """A room that always uses the SFU."""
     room.topology = Room.Topology.SFU
     room.save()
     return room

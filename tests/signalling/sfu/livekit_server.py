@@ -1,7 +1,7 @@
-"""LiveKit's room service on the wire: Twirp over HTTP, with LiveKit's own messages, checked and recorded.
+"""A server for LiveKit's room service: Twirp over HTTP, with the messages of livekit-api.
 
-A real server for a real client. It answers as livekit-server 1.13 does by its source, as far as rooms and
-participants go; it carries no media, and ``connect`` stands for a client that comes with its token.
+It checks tokens and records requests. For rooms and participants it behaves like the source of
+livekit-server 1.13. It carries no media; ``connect`` stands for a client that connects with a token.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ from livekit.api.access_token import Claims
 KEY, SECRET = "APItests", "tests-only-" + "l" * 40
 
 
-class Refusal(Exception):
-    """What Twirp says no with."""
+class TwirpFailure(Exception):
+    """An error response of Twirp."""
 
     def __init__(self, status: int, code: str, text: str) -> None:
         super().__init__(text)
         self.status = status
-        self.answer = {"code": code, "msg": text}
+        self.body = {"code": code, "msg": text}
 
 
-NOT_FOUND = Refusal(404, "not_found", "it does not exist")
-NOT_ALLOWED = Refusal(401, "unauthenticated", "permissions denied")
+NOT_FOUND = TwirpFailure(404, "not_found", "it does not exist")
+NOT_ALLOWED = TwirpFailure(401, "unauthenticated", "permissions denied")
 
 
 class LiveKitServer:
-    """See the module. ``asked`` are the requests that were allowed, each with its method."""
+    """The server. ``requests`` lists the accepted requests, each with its method."""
 
     def __init__(self) -> None:
         self.verifier = api.TokenVerifier(KEY, SECRET)
-        self.asked: list[tuple[str, Any]] = []
+        self.requests: list[tuple[str, Any]] = []
         self.rooms: dict[str, api.Room] = {}
         self.participants: dict[str, dict[str, api.ParticipantInfo]] = {}
         self.auto_create = True
-        self.broken: dict[str, tuple[int, str]] = {}
-        """The status and the body that answer a method, whatever was asked."""
+        self.failures: dict[str, tuple[int, str]] = {}
+        """The status and body of the error response to all requests of a method."""
         self.failed: list[str] = []
-        """The methods that were answered so."""
-        self.goes_on = asyncio.Event()
-        self.goes_on.set()
+        """The methods of the requests that received such a response."""
+        self._responds = asyncio.Event()
+        self._responds.set()
         self._port = 0
         self._runner: web.AppRunner | None = None
 
-    # --- Its life -----------------------------------------------------------------------------
+    # --- Lifecycle -----------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
     async def start(self) -> None:
-        """Listen; again where it did before, and without a memory."""
+        """Start, or restart on the same port without any state."""
         self.rooms.clear()
         self.participants.clear()
         app = web.Application()
@@ -74,18 +74,18 @@ class LiveKitServer:
             self._runner = None
 
     @contextmanager
-    def hanging(self) -> Iterator[None]:
-        """Take requests, and answer none."""
-        self.goes_on.clear()
+    def unresponsive(self) -> Iterator[None]:
+        """Accept requests but do not respond to them."""
+        self._responds.clear()
         try:
             yield
         finally:
-            self.goes_on.set()
+            self._responds.set()
 
-    # --- Its clients --------------------------------------------------------------------------
+    # --- Clients --------------------------------------------------------------------------
 
     def connect(self, token: str) -> bool:
-        """Let the client of a peer in, if its token and the room do."""
+        """Connect a client. Return False if the room does not exist or is full."""
         claims = self.verifier.verify(token)
         assert claims.video is not None
         assert claims.video.room_join
@@ -93,101 +93,105 @@ class LiveKitServer:
         if name not in self.rooms and not self.auto_create:
             return False
         room = self.rooms.setdefault(name, api.Room(name=name))
-        here = self.participants.setdefault(name, {})
-        if room.max_participants and len(here.keys() - {claims.identity}) >= room.max_participants:
+        participants = self.participants.setdefault(name, {})
+        if (
+            room.max_participants
+            and len(participants.keys() - {claims.identity}) >= room.max_participants
+        ):
             return False
-        here[claims.identity] = api.ParticipantInfo(
+        participants[claims.identity] = api.ParticipantInfo(
             identity=claims.identity, state=api.ParticipantInfo.ACTIVE
         )
         return True
 
-    def present(self, name: str) -> set[str]:
+    def connected(self, name: str) -> set[str]:
+        """Return the identities of the participants of a room."""
         return set(self.participants.get(name, ()))
 
-    def heard(self, method: str) -> list[Any]:
-        """Return the requests of one method."""
-        return [request for asked, request in self.asked if asked == method]
+    def requests_for(self, method: str) -> list[Any]:
+        """Return the accepted requests of one method."""
+        return [request for name, request in self.requests if name == method]
 
-    # --- Its API ------------------------------------------------------------------------------
+    # --- API ------------------------------------------------------------------------------
 
     async def _serve(self, request: web.Request) -> web.Response:
         method = request.match_info["method"]
-        await self.goes_on.wait()
-        if method in self.broken:
+        await self._responds.wait()
+        if method in self.failures:
             self.failed.append(method)
-            status, said = self.broken[method]
-            kind = "application/json" if said.startswith("{") else "text/plain"
-            return web.Response(status=status, text=said, content_type=kind)
+            status, text = self.failures[method]
+            kind = "application/json" if text.startswith("{") else "text/plain"
+            return web.Response(status=status, text=text, content_type=kind)
         try:
             claims = self.verifier.verify(request.headers["Authorization"].removeprefix("Bearer "))
         except Exception as error:
             return web.Response(status=401, text=f"invalid authorization token: {error}")
         assert request.content_type == "application/protobuf"
-        message, may, answer = METHODS[method]
-        asked = message.FromString(await request.read())
+        message_type, is_allowed, handle = METHODS[method]
+        message = message_type.FromString(await request.read())
         try:
-            if not may(claims, asked):
+            if not is_allowed(claims, message):
                 raise NOT_ALLOWED
-            self.asked.append((method, asked))
-            body = answer(self, asked).SerializeToString()
-        except Refusal as refusal:
-            return web.json_response(refusal.answer, status=refusal.status)
+            self.requests.append((method, message))
+            body = handle(self, message).SerializeToString()
+        except TwirpFailure as error:
+            return web.json_response(error.body, status=error.status)
         return web.Response(body=body, content_type="application/protobuf")
 
-    def _create_room(self, asked: api.CreateRoomRequest) -> api.Room:
-        """A room that is there stays as it is."""
-        if asked.name not in self.rooms:
-            self.rooms[asked.name] = api.Room(
-                name=asked.name,
-                metadata=asked.metadata,
-                max_participants=asked.max_participants,
-                empty_timeout=asked.empty_timeout,
-                departure_timeout=asked.departure_timeout,
+    def _create_room(self, request: api.CreateRoomRequest) -> api.Room:
+        """Create a room. An existing room does not change."""
+        if request.name not in self.rooms:
+            self.rooms[request.name] = api.Room(
+                name=request.name,
+                metadata=request.metadata,
+                max_participants=request.max_participants,
+                empty_timeout=request.empty_timeout,
+                departure_timeout=request.departure_timeout,
             )
-        return self.rooms[asked.name]
+        return self.rooms[request.name]
 
-    def _list_rooms(self, asked: api.ListRoomsRequest) -> api.ListRoomsResponse:
-        names = asked.names or self.rooms
+    def _list_rooms(self, request: api.ListRoomsRequest) -> api.ListRoomsResponse:
+        names = request.names or self.rooms
         return api.ListRoomsResponse(
             rooms=[self.rooms[name] for name in names if name in self.rooms]
         )
 
-    def _delete_room(self, asked: api.DeleteRoomRequest) -> api.DeleteRoomResponse:
-        if self.rooms.pop(asked.room, None) is None:
+    def _delete_room(self, request: api.DeleteRoomRequest) -> api.DeleteRoomResponse:
+        if self.rooms.pop(request.room, None) is None:
             raise NOT_FOUND
-        self.participants.pop(asked.room, None)
+        self.participants.pop(request.room, None)
         return api.DeleteRoomResponse()
 
-    def _update_room_metadata(self, asked: api.UpdateRoomMetadataRequest) -> api.Room:
-        if asked.room not in self.rooms:
+    def _update_room_metadata(self, request: api.UpdateRoomMetadataRequest) -> api.Room:
+        if request.room not in self.rooms:
             raise NOT_FOUND
-        self.rooms[asked.room].metadata = asked.metadata
-        return self.rooms[asked.room]
+        self.rooms[request.room].metadata = request.metadata
+        return self.rooms[request.room]
 
     def _list_participants(
-        self, asked: api.ListParticipantsRequest
+        self, request: api.ListParticipantsRequest
     ) -> api.ListParticipantsResponse:
-        here = self.participants.get(asked.room, {})
-        return api.ListParticipantsResponse(participants=here.values())
+        participants = self.participants.get(request.room, {})
+        return api.ListParticipantsResponse(participants=participants.values())
 
     def _remove_participant(
-        self, asked: api.RoomParticipantIdentity
+        self, request: api.RoomParticipantIdentity
     ) -> api.RemoveParticipantResponse:
-        if self.participants.get(asked.room, {}).pop(asked.identity, None) is None:
+        if self.participants.get(request.room, {}).pop(request.identity, None) is None:
             raise NOT_FOUND
         return api.RemoveParticipantResponse()
 
 
-def _may_create(claims: Claims, asked: Any) -> bool:
+def _may_create(claims: Claims, request: Any) -> bool:
     return bool(claims.video and claims.video.room_create)
 
 
-def _may_list(claims: Claims, asked: Any) -> bool:
+def _may_list(claims: Claims, request: Any) -> bool:
     return bool(claims.video and claims.video.room_list)
 
 
-def _may_moderate(claims: Claims, asked: Any) -> bool:
-    return bool(claims.video and claims.video.room_admin and claims.video.room == asked.room)
+def _may_moderate(claims: Claims, request: Any) -> bool:
+    return bool(claims.video and claims.video.room_admin and claims.video.room == request.room)
 
 
 Method = tuple[

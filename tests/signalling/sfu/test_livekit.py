@@ -1,4 +1,4 @@
-"""The LiveKit backend against what speaks LiveKit's API, checks its tokens, and writes all down."""
+"""The LiveKit backend against a server that implements LiveKit's API and records the requests."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ CALLS: dict[str, Call] = {
 
 
 def other_site(options: dict[str, Any], **changes: Any) -> LiveKitSfu:
-    """Return the backend of a site that shares the LiveKit: its marks are others."""
+    """Return the backend of another site that shares the LiveKit server."""
     return LiveKitSfu("elsewhere", {**options, **changes})
 
 
 # --- Rooms ------------------------------------------------------------------------------------
 
 
-async def test_a_room_is_opened_once_with_its_limits(
+async def test_a_room_is_created_once_with_its_limits(
     backend: LiveKitSfu, server: LiveKitServer
 ) -> None:
     await backend.open_room(ROOM)
     await backend.open_room(ROOM)
-    first, _ = server.heard("CreateRoom")
+    first, _ = server.requests_for("CreateRoom")
     assert (first.name, first.max_participants) == (NAME, 20)
     assert (first.empty_timeout, first.departure_timeout) == (300, 60)
-    assert server.heard("UpdateRoomMetadata") == []
+    assert server.requests_for("UpdateRoomMetadata") == []
     assert await backend.rooms() == {ROOM}
 
 
-async def test_a_room_that_a_client_had_made_becomes_ours(
+async def test_a_room_that_a_client_created_is_adopted(
     backend: LiveKitSfu, server: LiveKitServer
 ) -> None:
     server.connect(backend.token(ROOM, "peer_1"))
     assert await backend.rooms() == set()
     await backend.open_room(ROOM)
     assert await backend.rooms() == {ROOM}
-    assert server.present(NAME) == {"peer_1"}
+    assert server.connected(NAME) == {"peer_1"}
 
 
-async def test_a_later_version_takes_the_room_over_and_an_earlier_one_leaves_it(
+async def test_a_later_version_replaces_the_room_and_an_earlier_one_does_not(
     backend: LiveKitSfu, server: LiveKitServer
 ) -> None:
     for room in (ROOM, LATER, ROOM):
@@ -71,7 +71,7 @@ async def test_a_later_version_takes_the_room_over_and_an_earlier_one_leaves_it(
     assert server.rooms == {}
 
 
-async def test_what_is_others_is_not_ours(
+async def test_rooms_of_other_sites_are_ignored(
     backend: LiveKitSfu, options: dict[str, Any], server: LiveKitServer
 ) -> None:
     other = other_site(options, ROOM_PREFIX="b.")
@@ -87,7 +87,7 @@ async def test_what_is_others_is_not_ours(
         await other.close()
 
 
-async def test_another_sites_room_of_the_same_name_is_refused(
+async def test_a_room_of_another_site_with_the_same_name_is_refused(
     backend: LiveKitSfu, options: dict[str, Any], server: LiveKitServer
 ) -> None:
     other = other_site(options)
@@ -103,9 +103,7 @@ async def test_another_sites_room_of_the_same_name_is_refused(
 # --- Peers ------------------------------------------------------------------------------------
 
 
-async def test_peers_are_the_clients_that_are_there(
-    backend: LiveKitSfu, server: LiveKitServer
-) -> None:
+async def test_peers_are_the_connected_clients(backend: LiveKitSfu, server: LiveKitServer) -> None:
     assert await backend.peers(ROOM) == set()
     for peer_id in ("peer_1", "peer_2", "peer_3"):
         assert server.connect(backend.token(ROOM, peer_id))
@@ -118,29 +116,29 @@ async def test_peers_are_the_clients_that_are_there(
     assert await backend.peers(ROOM) == {"peer_2"}
 
 
-async def test_a_room_that_is_not_there_has_no_peers(
-    backend: LiveKitSfu, server: LiveKitServer
-) -> None:
-    """With ``enable_psrpc_for_get_list_participants`` LiveKit says so instead of giving an empty list."""
-    server.broken["ListParticipants"] = 404, '{"code": "not_found", "msg": "no such room"}'
+async def test_a_missing_room_has_no_peers(backend: LiveKitSfu, server: LiveKitServer) -> None:
+    """LiveKit returns an error instead of an empty list if
+    ``enable_psrpc_for_get_list_participants`` is set.
+    """
+    server.failures["ListParticipants"] = 404, '{"code": "not_found", "msg": "no such room"}'
     assert await backend.peers(ROOM) == set()
 
 
 # --- Failures ---------------------------------------------------------------------------------
 
 
-async def test_a_sign_of_life_is_a_list_of_nothing(
+async def test_a_probe_requests_an_empty_list_of_rooms(
     backend: LiveKitSfu, server: LiveKitServer
 ) -> None:
     await backend.open_room(ROOM)
     assert await backend.is_healthy()
-    (asked,) = server.heard("ListRooms")
-    assert len(asked.names) == 1
-    assert NAME not in asked.names
+    (request,) = server.requests_for("ListRooms")
+    assert len(request.names) == 1
+    assert NAME not in request.names
 
 
 @pytest.mark.parametrize("method", CALLS)
-async def test_a_server_that_is_away_is_away(
+async def test_a_stopped_server_is_unavailable(
     backend: LiveKitSfu, server: LiveKitServer, method: str
 ) -> None:
     await server.stop()
@@ -151,32 +149,34 @@ async def test_a_server_that_is_away_is_away(
 
 @pytest.mark.parametrize("method", CALLS)
 @pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (500, "internal"), (502, "")])
-async def test_a_server_that_cannot_answer_is_away(
+async def test_a_server_error_means_unavailable(
     backend: LiveKitSfu, server: LiveKitServer, method: str, status: int, code: str
 ) -> None:
-    said = f'{{"code": "{code}", "msg": "…"}}' if code else "<h1>Bad gateway</h1>"
-    server.broken[method] = status, said
+    body = f'{{"code": "{code}", "msg": "…"}}' if code else "<h1>Bad gateway</h1>"
+    server.failures[method] = status, body
     with pytest.raises(SfuUnavailable):
         await CALLS[method](backend)
 
 
 @pytest.mark.parametrize("method", CALLS)
-async def test_a_server_that_refuses_is_not_away(
+async def test_a_refused_request_does_not_mean_unavailable(
     backend: LiveKitSfu, server: LiveKitServer, method: str
 ) -> None:
-    server.broken[method] = 429, '{"code": "resource_exhausted", "msg": "too many rooms"}'
+    server.failures[method] = 429, '{"code": "resource_exhausted", "msg": "too many rooms"}'
     with pytest.raises(SfuRequestFailed, match=r"too many rooms \(resource_exhausted\)"):
         await CALLS[method](backend)
 
 
-async def test_a_slow_server_is_away_in_time(backend: LiveKitSfu, server: LiveKitServer) -> None:
+async def test_requests_to_an_unresponsive_server_time_out(
+    backend: LiveKitSfu, server: LiveKitServer
+) -> None:
     async def seconds(call: Awaitable[object]) -> float:
-        begun = monotonic()
+        started_at = monotonic()
         with pytest.raises(SfuUnavailable):
             await call
-        return monotonic() - begun
+        return monotonic() - started_at
 
-    with server.hanging():
+    with server.unresponsive():
         probe, request = await asyncio.gather(
             seconds(backend.probe()), seconds(backend.open_room(ROOM))
         )
@@ -192,12 +192,12 @@ async def test_a_wrong_secret_is_refused(options: dict[str, Any], server: LiveKi
                 await call(backend)
             assert refused.value.code == 401
         assert not await backend.is_healthy()
-        assert server.asked == []
+        assert server.requests == []
     finally:
         await backend.close()
 
 
-async def test_it_can_be_asked_again_after_its_end(backend: LiveKitSfu) -> None:
+async def test_a_closed_backend_can_be_used_again(backend: LiveKitSfu) -> None:
     await backend.probe()
     await backend.close()
     await backend.close()

@@ -40,7 +40,7 @@ def problems(settings: Settings, **options: Any) -> list[str]:
         {"ROOM_PREFIX": "shop."},
     ],
 )
-def test_good_options_are_no_problem(settings: Settings, options: dict[str, Any]) -> None:
+def test_valid_options_pass(settings: Settings, options: dict[str, Any]) -> None:
     assert problems(settings, **options) == []
 
 
@@ -67,17 +67,19 @@ def test_good_options_are_no_problem(settings: Settings, options: dict[str, Any]
         ({"CLIENT": "vendor/livekit-client.esm.mjs"}, "W004"),
     ],
 )
-def test_bad_options_are_one(settings: Settings, options: dict[str, Any], problem: str) -> None:
+def test_invalid_options_are_reported(
+    settings: Settings, options: dict[str, Any], problem: str
+) -> None:
     assert problems(settings, **options) == [f"signalling.{problem}"]
 
 
-def test_nothing_is_said_of_static_files_that_others_serve(settings: Settings) -> None:
+def test_static_files_are_not_checked_without_the_staticfiles_app(settings: Settings) -> None:
     apps = [app for app in settings.INSTALLED_APPS if app != "django.contrib.staticfiles"]
     settings.INSTALLED_APPS = apps
     assert problems(settings, CLIENT="vendor/livekit-client.esm.mjs") == []
 
 
-def test_options_that_are_missing_are_problems(settings: Settings) -> None:
+def test_missing_options_are_reported(settings: Settings) -> None:
     settings.SIGNALLING = {"SFU": {"BACKEND": GOOD["BACKEND"]}}
     ids = {str(message.id) for message in checks.run_checks()}
     assert {"signalling.E008", "signalling.E009"} <= ids
@@ -91,5 +93,5 @@ def test_options_that_are_missing_are_problems(settings: Settings) -> None:
         ({"URL": "wss://livekit.example.org", "API_URL": "http://lk:7880"}, "http://lk:7880"),
     ],
 )
-def test_the_api_is_where_clients_go_unless_it_is_said(options: dict[str, str], url: str) -> None:
+def test_the_api_url_defaults_to_the_url_of_clients(options: dict[str, str], url: str) -> None:
     assert api_url(options) == url

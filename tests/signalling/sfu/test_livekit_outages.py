@@ -1,4 +1,4 @@
-"""A LiveKit that goes down, comes up, or forgets, while rooms go through it."""
+"""Outages and restarts of LiveKit while rooms use it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from django.contrib.auth.models import User
 
 from rooms.models import Room
 from signalling.sfu import health, reconciler
-from tests.signalling.sfu.calls import NAME, call, commit, eventually, identity, receive
+from tests.signalling.sfu.clients import (
+    NAME,
+    commit_switch,
+    identity,
+    join_all,
+    receive,
+    wait_until,
+)
 from tests.signalling.sfu.livekit_server import LiveKitServer
 from tests.signalling.sockets import connected
 
@@ -15,29 +22,29 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def frequent_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "PROBE_INTERVAL_SECONDS", 0.02)
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_a_room_too_large_for_a_mesh_waits_for_livekit(
+@pytest.mark.usefixtures("frequent_probes")
+async def test_a_room_too_large_for_a_mesh_is_notified_of_an_outage_and_its_end(
     small: Room, alice: User, bob: User, carol: User, server: LiveKitServer
 ) -> None:
-    async with call(alice, bob, carol) as people:
-        await commit(server, people)
+    async with join_all(alice, bob, carol) as clients:
+        await commit_switch(server, clients)
         await server.stop()
-        for person in people:
-            await receive(person.socket, "room:mode", mode="sfu", reason="sfu_lost")
+        for client in clients:
+            await receive(client.socket, "room:mode", mode="sfu", reason="sfu_lost")
         await server.start()
-        for person in people:
-            told = await receive(person.socket, "room:mode", mode="sfu", reason="sfu_back")
-            assert identity(told["sfu"]) == person.peer_id
-            assert identity((await receive(person.socket, "sfu:reset"))["sfu"]) == person.peer_id
+        for client in clients:
+            mode = await receive(client.socket, "room:mode", mode="sfu", reason="sfu_back")
+            assert identity(mode["sfu"]) == client.peer_id
+            assert identity((await receive(client.socket, "sfu:reset"))["sfu"]) == client.peer_id
         assert server.rooms[NAME].max_participants == 5
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_a_room_that_fits_into_a_mesh_becomes_one(
+@pytest.mark.usefixtures("frequent_probes")
+async def test_a_room_small_enough_for_a_mesh_becomes_one(
     room: Room, alice: User, bob: User, server: LiveKitServer
 ) -> None:
     async with connected(alice) as first, connected(bob) as second:
@@ -47,18 +54,18 @@ async def test_a_room_that_fits_into_a_mesh_becomes_one(
         await receive(second, "room:mode", mode="sfu", reason="host")
         await server.stop()
         for socket in (first, second):
-            told = await receive(socket, "room:mode", mode="p2p", reason="sfu_lost")
-            assert "sfu" not in told
+            mode = await receive(socket, "room:mode", mode="p2p", reason="sfu_lost")
+            assert "sfu" not in mode
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_a_key_that_is_refused_is_no_outage(
+@pytest.mark.usefixtures("frequent_probes")
+async def test_a_refused_api_key_is_not_an_outage(
     routed: Room, alice: User, server: LiveKitServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with connected(alice) as socket:
         await socket.join()
-        server.broken["ListRooms"] = 401, "invalid API key"
-        await eventually(
+        server.failures["ListRooms"] = 401, "invalid API key"
+        await wait_until(
             lambda: caplog.text.count("rejected a health check") > health.MAX_FAILED_PROBES
         )
         assert "unavailable" not in caplog.text
@@ -66,12 +73,12 @@ async def test_a_key_that_is_refused_is_no_outage(
         assert (await Room.objects.aget()).mode == Room.Mode.SFU
 
 
-async def test_a_livekit_that_was_started_anew_gets_the_room_again(
+async def test_the_room_is_created_again_after_a_restart_of_livekit(
     routed: Room, alice: User, server: LiveKitServer
 ) -> None:
     async with connected(alice) as socket:
         await socket.join()
-        await eventually(lambda: NAME in server.rooms)
+        await wait_until(lambda: NAME in server.rooms)
         await server.stop()
         await server.start()
         await reconciler.reconcile()

@@ -1,4 +1,4 @@
-"""Sites whose rooms go through LiveKit: sockets on one side, what speaks as LiveKit does on the other."""
+"""Rooms that use LiveKit: real sockets on one side, a server with LiveKit's API on the other."""
 
 from __future__ import annotations
 
@@ -15,32 +15,39 @@ from pytest_django import Settings
 from rooms import services
 from rooms.models import Participant, Room
 from signalling.sfu import reconciler
-from tests.signalling.sfu.calls import NAME, call, commit, eventually, identity, receive
+from tests.signalling.sfu.clients import (
+    NAME,
+    commit_switch,
+    identity,
+    join_all,
+    receive,
+    wait_until,
+)
 from tests.signalling.sfu.livekit_server import LiveKitServer
 from tests.signalling.sockets import connected
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("site")]
 
-UNAVAILABLE = 503, '{"code": "unavailable", "msg": "no node"}'
+UNAVAILABLE_RESPONSE = 503, '{"code": "unavailable", "msg": "no node"}'
 
 
-# --- The way ----------------------------------------------------------------------------------
+# --- Connecting -------------------------------------------------------------------------------
 
 
-async def test_the_third_is_one_too_many_for_a_mesh_and_all_are_shown_the_way(
+async def test_the_third_peer_exceeds_the_mesh_and_all_clients_get_a_token(
     small: Room, alice: User, bob: User, carol: User, server: LiveKitServer
 ) -> None:
-    async with call(alice, bob, carol) as people:
-        for person in people:
-            assert person.way.keys() == {"provider", "url", "token"}
-            assert identity(person.way) == person.peer_id
-        await eventually(lambda: NAME in server.rooms)
+    async with join_all(alice, bob, carol) as clients:
+        for client in clients:
+            assert client.sfu.keys() == {"provider", "url", "token"}
+            assert identity(client.sfu) == client.peer_id
+        await wait_until(lambda: NAME in server.rooms)
         assert server.rooms[NAME].max_participants == 5
-        await commit(server, people)
+        await commit_switch(server, clients)
         assert (await Room.objects.aget()).mode == Room.Mode.SFU
 
 
-async def test_without_a_livekit_that_answers_a_full_mesh_is_full(
+async def test_a_full_mesh_is_full_while_livekit_is_unavailable(
     small: Room, alice: User, bob: User, carol: User, server: LiveKitServer
 ) -> None:
     await server.stop()
@@ -54,14 +61,14 @@ async def test_without_a_livekit_that_answers_a_full_mesh_is_full(
 
 
 @pytest.mark.parametrize("anew", [True, False])
-async def test_who_asks_is_shown_the_way_again(routed: Room, alice: User, anew: bool) -> None:
+async def test_a_restart_sends_a_new_token(routed: Room, alice: User, anew: bool) -> None:
     async with connected(alice) as socket:
         await socket.join()
         await socket.send("sfu:restart", {"anew": anew})
         assert identity((await socket.expect("sfu:reset"))["sfu"]) == socket.peer_id
 
 
-async def test_who_asks_while_livekit_is_away_is_told_so(
+async def test_a_restart_while_livekit_is_unavailable_is_refused(
     routed: Room, alice: User, server: LiveKitServer
 ) -> None:
     async with connected(alice) as socket:
@@ -71,7 +78,9 @@ async def test_who_asks_while_livekit_is_away_is_told_so(
         assert await socket.receive_error() == "sfu_unavailable"
 
 
-async def test_what_is_for_a_proxied_sfu_has_no_target(routed: Room, alice: User) -> None:
+async def test_the_reserved_ids_do_not_exist_without_a_proxied_sfu(
+    routed: Room, alice: User
+) -> None:
     async with connected(alice) as socket:
         await socket.join()
         offer = {"type": "offer", "sdp": "v=0\r\n"}
@@ -79,68 +88,68 @@ async def test_what_is_for_a_proxied_sfu_has_no_target(routed: Room, alice: User
         assert await socket.receive_error() == "peer_not_found"
 
 
-# --- Who comes too early ----------------------------------------------------------------------
+# --- Clients that connect early ----------------------------------------------------------------------
 
 
-async def test_who_came_before_the_room_is_told_to_come_again(
+async def test_a_client_that_came_before_the_room_is_reset(
     routed: Room, alice: User, server: LiveKitServer
 ) -> None:
     server.auto_create = False
-    server.broken["CreateRoom"] = UNAVAILABLE
+    server.failures["CreateRoom"] = UNAVAILABLE_RESPONSE
     async with connected(alice) as socket:
         joined = await socket.join()
-        await eventually(lambda: server.failed)
+        await wait_until(lambda: server.failed)
         assert not server.connect(joined["sfu"]["token"])
-        server.broken.clear()
+        server.failures.clear()
         reset = await socket.expect("sfu:reset")
         assert server.connect(reset["sfu"]["token"])
 
 
-async def test_who_is_in_already_is_left_alone(
+async def test_a_connected_client_is_not_reset(
     routed: Room, alice: User, server: LiveKitServer
 ) -> None:
-    server.broken["CreateRoom"] = UNAVAILABLE
+    server.failures["CreateRoom"] = UNAVAILABLE_RESPONSE
     async with connected(alice) as socket:
         joined = await socket.join()
         assert server.connect(joined["sfu"]["token"])
-        await eventually(lambda: server.failed)
-        server.broken.clear()
-        await eventually(lambda: server.heard("ListParticipants"))
+        await wait_until(lambda: server.failed)
+        server.failures.clear()
+        await wait_until(lambda: server.requests_for("ListParticipants"))
         await socket.receive_nothing()
         assert server.rooms[NAME].metadata
 
 
-async def test_who_was_refused_may_ask_at_once_and_is_told_once(
+async def test_a_refused_client_that_requests_a_restart_is_reset_once(
     routed: Room, alice: User, server: LiveKitServer
 ) -> None:
     server.auto_create = False
-    server.broken["CreateRoom"] = UNAVAILABLE
+    server.failures["CreateRoom"] = UNAVAILABLE_RESPONSE
     async with connected(alice) as socket:
         joined = await socket.join()
-        await eventually(lambda: server.failed)
+        await wait_until(lambda: server.failed)
         assert not server.connect(joined["sfu"]["token"])
-        server.broken.clear()
+        server.failures.clear()
         await socket.send("sfu:restart", {"anew": True})
         reset = await socket.expect("sfu:reset")
         assert server.connect(reset["sfu"]["token"])
-        await eventually(lambda: len(server.heard("CreateRoom")) == 2)  # the site's own second try
-        await eventually(lambda: server.heard("ListParticipants"))
+        await wait_until(lambda: len(server.requests_for("CreateRoom")) == 2)  # the retry
+        await wait_until(lambda: server.requests_for("ListParticipants"))
         await socket.receive_nothing()
 
 
-# --- Who leaves -------------------------------------------------------------------------------
+# --- Leaving -------------------------------------------------------------------------------
 
 
-async def test_who_leaves_is_cut_off(
+async def test_a_peer_that_leaves_is_disconnected(
     small: Room, alice: User, bob: User, carol: User, server: LiveKitServer
 ) -> None:
-    async with call(alice, bob, carol) as people:
-        for person in people:
-            server.connect(person.token)
-        first, second, third = people
+    async with join_all(alice, bob, carol) as clients:
+        for client in clients:
+            server.connect(client.token)
+        first, second, third = clients
         await third.socket.ask("leave:room")
         await second.socket.disconnect(1006)
-        await eventually(lambda: server.present(NAME) == {first.peer_id})
+        await wait_until(lambda: server.connected(NAME) == {first.peer_id})
 
 
 async def remove(peer_id: str) -> None:
@@ -148,39 +157,39 @@ async def remove(peer_id: str) -> None:
     await database_sync_to_async(services.remove_participant)(participant)
 
 
-async def test_who_was_removed_and_comes_again_is_removed_again(
+async def test_a_removed_peer_that_reconnects_is_removed_again(
     small: Room, alice: User, bob: User, carol: User, server: LiveKitServer
 ) -> None:
-    async with call(alice, bob, carol) as people:
-        await commit(server, people)
-        third = people[2]
+    async with join_all(alice, bob, carol) as clients:
+        await commit_switch(server, clients)
+        third = clients[2]
         await remove(third.peer_id)
         assert await receive(third.socket, "error", code="removed")
-        await eventually(lambda: third.peer_id not in server.present(NAME))
+        await wait_until(lambda: third.peer_id not in server.connected(NAME))
         for _ in range(2):
-            assert server.connect(third.token), "LiveKit revokes no token"
+            assert server.connect(third.token), "LiveKit does not revoke tokens"
             await reconciler.reconcile()
-            assert server.present(NAME) == {person.peer_id for person in people[:2]}
+            assert server.connected(NAME) == {client.peer_id for client in clients[:2]}
 
 
-async def test_one_stranger_that_cannot_be_removed_covers_no_other(
+async def test_an_orphan_that_cannot_be_removed_does_not_keep_others_in(
     routed: Room, alice: User, server: LiveKitServer
 ) -> None:
     async with connected(alice) as socket:
         await socket.join()
-        await eventually(lambda: NAME in server.rooms)
+        await wait_until(lambda: NAME in server.rooms)
         for identity in ("peer_a", "peer_b"):
-            here = server.participants.setdefault(NAME, {})
-            here[identity] = api.ParticipantInfo(identity=identity)
-        server.broken["RemoveParticipant"] = UNAVAILABLE
+            participants = server.participants.setdefault(NAME, {})
+            participants[identity] = api.ParticipantInfo(identity=identity)
+        server.failures["RemoveParticipant"] = UNAVAILABLE_RESPONSE
         await reconciler.reconcile()
-        assert server.present(NAME) == {"peer_a", "peer_b"}
-        server.broken.clear()
+        assert server.connected(NAME) == {"peer_a", "peer_b"}
+        server.failures.clear()
         await reconciler.reconcile()
-        assert server.present(NAME) == set()
+        assert server.connected(NAME) == set()
 
 
-async def test_who_is_away_stays_and_is_cut_off_when_its_membership_ends(
+async def test_a_detached_peer_stays_connected_until_its_membership_ends(
     routed: Room, alice: User, bob: User, server: LiveKitServer
 ) -> None:
     async with connected(alice) as first, connected(bob) as second:
@@ -190,24 +199,24 @@ async def test_who_is_away_stays_and_is_cut_off_when_its_membership_ends(
         await second.disconnect(1006)
         await receive(first, "peer:away")
         await reconciler.reconcile()
-        assert server.present(NAME) == {second.peer_id}
+        assert server.connected(NAME) == {second.peer_id}
         await remove(second.peer_id)
-        await eventually(lambda: server.present(NAME) == set())
+        await wait_until(lambda: server.connected(NAME) == set())
 
 
-async def test_the_room_is_closed_when_all_have_left(
+async def test_a_room_is_closed_when_all_peers_have_left(
     routed: Room, alice: User, server: LiveKitServer
 ) -> None:
     async with connected(alice) as socket:
         await socket.join()
-        await eventually(lambda: NAME in server.rooms)
+        await wait_until(lambda: NAME in server.rooms)
         await reconciler.reconcile()
         assert NAME in server.rooms
     await reconciler.reconcile()
     assert server.rooms == {}
 
 
-async def test_who_stays_when_the_room_is_a_mesh_again_is_cut_off(
+async def test_clients_are_disconnected_after_the_room_becomes_a_mesh(
     routed: Room, alice: User, server: LiveKitServer, settings: Settings
 ) -> None:
     settings.SIGNALLING = {**settings.SIGNALLING, "SWITCH_SECONDS": 0.2}
@@ -217,21 +226,21 @@ async def test_who_stays_when_the_room_is_a_mesh_again_is_cut_off(
         await socket.send("room:mode", {"mode": "p2p"})
         await receive(socket, "room:mode", mode="p2p")
         await reconciler.reconcile()
-        assert server.present(NAME) == {socket.peer_id}, "the mesh has to take its place first"
+        assert server.connected(NAME) == {socket.peer_id}, "the mesh is still connecting"
         assert (await socket.ask("sfu:restart"))["data"]["code"] == "peer_not_found"
-        await eventually(lambda: server.present(NAME) == set())
+        await wait_until(lambda: server.connected(NAME) == set())
         await reconciler.reconcile()
         assert server.rooms == {}
 
 
-async def test_a_room_that_serves_nobody_is_closed_under_those_who_come_again(
+async def test_an_unused_room_is_closed_even_if_clients_reconnect(
     routed: Room, alice: User, server: LiveKitServer, settings: Settings
 ) -> None:
     settings.SIGNALLING = {**settings.SIGNALLING, "SWITCH_SECONDS": 0.2}
     async with connected(alice) as socket:
         joined = await socket.join()
-        await eventually(lambda: NAME in server.rooms)
-    await eventually(lambda: server.heard("RemoveParticipant"))
+        await wait_until(lambda: NAME in server.rooms)
+    await wait_until(lambda: server.requests_for("RemoveParticipant"))
     assert server.connect(joined["sfu"]["token"])
     async with asyncio.timeout(10):
         while NAME in server.rooms:
@@ -239,15 +248,15 @@ async def test_a_room_that_serves_nobody_is_closed_under_those_who_come_again(
 
 
 class NoTakeover(InMemoryChannelLayer):
-    """A channel layer that does not reach the former socket of who resumes."""
+    """A channel layer that cannot reach the former socket of a resuming peer."""
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         if message["type"] == "signalling.takeover":
-            raise ConnectionError("the broker is away")
+            raise ConnectionError("the broker is unavailable")
         await super().send(channel, message)
 
 
-async def test_who_has_resumed_elsewhere_is_not_cut_off_from_here(
+async def test_a_peer_that_resumed_elsewhere_is_not_disconnected(
     routed: Room, alice: User, server: LiveKitServer
 ) -> None:
     channel_layers.set("default", NoTakeover())
@@ -260,5 +269,5 @@ async def test_who_has_resumed_elsewhere_is_not_cut_off_from_here(
         await former.disconnect()
         await reconciler.reconcile()
         await present.receive_nothing()
-        assert server.heard("RemoveParticipant") == []
-        assert server.present(NAME) == {present.peer_id}
+        assert server.requests_for("RemoveParticipant") == []
+        assert server.connected(NAME) == {present.peer_id}

@@ -1,4 +1,4 @@
-"""What clients are told of the way to LiveKit, and what their tokens let them do."""
+"""What clients receive to connect to LiveKit, and what their tokens grant."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.signalling.sfu.livekit_server import KEY, SECRET
 ROOM = SfuRoom("room_abc123", 3, 20)
 
 
-def test_the_way_says_where_and_who(backend: LiveKitSfu) -> None:
-    way = backend.route(ROOM, "peer_1")
-    assert way.keys() == {"provider", "url", "token"}
-    assert (way["provider"], way["url"]) == ("livekit", "wss://livekit.example.org")
-    claims = api.TokenVerifier(KEY, SECRET).verify(way["token"])
+def test_a_route_contains_the_url_and_a_token_for_the_peer(backend: LiveKitSfu) -> None:
+    route = backend.route(ROOM, "peer_1")
+    assert route.keys() == {"provider", "url", "token"}
+    assert (route["provider"], route["url"]) == ("livekit", "wss://livekit.example.org")
+    claims = api.TokenVerifier(KEY, SECRET).verify(route["token"])
     assert claims.identity == "peer_1"
     assert claims.video == api.VideoGrants(
         room_join=True,
@@ -34,7 +34,7 @@ def test_the_way_says_where_and_who(backend: LiveKitSfu) -> None:
 
 
 @pytest.mark.parametrize(("given", "seconds"), [({}, 600), ({"TOKEN_SECONDS": 45}, 45)])
-def test_a_token_is_for_ten_minutes_at_most(
+def test_a_token_is_valid_for_ten_minutes_by_default(
     options: dict[str, Any], given: dict[str, int], seconds: int
 ) -> None:
     token = LiveKitSfu("default", options | given).token(ROOM, "peer_1")
@@ -43,13 +43,13 @@ def test_a_token_is_for_ten_minutes_at_most(
 
 
 @pytest.mark.parametrize(("key", "secret"), [(KEY, SECRET[:-1]), ("APIother", SECRET)])
-def test_a_token_is_of_our_key(backend: LiveKitSfu, key: str, secret: str) -> None:
+def test_a_token_is_signed_with_our_key(backend: LiveKitSfu, key: str, secret: str) -> None:
     token = backend.token(ROOM, "peer_1")
     with pytest.raises(jwt.InvalidTokenError):
         api.TokenVerifier(key, secret).verify(token)
 
 
-def test_a_token_gives_no_way_into_the_api(backend: LiveKitSfu) -> None:
+def test_a_token_does_not_grant_access_to_the_api(backend: LiveKitSfu) -> None:
     video = api.TokenVerifier(KEY, SECRET).verify(backend.token(ROOM, "peer_1")).video
     assert video is not None
     for grant in ("room_admin", "room_create", "room_list", "room_record"):
@@ -64,7 +64,7 @@ def test_a_token_gives_no_way_into_the_api(backend: LiveKitSfu) -> None:
         ("https://cdn.example.org/livekit.mjs", "https://cdn.example.org/livekit.mjs"),
     ],
 )
-def test_the_way_says_where_the_client_is(
+def test_a_route_contains_the_url_of_the_client_library(
     options: dict[str, Any], settings: Settings, given: str, client: str
 ) -> None:
     settings.STATIC_URL = "/static/"
@@ -76,7 +76,7 @@ def test_the_way_says_where_the_client_is(
     assert backend.route(ROOM, "peer_1")["client"] == client
 
 
-def test_a_client_that_was_not_collected_ends_no_call(
+def test_a_missing_client_library_is_logged_once_and_left_out(
     options: dict[str, Any],
     settings: Settings,
     tmp_path: Path,

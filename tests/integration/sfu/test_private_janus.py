@@ -1,4 +1,4 @@
-"""A private Janus: nothing of it is open to anybody, and it is never left over."""
+"""A private Janus is not accessible to others and never outlives its parent."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ sys.stdin.read()
 """
 
 
-def ask(janus: Janus, request: str, **more: str) -> dict[str, Any]:
+def send_request(janus: Janus, request: str, **more: str) -> dict[str, Any]:
     with connect(janus.private.url, subprotocols=["janus-protocol"], proxy=None) as socket:  # type: ignore[list-item]
         socket.send(json.dumps({"janus": request, "transaction": "1", **more}))
         answer: dict[str, Any] = json.loads(socket.recv(timeout=5))
         return answer
 
 
-def test_it_is_a_video_room_behind_a_websocket_and_nothing_else(janus: Janus) -> None:
-    info = ask(janus, "info")
+def test_only_the_videoroom_plugin_and_the_websocket_transport_are_enabled(janus: Janus) -> None:
+    info = send_request(janus, "info")
     assert list(info["plugins"]) == ["janus.plugin.videoroom"]
     assert list(info["transports"]) == ["janus.transport.websockets"]
     assert info["server-name"] == "django-signalling"
     assert (info["session-timeout"], info["reclaim-session-timeout"]) == (60, 30)
 
 
-def test_it_listens_on_the_loopback_alone(janus: Janus) -> None:
+def test_it_listens_only_on_the_loopback(janus: Janus) -> None:
     sockets = psutil.Process(janus.pid).net_connections("tcp")
     listening = [found.laddr for found in sockets if found.status == psutil.CONN_LISTEN]
     assert [tuple(address) for address in listening] == [("127.0.0.1", janus.private.port)]
 
 
-def test_without_the_secret_nobody_gets_in(janus: Janus) -> None:
-    assert ask(janus, "create")["error"]["code"] == 403
-    assert ask(janus, "create", apisecret="janusrocks")["error"]["code"] == 403
-    assert ask(janus, "create", apisecret=janus.private.api_secret)["janus"] == "success"
+def test_the_api_requires_the_secret(janus: Janus) -> None:
+    assert send_request(janus, "create")["error"]["code"] == 403
+    assert send_request(janus, "create", apisecret="janusrocks")["error"]["code"] == 403
+    assert send_request(janus, "create", apisecret=janus.private.api_secret)["janus"] == "success"
 
 
-def test_its_secrets_are_its_own_and_for_its_owner_alone(tmp_path: Path) -> None:
+def test_secrets_are_unique_and_only_readable_by_the_owner(tmp_path: Path) -> None:
     first, second = (PrivateJanus.configure(tmp_path / name) for name in ("first", "second"))
     assert first.port != second.port
     assert len({first.api_secret, first.admin_key, second.api_secret, second.admin_key}) == 4
@@ -70,16 +70,16 @@ def test_its_secrets_are_its_own_and_for_its_owner_alone(tmp_path: Path) -> None
     assert not any("janusoverlord" in text or "supersecret" in text for text in texts)
 
 
-def test_one_that_was_killed_comes_back_at_the_same_address(janus: Janus) -> None:
-    janus.is_killed()
-    assert not janus.private.answers()
+def test_a_killed_janus_restarts_on_the_same_port(janus: Janus) -> None:
+    janus.kill()
+    assert not janus.private.is_ready()
     janus.start()
-    assert janus.private.answers()
+    assert janus.private.is_ready()
     assert janus.rooms() == set()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel sees to it on Linux")
-def test_it_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="requires prctl")
+def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     require("janus", "janus")
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path / "janus")],
@@ -94,14 +94,14 @@ def test_it_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
     parent.send_signal(signal.SIGKILL)
     parent.communicate()
 
-    def is_gone() -> bool:
+    def has_ended() -> bool:
         try:
             return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return True
 
     try:
-        eventually(is_gone, "the end of Janus")
+        eventually(has_ended, "Janus to end")
     finally:
-        if not is_gone():
+        if not has_ended():
             psutil.Process(pid).kill()

@@ -1,0 +1,1 @@
+"""The Janus backend against a real Janus: the contract of ``signalling.sfu.base``."""
