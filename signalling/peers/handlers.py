@@ -186,6 +186,7 @@ def _require_identity(peer: Peer) -> Identity:
 
 
 def _require_membership(peer: Peer) -> Membership:
-    if peer.membership is None:
+    membership = peer.membership
+    if membership is None:
         raise NotInRoom
-    return peer.membership
+    return membership

@@ -35,7 +35,9 @@ class Stores:
         self._layer = subscription.layer
         self._subscription = subscription
         self._pending = pending
-        self._put = getattr(self._layer, "put", None)
+        self._put: Any = getattr(self._layer, "put", None)
+        self.can_put = self._put is not None
+        """Whether the layer can send without waiting, and reports losses by itself."""
         self._running: asyncio.Future[Any] | None = None
 
     @property
@@ -98,11 +100,8 @@ class Stores:
         """Send to one channel and wait until the layer has taken the message."""
         await self._call(self._layer.send(channel, message))
 
-    async def send_soon(self, channel: str, message: Message) -> None:
-        """Send to one channel; without waiting if the layer reports losses by itself."""
-        if self._put is None:
-            await self.send(channel, message)
-            return
+    def put(self, channel: str, message: Message) -> None:
+        """Send to one channel without waiting; only if ``can_put``."""
         try:
             self._put(channel, message)
         except ChannelFull as error:
