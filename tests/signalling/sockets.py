@@ -110,13 +110,12 @@ class AppSocket:
         assert "id" not in frame, frame
         return frame["data"]
 
-    async def receive_error(self, code: str = "") -> str:
-        """Receive the next frame, which must be an ``error`` with this code; return its code."""
+    async def receive_error(self, code: str) -> Any:
+        """Return the data of the next frame, which must be an ``error`` with this code."""
         frame = await self.receive_frame()
         assert frame["event"] == "error", frame
-        received = str(frame["data"]["code"])
-        assert code in ("", received), frame
-        return received
+        assert frame["data"]["code"] == code, frame
+        return frame["data"]
 
     async def receive_nothing(self) -> None:
         """Make sure that no frame has been sent to this socket, and that none is about to be.
@@ -132,12 +131,6 @@ class AppSocket:
         message = await self.communicator.receive_output(TIMEOUT)
         assert message["type"] == "websocket.close", message
         return int(message["code"])
-
-    # The former names, until the tests of the SFUs use the new ones.
-    expect, ask, next, closed = receive, request, receive_frame, receive_close
-
-
-Socket = AppSocket
 
 
 async def open_socket(user: User, **options: Any) -> AppSocket:

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from livekit import api
 
 from tests.signalling.sfu.livekit_server import KEY, SECRET, LiveKitServer
-from tests.signalling.sockets import Socket, connected
+from tests.signalling.sockets import AppSocket, connected
 
 NAME = "room_abc123"
 
@@ -19,7 +19,7 @@ NAME = "room_abc123"
 class Client(NamedTuple):
     """A socket in the room, and the first ``sfu`` that it received."""
 
-    socket: Socket
+    socket: AppSocket
     sfu: dict[str, Any]
 
     @property
@@ -31,10 +31,10 @@ class Client(NamedTuple):
         return str(self.sfu["token"])
 
 
-async def receive(socket: Socket, event: str, **data: object) -> Any:
+async def receive(socket: AppSocket, event: str, **data: object) -> Any:
     """Return the data of the first frame with this event and data. Skip the frames before it."""
     while True:
-        frame = await socket.next()
+        frame = await socket.receive_frame()
         if frame["event"] == event and data.items() <= frame["data"].items():
             return frame["data"]
 

@@ -82,5 +82,5 @@ async def test_the_room_is_created_again_after_a_restart_of_livekit(
         await server.stop()
         await server.start()
         await reconciler.reconcile()
-        assert identity((await socket.expect("sfu:reset"))["sfu"]) == socket.peer_id
+        assert identity((await socket.receive("sfu:reset"))["sfu"]) == socket.peer_id
         assert NAME in server.rooms

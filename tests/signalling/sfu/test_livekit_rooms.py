@@ -54,9 +54,9 @@ async def test_a_full_mesh_is_full_while_livekit_is_unavailable(
     async with connected(alice) as first, connected(bob) as second, connected(carol) as third:
         await first.join()
         await second.join()
-        answer = await third.ask("join:room", {"roomCode": "ABC123"})
+        answer = await third.request("join:room", {"roomCode": "ABC123"})
         assert answer["data"]["code"] == "room_full"
-        await first.expect("peer:joined")
+        await first.receive("peer:joined")
         await first.receive_nothing()
 
 
@@ -65,7 +65,7 @@ async def test_a_restart_sends_a_new_token(routed: Room, alice: User, anew: bool
     async with connected(alice) as socket:
         await socket.join()
         await socket.send("sfu:restart", {"anew": anew})
-        assert identity((await socket.expect("sfu:reset"))["sfu"]) == socket.peer_id
+        assert identity((await socket.receive("sfu:reset"))["sfu"]) == socket.peer_id
 
 
 async def test_a_restart_while_livekit_is_unavailable_is_refused(
@@ -75,7 +75,7 @@ async def test_a_restart_while_livekit_is_unavailable_is_refused(
         await socket.join()
         await server.stop()
         await socket.send("sfu:restart", {"anew": True})
-        assert await socket.receive_error() == "sfu_unavailable"
+        await socket.receive_error("sfu_unavailable")
 
 
 async def test_the_reserved_ids_do_not_exist_without_a_proxied_sfu(
@@ -85,7 +85,7 @@ async def test_the_reserved_ids_do_not_exist_without_a_proxied_sfu(
         await socket.join()
         offer = {"type": "offer", "sdp": "v=0\r\n"}
         await socket.send("webrtc:offer", {"targetPeerId": "sfu:publish", "offer": offer})
-        assert await socket.receive_error() == "peer_not_found"
+        await socket.receive_error("peer_not_found")
 
 
 # --- Clients that connect early ----------------------------------------------------------------------
@@ -101,7 +101,7 @@ async def test_a_client_that_came_before_the_room_is_reset(
         await wait_until(lambda: server.failed)
         assert not server.connect(joined["sfu"]["token"])
         server.failures.clear()
-        reset = await socket.expect("sfu:reset")
+        reset = await socket.receive("sfu:reset")
         assert server.connect(reset["sfu"]["token"])
 
 
@@ -130,7 +130,7 @@ async def test_a_refused_client_that_requests_a_restart_is_reset_once(
         assert not server.connect(joined["sfu"]["token"])
         server.failures.clear()
         await socket.send("sfu:restart", {"anew": True})
-        reset = await socket.expect("sfu:reset")
+        reset = await socket.receive("sfu:reset")
         assert server.connect(reset["sfu"]["token"])
         await wait_until(lambda: len(server.requests_for("CreateRoom")) == 2)  # the retry
         await wait_until(lambda: server.requests_for("ListParticipants"))
@@ -147,7 +147,7 @@ async def test_a_peer_that_leaves_is_disconnected(
         for client in clients:
             server.connect(client.token)
         first, second, third = clients
-        await third.socket.ask("leave:room")
+        await third.socket.request("leave:room")
         await second.socket.disconnect(1006)
         await wait_until(lambda: server.connected(NAME) == {first.peer_id})
 
@@ -227,7 +227,7 @@ async def test_clients_are_disconnected_after_the_room_becomes_a_mesh(
         await receive(socket, "room:mode", mode="p2p")
         await reconciler.reconcile()
         assert server.connected(NAME) == {socket.peer_id}, "the mesh is still connecting"
-        assert (await socket.ask("sfu:restart"))["data"]["code"] == "peer_not_found"
+        assert (await socket.request("sfu:restart"))["data"]["code"] == "peer_not_found"
         await wait_until(lambda: server.connected(NAME) == set())
         await reconciler.reconcile()
         assert server.rooms == {}
@@ -264,8 +264,8 @@ async def test_a_peer_that_resumed_elsewhere_is_not_disconnected(
         joined = await former.join(resumable=True)
         assert server.connect(joined["sfu"]["token"])
         await present.join(resumable=True, resumeToken=joined["resumeToken"])
-        assert await former.receive_error() == "not_in_room"
-        assert await former.closed() == 4409
+        await former.receive_error("not_in_room")
+        assert await former.receive_close() == 4409
         await former.disconnect()
         await reconciler.reconcile()
         await present.receive_nothing()
