@@ -22,8 +22,7 @@ OPTIONS = {
 
 
 def api_url(options: dict[str, Any]) -> str:
-    """Return the HTTP URL of LiveKit's API: ``API_URL``, or by default ``URL`` with its scheme
-    changed."""
+    """Return the HTTP URL of LiveKit's API: ``API_URL``, or else ``URL`` with its scheme changed."""
     url: str = options.get("API_URL") or options["URL"]
     return "http" + url.removeprefix("ws") if url.startswith("ws") else url
 

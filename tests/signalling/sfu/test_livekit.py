@@ -107,9 +107,11 @@ async def test_peers_are_the_connected_clients(backend: LiveKitSfu, server: Live
     assert await backend.peers(ROOM) == set()
     for peer_id in ("peer_1", "peer_2", "peer_3"):
         assert server.connect(backend.token(ROOM, peer_id))
-    here = server.participants[NAME]
-    here["peer_3"].state = api.ParticipantInfo.DISCONNECTED
-    here["recorder"] = api.ParticipantInfo(identity="recorder", kind=api.ParticipantInfo.EGRESS)
+    participants = server.participants[NAME]
+    participants["peer_3"].state = api.ParticipantInfo.DISCONNECTED
+    participants["recorder"] = api.ParticipantInfo(
+        identity="recorder", kind=api.ParticipantInfo.EGRESS
+    )
     assert await backend.peers(ROOM) == {"peer_1", "peer_2"}
     await backend.remove(ROOM, "peer_1", None)
     await backend.remove(ROOM, "peer_1", None)
@@ -117,9 +119,7 @@ async def test_peers_are_the_connected_clients(backend: LiveKitSfu, server: Live
 
 
 async def test_a_missing_room_has_no_peers(backend: LiveKitSfu, server: LiveKitServer) -> None:
-    """LiveKit returns an error instead of an empty list if
-    ``enable_psrpc_for_get_list_participants`` is set.
-    """
+    """With ``enable_psrpc_for_get_list_participants``, LiveKit returns an error for it."""
     server.failures["ListParticipants"] = 404, '{"code": "not_found", "msg": "no such room"}'
     assert await backend.peers(ROOM) == set()
 
