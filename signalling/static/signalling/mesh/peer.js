@@ -18,7 +18,7 @@ import {Senders} from "../rtc/senders.js";
  * @typedef {(event: "webrtc:offer" | "webrtc:answer" | "webrtc:ice", data: object) => void} Send
  */
 
-export const OFFER_TIMEOUT = 4_000; // how long to wait for a newcomer's offer before we send our own
+const OFFER_TIMEOUT = 4_000; // how long to wait for a newcomer's offer before we send our own
 
 export class Peer extends EventTarget {
   /** What the peer sends: at most one audio and one video track. */

@@ -1,7 +1,7 @@
 /** Translates connection states for users, and decides when to restart ICE. */
 
 // A "disconnected" connection often recovers by itself, and a restart costs a negotiation.
-export const DISCONNECTED_TIMEOUT = 5_000;
+const DISCONNECTED_TIMEOUT = 5_000;
 
 /** @typedef {"connecting" | "connected" | "reconnecting" | "failed" | "closed"} PeerState */
 
