@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from channels.layers import channel_layers
@@ -19,6 +19,7 @@ from rooms import services
 from rooms.models import Room
 from rooms.services import Joined
 from signalling.throttling import failures
+from tests import scheduling
 from tests.integration.fixtures import (
     empty_postgresql,
     empty_sqlite,
@@ -29,8 +30,21 @@ from tests.integration.fixtures import (
 
 __all__ = ["empty_postgresql", "empty_sqlite", "make_site", "postgresql", "redis"]
 
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
+
 PASSWORD = "correct horse"
 Enter = Callable[..., Joined]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return scheduling.make_scheduler(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=scheduling.sort_key)
 
 
 @pytest.fixture(scope="session")
