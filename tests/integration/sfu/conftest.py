@@ -16,9 +16,9 @@ UNUSED_ROOM_SECONDS = 15.0
 """How long an unused room may stay in Janus."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def janus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Janus]:
-    """A running Janus. A test that stops it must start it again."""
+    """The Janus of all tests. A test that stops it must start it again."""
     janus = Janus(tmp_path_factory.mktemp("janus"))
     janus.start()
     try:
