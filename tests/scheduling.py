@@ -1,8 +1,8 @@
 """How pytest-xdist shares the tests among its processes: ``pytest -n 3``.
 
-A file is never divided, so what its tests share is started once. The tests with real media are one
-unit: they share one Chromium and one Janus, and they never run at the same time, because encoding
-video takes a processor. Most other tests of real servers wait most of the time.
+A file is never divided, so what its tests share is started once. All tests in Chromium are one unit
+and share one browser; all tests of SFUs with real media are another and share one Janus. The longest
+units begin first.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ import pytest
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
-MEDIA = ("tests/browser/", "tests/integration/sfu/", "tests/integration/test_aiortc.py")
+UNITS = {
+    "tests/browser/": "browser",
+    "tests/integration/sfu/": "sfu",
+    "tests/integration/test_aiortc.py": "sfu",
+}
+ORDER = ["browser", "sfu", "tests/integration/", "tests/"]
 
 
 def unit_of(nodeid: str) -> str:
-    """Return the name of what is run by one process: "media", or the path of a file."""
+    """Return the name of what one process runs: one of ``UNITS``, or the path of a file."""
     path = nodeid.partition("::")[0]
-    return "media" if path.startswith(MEDIA) else path
+    return next((unit for prefix, unit in UNITS.items() if path.startswith(prefix)), path)
 
 
-def sort_key(item: pytest.Item) -> tuple[bool, bool, str]:
-    """Put the media tests first and the unit tests last: the longest unit must begin first."""
+def sort_key(item: pytest.Item) -> tuple[int, str]:
+    """Keep the tests of a unit together, in their order, and put the units into ``ORDER``."""
     unit = unit_of(item.nodeid)
-    return (
-        unit != "media",
-        not unit.startswith("tests/integration/"),
-        item.nodeid.partition("::")[0],
-    )
+    return next(n for n, prefix in enumerate(ORDER) if unit.startswith(prefix)), unit
 
 
 def make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
