@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -37,7 +38,9 @@ def sfu_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     if not janus.is_installed():
         reason = "janus is not installed: sudo apt-get install --no-install-recommends janus"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
-    with serve(tmp_path_factory.mktemp("demo"), "demo-sfu") as demo:
+    # Three pages reach the SFU within two seconds. One test waits until the time is over.
+    settings = json.dumps({"SWITCH_SECONDS": 8})
+    with serve(tmp_path_factory.mktemp("demo"), "demo-sfu", SIGNALLING=settings) as demo:
         yield demo
         demo.stop_janus()
 

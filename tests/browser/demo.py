@@ -99,12 +99,12 @@ class Demo:
 
 
 @contextmanager
-def serve(folder: Path, target: str = "demo") -> Iterator[Demo]:
+def serve(folder: Path, target: str = "demo", **environment: str) -> Iterator[Demo]:
     port = _free_port()
     process = subprocess.Popen(
         ["make", "--no-print-directory", target, f"PORT={port}", f"DEMO_DIR={folder}"],
         cwd=ROOT,
-        env=_clean_environment(),
+        env={**_clean_environment(), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
