@@ -18,7 +18,7 @@ from tests.integration.traffic import wait_until
 SERVERS: list[ServerName] = ["daphne", "uvicorn"]
 LEASES = {"LEASE_SECONDS": 3, "LEASE_RENEWAL": 1}
 GHOST_SECONDS = 7.0
-"""In which the peers of a killed worker are gone, with these leases. It takes 15 s with the default ones."""
+"""In which the peers of a killed worker are gone, with these leases: 15 s with the default ones."""
 
 
 def candidate(number: int) -> str:

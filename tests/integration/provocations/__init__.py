@@ -1,0 +1,1 @@
+"""Ways to provoke each error code and each close code on a real server."""

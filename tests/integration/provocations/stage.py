@@ -1,0 +1,96 @@
+"""What a provocation needs, and the registers of provocations."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from signalling.protocol import CloseCode, ErrorCode
+from signalling.testing import SignallingCommunicator
+from tests.integration.fixtures import Logs
+from tests.integration.servers import Site
+from tests.integration.stores import PostgreSQL, Redis
+
+
+@dataclass
+class Stage:
+    """What a provocation needs: sites, and clients that are closed after it."""
+
+    site: Site
+    strict: Site
+    fragile: Site
+    postgresql: PostgreSQL
+    redis: Redis
+    logs: Logs
+    stack: AsyncExitStack
+
+    async def has(self, client: SignallingCommunicator) -> SignallingCommunicator:
+        return await self.stack.enter_async_context(client)
+
+    async def has_pair(self, site: Site) -> tuple[SignallingCommunicator, SignallingCommunicator]:
+        """Alice and Bob, who share a room and have nothing unread."""
+        room = site.room()
+        alice, bob = await self.has(site.client("alice")), await self.has(site.client("bob"))
+        await alice.join(room)
+        await bob.join(room)
+        await alice.receive("peer:joined")
+        return alice, bob
+
+    async def has_alice(
+        self, event: str, data: dict[str, Any] | None = None
+    ) -> SignallingCommunicator:
+        """Alice, who sent this and has not looked at the answer."""
+        alice = await self.has(self.site.client("alice"))
+        await alice.send(event, data)
+        return alice
+
+    def stops_postgresql(self) -> None:
+        self.logs.expect("Database unavailable")
+        self.stack.callback(self.postgresql.start)
+        self.postgresql.stop()
+
+
+Provocation = Callable[[Stage], Awaitable[SignallingCommunicator]]
+ERRORS: dict[ErrorCode, Provocation] = {}
+CLOSES: dict[CloseCode, Provocation] = {}
+
+
+def gives(code: ErrorCode) -> Callable[[Provocation], Provocation]:
+    def register(provocation: Provocation) -> Provocation:
+        ERRORS[code] = provocation
+        return provocation
+
+    return register
+
+
+def closes_with(code: CloseCode) -> Callable[[Provocation], Provocation]:
+    def register(provocation: Provocation) -> Provocation:
+        CLOSES[code] = provocation
+        return provocation
+
+    return register
+
+
+async def bob_stops_reading(stage: Stage) -> SignallingCommunicator:
+    """Bob takes nothing any more, alice sends him all that the buffers hold, and is not disturbed."""
+    alice, bob = await stage.has_pair(stage.site)
+    await bob.pause_reading()
+    answer = {"targetPeerId": bob.peer_id, "answer": {"type": "answer", "sdp": "v" * 40_000}}
+    while not any(frame["event"] == "peer:left" for frame in alice.unread):
+        await alice.send("webrtc:answer", answer)
+    await alice.request("ping")
+    bob.resume_reading()
+    return bob
+
+
+async def alice_is_removed(stage: Stage) -> SignallingCommunicator:
+    """Alice is removed from outside; Bob, who stays, is told."""
+    alice, bob = await stage.has_pair(stage.strict)
+    stage.strict.run_python(
+        "from rooms import models, services; "
+        f"services.remove_participant(models.Participant.objects.get(peer_id={alice.peer_id!r}))",
+    )
+    assert await bob.receive("peer:left") == {"peerId": alice.peer_id, "reason": "removed"}
+    return alice
