@@ -1,1 +1,1 @@
-"""Real servers, real sockets: Daphne and uvicorn, Redis and PostgreSQL, each of a test run's own."""
+"""Tests with real servers and stores: Daphne, uvicorn, Redis, PostgreSQL and Janus."""

@@ -38,7 +38,7 @@ class Database:
 
     @property
     def name(self) -> str:
-        """The path of the file, or what PostgreSQL calls it."""
+        """The path of the SQLite file, or the name of the PostgreSQL database."""
         if self.url.startswith("sqlite"):
             return self.url.removeprefix("sqlite:///")
         return self.url.rpartition("/")[2].partition("?")[0]
@@ -77,7 +77,7 @@ class Database:
         self.run(lambda: Room.objects.using(self.alias).filter(code=code).update(**fields))
 
     def live_rows(self, code: str | None = None) -> int:
-        """Return how many peers are in a room, or in all, according to the tables."""
+        """Return how many peers are in a room, or in all rooms, according to the tables."""
         return self._count(code, left_at__isnull=True)
 
     def left_rows(self, code: str) -> int:

@@ -45,7 +45,7 @@ watched: list[Process] = []
 
 
 class Logs:
-    """What the servers log during one test; a bug in there fails it."""
+    """The output of the servers during one test. A traceback in it fails the test."""
 
     def __init__(self) -> None:
         self.expected: str | None = None
@@ -101,7 +101,7 @@ def make_site(
     tmp_path_factory: pytest.TempPathFactory,
     django_db_blocker: DjangoDbBlocker,
 ) -> Iterator[MakeSite]:
-    """Return a function that makes a site with its workers; they are stopped with the module."""
+    """Return a function that starts a site and its workers. They stop at the end of the module."""
     # The databases of sites are not Django's test database; see ``Database``.
     with django_db_blocker.unblock(), ExitStack() as stack:
 

@@ -1,4 +1,4 @@
-"""Policies of a site that says no, and of one that is broken; the room's name chooses."""
+"""A join policy that refuses or fails, depending on the name of the room."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Locks in a site's database, for which its workers have to wait."""
+"""Locks in a site's database that block its workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAITERS = (
 
 
 class Lock:
-    """A lock in the site's PostgreSQL database, for which one of its statements has to wait."""
+    """A lock in the site's PostgreSQL database that blocks one of its statements."""
 
     def __init__(self, postgresql: PostgreSQL, site: Site) -> None:
         self._holder = postgresql.connect(site.database.name)
@@ -39,11 +39,11 @@ class Lock:
             self._holder.execute(statement.encode(), parameters or None)
             yield
 
-    def keeps_somebody_waiting(self) -> None:
+    def blocks_a_transaction(self) -> None:
         eventually(lambda: self._count() > 0, "the statement that has to wait")
 
-    def cannot_be_had(self, statement: str, *parameters: str) -> None:
-        """Try to take it as well, without waiting; raises ``LockNotAvailable``."""
+    def is_held_by_another(self, statement: str, *parameters: str) -> None:
+        """Try to take the lock again, without waiting. Raises ``LockNotAvailable``."""
         self._observer.execute(f"{statement} NOWAIT".encode(), parameters or None)
 
     def _count(self) -> int:

@@ -23,7 +23,7 @@ STOP_TIMEOUT = 15.0
 
 
 def eventually(check: Callable[[], T], what: str = "", *, within: float = 10.0) -> T:
-    """Return the first true value of ``check``."""
+    """Poll ``check`` and return its first true value."""
     deadline = time.monotonic() + within
     while not (value := check()):
         assert time.monotonic() < deadline, f"{what or check} is still {value!r} after {within} s"
@@ -32,7 +32,7 @@ def eventually(check: Callable[[], T], what: str = "", *, within: float = 10.0) 
 
 
 def require(program: str, package: str) -> str:
-    """Return the path of a program; without it skip the test loudly, or fail in CI."""
+    """Return the path of a program. If it is missing, skip the test, or fail it in CI."""
     versions = sorted(
         Path("/usr/lib/postgresql").glob(f"*/bin/{program}"),
         key=lambda path: int(path.parts[-3]) if path.parts[-3].isdigit() else 0,
@@ -47,7 +47,7 @@ def require(program: str, package: str) -> str:
 
 
 class Process:
-    """A process of ours: started, stopped by its own pid, its output in a file."""
+    """A process that a test starts. Its output goes to a file; it is stopped by its own pid."""
 
     def __init__(self, name: str, log: Path) -> None:
         self.name = name
@@ -72,7 +72,7 @@ class Process:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, **options)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to this process alone."""
+        """Send a signal to this process, and not to its children."""
         assert self._process is not None
         self._process.send_signal(number)
 
@@ -110,7 +110,7 @@ class Process:
         return new
 
     def wait_until(self, check: Callable[[], bool]) -> None:
-        """Wait until ``check`` says that the process is up, or fail with what it logged."""
+        """Wait until ``check`` is true. If the process ends before, fail with its output."""
 
         def is_up() -> bool:
             assert self.is_running, f"{self.name} ended at its start:\n{self.output()}"
@@ -119,8 +119,8 @@ class Process:
         eventually(is_up, f"the start of {self.name}", within=START_TIMEOUT)
 
 
-class Victim(Process):
-    """A client in a process of its own, to be killed; it sends the lines that it is told."""
+class ClientProcess(Process):
+    """A client in its own process, so that it can be killed."""
 
     SCRIPT = """
 import sys
@@ -131,7 +131,7 @@ with connect(sys.argv[1], additional_headers={"Authorization": "Bearer " + sys.a
 """
 
     def __init__(self, url: str, token: str, folder: Path, *prefix: str) -> None:
-        """``prefix``: a command that runs it, such as ``ip netns exec NAME``."""
+        """``prefix`` is a command that runs the client, such as ``ip netns exec NAME``."""
         super().__init__("victim", folder / "victim.log")
         command = [*prefix, sys.executable, "-c", self.SCRIPT, url, token]
         self.spawn(command, stdin=subprocess.PIPE)

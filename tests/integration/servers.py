@@ -24,7 +24,7 @@ from django.contrib.auth.models import User
 
 from signalling.testing import SignallingCommunicator, access_token
 from tests.integration.database import Database
-from tests.integration.processes import ROOT, START_TIMEOUT, Process, Victim, eventually
+from tests.integration.processes import ROOT, START_TIMEOUT, ClientProcess, Process, eventually
 from tests.integration.stores import Redis
 
 ServerName = Literal["daphne", "stock-daphne", "uvicorn", "stock-uvicorn"]
@@ -37,7 +37,7 @@ PROGRAMS = {
 }
 
 ORIGIN = "http://localhost:5173"
-"""The one foreign origin that the sites of these tests allow: the default of ``CLIENT_URL``."""
+"""The only foreign origin that the sites of these tests allow: the default of ``CLIENT_URL``."""
 
 # One address and one user stand for many people here, so nobody is slowed down unless a test asks.
 WITHOUT_LIMITS = {
@@ -75,7 +75,7 @@ class Worker(Process):
         return f"ws://{self.address}/ws/signalling/"
 
     def start(self, *options: str) -> None:
-        """Start the process; a second start, after its end, is on the same port."""
+        """Start the process. It uses the same port when it is started again."""
         self.launch(*options)
         self.wait_until_up()
 
@@ -153,7 +153,7 @@ class Site:
         return worker
 
     def start_workers(self, count: int, server: ServerName = "daphne") -> None:
-        """Start so many workers at the same time."""
+        """Start ``count`` workers at the same time."""
         workers = [self._add_worker(server) for _ in range(count)]
         for worker in workers:
             worker.launch()
@@ -173,8 +173,8 @@ class Site:
         for worker in self.workers:
             worker.stop()
 
-    def victim(self, username: str = "alice") -> Victim:
-        return Victim(self.worker.url, self.token(username), self.folder)
+    def victim(self, username: str = "alice") -> ClientProcess:
+        return ClientProcess(self.worker.url, self.token(username), self.folder)
 
     @property
     def worker(self) -> Worker:
@@ -182,7 +182,7 @@ class Site:
         return self.workers[0]
 
     def user(self, username: str) -> User:
-        """Return the user of this name, who is created when he is first named."""
+        """Return the user with this name; create it on the first call."""
         if username not in self._users:
             self._users[username] = self.database.user(username)
         return self._users[username]
@@ -191,13 +191,13 @@ class Site:
         return access_token(self.user(username))
 
     def room(self, **fields: Any) -> str:
-        """Open a room of a test's own and return its code."""
+        """Open a new room and return its code."""
         return self.database.room(**fields)
 
     def client(
         self, username: str = "alice", *, worker: int | None = None, **options: Any
     ) -> SignallingCommunicator:
-        """Return a client of a user that is not yet connected: ``async with site.client("bob")``."""
+        """Return a client that is not connected yet: ``async with site.client("bob")``."""
         if worker is None:
             worker = next(self._turns) % len(self.workers)
         options.setdefault("token", self.token(username))
@@ -205,11 +205,11 @@ class Site:
         return SignallingCommunicator(url, name=username, **options)
 
     def anonymous_client(self, **options: Any) -> SignallingCommunicator:
-        """Return a client that brings no token."""
+        """Return a client without a token."""
         return self.client("stranger", token=None, **options)
 
     def session_cookie(self, username: str) -> str:
-        """Sign in by the form and return the ``Cookie`` header of that browser."""
+        """Sign in through the login form and return the ``Cookie`` header."""
         cookies, page = CookieJar(), f"{self.worker.http_url}/login/"
         browser = build_opener(HTTPCookieProcessor(cookies))
         browser.open(page, timeout=START_TIMEOUT).close()
@@ -219,7 +219,7 @@ class Site:
         return "; ".join(f"{cookie.name}={cookie.value}" for cookie in cookies)
 
     def run_python(self, python: str) -> None:
-        """Run Python in a process of the site, as a cron job or a shell of it would."""
+        """Run Python code in another process of the site, such as a cron job."""
         command = [sys.executable, "manage.py", "shell", "--verbosity", "0", "-c", python]
         ran = subprocess.run(
             command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60
@@ -227,7 +227,7 @@ class Site:
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
     def wait_until_empty(self, code: str | None = None, *, within: float = 10.0) -> None:
-        """Wait until nobody is in a room (or in any) any more: no row, no member of its group."""
+        """Wait until a room, or every room, has neither live rows nor members of its group."""
         eventually(
             lambda: self.database.live_rows(code) == 0, f"the emptiness of {code}", within=within
         )
@@ -237,7 +237,7 @@ class Site:
 
 
 def site_environment(**variables: str) -> dict[str, str]:
-    """Return the environment of a site: the tests' own secrets, nothing else of what is around us."""
+    """Return the environment of a site: secrets of the tests, and nothing else from this process."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return {
         **kept,

@@ -1,4 +1,4 @@
-"""A Redis and a PostgreSQL on Unix sockets in folders of their own: no port, no race for a port."""
+"""Redis and PostgreSQL on Unix sockets in temporary folders, so that they need no ports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.processes import Process, require
 
 
 class Redis(Process):
-    """A Redis that keeps nothing, on a Unix socket."""
+    """A Redis without persistence, on a Unix socket."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__("redis-server", folder / "redis.log")
@@ -38,7 +38,7 @@ class Redis(Process):
         self.wait_until(path.exists)
 
     def has_group(self, code: str) -> bool:
-        """Tell whether any worker still listens to a room."""
+        """Return whether a worker is subscribed to a room."""
         return bool(self.client.pubsub_channels(f"*room.{code}*"))
 
     def remove(self) -> None:
@@ -92,7 +92,7 @@ class PostgreSQL(Process):
         self.wait_until(self._answers)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """Stop at once, and not when the last client has gone (SIGTERM)."""
+        """Stop at once. SIGTERM would wait for the last client to disconnect."""
         super().stop(number)
 
     def _answers(self) -> bool:

@@ -31,7 +31,7 @@ def _loopback_candidates_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Program:
-    """One end of the call. It sends its candidates separately from its descriptions."""
+    """One end of the call. Sends its candidates separately from its descriptions."""
 
     def __init__(self, client: SignallingCommunicator, peer_id: str) -> None:
         self.client = client

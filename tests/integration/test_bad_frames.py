@@ -139,7 +139,7 @@ def room(site: Site) -> str:
 
 
 @pytest.mark.parametrize("name", BAD_FRAMES)
-async def test_a_bad_frame_costs_an_error_and_not_the_socket(
+async def test_a_bad_frame_is_refused_and_the_socket_stays_open(
     site: Site, room: str, name: str
 ) -> None:
     frame, code = BAD_FRAMES[name]
@@ -149,7 +149,7 @@ async def test_a_bad_frame_costs_an_error_and_not_the_socket(
         await alice.receive_nothing()
 
 
-async def test_all_bad_frames_on_one_socket_in_a_room_disturb_nobody(site: Site, room: str) -> None:
+async def test_bad_frames_do_not_disturb_the_room(site: Site, room: str) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
         await bob.join(room)
         await alice.join(room)

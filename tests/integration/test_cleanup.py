@@ -1,4 +1,4 @@
-"""However a membership ends, and in the middle of whatever: no row and no group member is left."""
+"""A membership that ends leaves no row and no group member, however and whenever it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration import hooks
 from tests.integration.fixtures import Logs, MakeSite
 from tests.integration.locks import PEER_LOCK, ROOM_LOCK, USERS_LOCK, Lock
-from tests.integration.processes import Victim, eventually
+from tests.integration.processes import ClientProcess, eventually
 from tests.integration.servers import ServerName, Site
 from tests.integration.stores import PostgreSQL, Redis, running
 from tests.integration.traffic import handshake
@@ -29,7 +29,7 @@ WAYS = ["close", "reset", "is_killed"]
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite) -> Site:
-    """A site whose database can be made to wait at any moment."""
+    """A site whose database calls can be blocked."""
     return make_site(
         engine="postgresql",
         redis=True,
@@ -49,13 +49,13 @@ def lock(postgresql: PostgreSQL, site: Site) -> Iterator[Lock]:
     lock.close()
 
 
-class Leaver:
-    """Somebody who goes without a word, in one of the ways in which clients go."""
+class LeavingClient:
+    """A client that disconnects without leaving, in one of ``WAYS``."""
 
     def __init__(self, site: Site, way: str) -> None:
         self.way = way
         self.site = site
-        self.client: SignallingCommunicator | Victim = (
+        self.client: SignallingCommunicator | ClientProcess = (
             site.victim() if way == "is_killed" else site.client("alice")
         )
 
@@ -70,9 +70,9 @@ class Leaver:
             self.client.send(event, **data)
 
     async def goes(self) -> None:
-        """Go, and wait until the server has noticed."""
+        """Disconnect, and wait until the server has noticed."""
         noticed = self._departures()
-        if isinstance(self.client, Victim):
+        if isinstance(self.client, ClientProcess):
             self.client.kill()
         else:
             await getattr(self.client, self.way)()
@@ -83,10 +83,10 @@ class Leaver:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_in_a_room(site: Site, room: str, way: str) -> None:
+async def test_a_socket_that_closes_in_a_room(site: Site, room: str, way: str) -> None:
     async with site.client("bob") as bob:
         await bob.join(room)
-        alice = Leaver(site, way)
+        alice = LeavingClient(site, way)
         await alice.comes()
         await alice.send("join:room", roomCode=room)
         joined = await bob.receive("peer:joined", within=10)
@@ -99,14 +99,16 @@ async def test_in_a_room(site: Site, room: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_in_the_middle_of_a_join(site: Site, room: str, lock: Lock, way: str) -> None:
+async def test_a_socket_that_closes_during_a_join(
+    site: Site, room: str, lock: Lock, way: str
+) -> None:
     async with site.client("bob") as bob:
         await bob.join(room)
-        alice = Leaver(site, way)
+        alice = LeavingClient(site, way)
         await alice.comes()
         with lock.holds(ROOM_LOCK, room):
             await alice.send("join:room", roomCode=room)
-            lock.keeps_somebody_waiting()
+            lock.blocks_a_transaction()
             await alice.goes()
             assert site.database.live_rows(room) == 1
         # Her join went on without her, so the others are told of both.
@@ -118,34 +120,36 @@ async def test_in_the_middle_of_a_join(site: Site, room: str, lock: Lock, way: s
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_in_the_middle_of_a_leave(site: Site, room: str, lock: Lock, way: str) -> None:
-    alice = Leaver(site, way)
+async def test_a_socket_that_closes_during_a_leave(
+    site: Site, room: str, lock: Lock, way: str
+) -> None:
+    alice = LeavingClient(site, way)
     await alice.comes()
     await alice.send("join:room", roomCode=room)
     eventually(lambda: site.database.live_rows(room) == 1, "the join")
     with lock.holds(PEER_LOCK, room):
         await alice.send("leave:room")
-        lock.keeps_somebody_waiting()
+        lock.blocks_a_transaction()
         await alice.goes()
     site.wait_until_empty(room)
     assert site.database.reasons(room) == ["left"]
 
 
 @pytest.mark.parametrize("way", ["reset", "is_killed"])
-async def test_in_the_middle_of_a_connect(site: Site, lock: Lock, way: str) -> None:
+async def test_a_socket_that_closes_during_a_connect(site: Site, lock: Lock, way: str) -> None:
     token = site.token("alice")  # before nobody can be looked up any more
     with lock.holds(USERS_LOCK):
         if way == "is_killed":
             victim = site.victim()
-            lock.keeps_somebody_waiting()
+            lock.blocks_a_transaction()
             victim.kill()
         else:
-            cut_off(site, handshake(site, token), after=lock.keeps_somebody_waiting)
-    await still_works(site)
+            cut_off(site, handshake(site, token), after=lock.blocks_a_transaction)
+    await check_that_it_works(site)
 
 
 def cut_off(site: Site, sent: bytes, after: object = None) -> None:
-    """Send the beginning of a conversation, then reset the connection."""
+    """Send the first bytes of a connection, then reset it."""
     with socket.create_connection(("127.0.0.1", site.worker.port), timeout=5) as connection:
         connection.sendall(sent)
         if callable(after):
@@ -153,7 +157,7 @@ def cut_off(site: Site, sent: bytes, after: object = None) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-async def still_works(site: Site) -> None:
+async def check_that_it_works(site: Site) -> None:
     room = site.room()
     async with site.client("bob") as bob:
         await bob.join(room)
@@ -161,7 +165,7 @@ async def still_works(site: Site) -> None:
     site.wait_until_empty(room)
 
 
-async def test_a_reset_at_any_byte_of_the_handshake_and_of_the_first_frame(site: Site) -> None:
+async def test_a_reset_at_any_byte_of_the_handshake_and_the_first_frame(site: Site) -> None:
     room = site.room()
     payload = f'{{"event":"join:room","data":{{"roomCode":"{room}"}}}}'.encode()
     frame = bytes([0x81, 0x80 | len(payload), 0, 0, 0, 0]) + payload
@@ -169,7 +173,7 @@ async def test_a_reset_at_any_byte_of_the_handshake_and_of_the_first_frame(site:
     for length in range(0, len(conversation) + 1, 13):
         cut_off(site, conversation[:length])
     cut_off(site, conversation)
-    await still_works(site)
+    await check_that_it_works(site)
     site.wait_until_empty(room)
 
 
@@ -217,7 +221,7 @@ async def test_a_bug_outside_of_any_request(
     site.wait_until_empty(room)
 
 
-async def test_while_redis_is_away(
+async def test_a_leave_while_redis_is_unavailable(
     make_site: MakeSite, tmp_path: Path, logs: Logs, room: str
 ) -> None:
     logs.expect("announcement delayed")
@@ -238,7 +242,7 @@ async def test_while_redis_is_away(
 # --- The end of a worker ---------------------------------------------------------------------------
 
 
-async def daphne_has_swept() -> None:
+async def wait_for_daphne_to_clean_up() -> None:
     """Let Daphne 4.2 sweep up the requests that have become sockets.
 
     For up to a second after any handshake its ``kill_all_applications`` stumbles (KeyError) over such
@@ -249,7 +253,7 @@ async def daphne_has_swept() -> None:
 
 
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
-async def test_sigterm_to_a_worker_with_people_in_rooms(
+async def test_sigterm_to_a_worker_with_peers_in_rooms(
     make_site: MakeSite, server: ServerName
 ) -> None:
     site = make_site(server=server)
@@ -259,7 +263,7 @@ async def test_sigterm_to_a_worker_with_people_in_rooms(
         await client.connect()
         await client.join(rooms[number % 2])
     if server == "daphne":
-        await daphne_has_swept()
+        await wait_for_daphne_to_clean_up()
     site.worker.send_signal(signal.SIGTERM)
     for client in clients:
         await client.receive_close(within=15)
@@ -268,17 +272,17 @@ async def test_sigterm_to_a_worker_with_people_in_rooms(
     assert sum(site.database.left_rows(room) for room in rooms) == 6
 
 
-async def test_sigterm_to_a_worker_in_the_middle_of_a_join(
+async def test_sigterm_to_a_worker_during_a_join(
     make_site: MakeSite, postgresql: PostgreSQL
 ) -> None:
     site = make_site(engine="postgresql")
     room, lock = site.room(), Lock(postgresql, site)
     alice = site.client("alice")
     await alice.connect()
-    await daphne_has_swept()
+    await wait_for_daphne_to_clean_up()
     with lock.holds(ROOM_LOCK, room):
         await alice.send("join:room", {"roomCode": room})
-        lock.keeps_somebody_waiting()
+        lock.blocks_a_transaction()
         site.worker.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.2)  # the signal may also come first: right either way
     lock.close()
@@ -286,7 +290,7 @@ async def test_sigterm_to_a_worker_in_the_middle_of_a_join(
     assert site.database.live_rows(room) == 0
 
 
-def test_a_lock_is_a_lock(site: Site, lock: Lock, room: str) -> None:
-    """The tests above stand on this: nobody else can take what a ``Lock`` holds."""
+def test_the_lock_of_these_tests_blocks_others(site: Site, lock: Lock, room: str) -> None:
+    """Other transactions cannot take what a ``Lock`` holds."""
     with lock.holds(ROOM_LOCK, room), pytest.raises(psycopg.errors.LockNotAvailable):
-        lock.cannot_be_had(ROOM_LOCK, room)
+        lock.is_held_by_another(ROOM_LOCK, room)

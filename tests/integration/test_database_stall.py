@@ -1,4 +1,4 @@
-"""A database that answers nobody for three seconds: who has joined does not notice."""
+"""Peers in rooms do not notice a database that blocks for three seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.stores import PostgreSQL
 from tests.integration.traffic import Talker, wait_until
 
 STALL = 3.0
-"""Seconds; a relay that waits for the lock takes about as long."""
+"""Seconds that the lock is held. A relay that waited for it would take about as long."""
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -39,23 +39,23 @@ def lock(request: pytest.FixtureRequest, site: Site) -> Iterator[Lock | WriteLoc
 
 
 def held(lock: Lock | WriteLock, statement: str, *parameters: str) -> AbstractContextManager[None]:
-    """Hold a lock: on SQLite there is but one."""
+    """Hold a lock. SQLite has only one."""
     return lock.holds(statement, *parameters) if isinstance(lock, Lock) else lock.holds()
 
 
 @pytest.fixture
 async def talkers(site: Site) -> AsyncIterator[list[Talker]]:
-    """Two peers of one room who relay to each other all the time; nothing of it is refused."""
+    """Two peers of a room that relay to each other continuously. No relay may be refused."""
     room = site.room()
     async with AsyncExitStack() as stack:
         talkers = [Talker(await stack.enter_async_context(site.client(f"t{n}"))) for n in range(2)]
         for talker in talkers:
             await talker.client.join(room)
         await talkers[0].client.receive("peer:joined")
-        listeners = [asyncio.create_task(talker.listens()) for talker in talkers]
+        listeners = [asyncio.create_task(talker.read_relays()) for talker in talkers]
         first, second = talkers
         tasks = [
-            asyncio.create_task(one.talks_to(other)) for one, other in (talkers, talkers[::-1])
+            asyncio.create_task(one.relay_to(other)) for one, other in (talkers, talkers[::-1])
         ]
         yield talkers
         for talker in talkers:
@@ -72,7 +72,7 @@ def p99(waits: list[float]) -> float:
     return sorted(waits)[int(len(waits) * 0.99)]
 
 
-async def test_relays_and_pings_do_not_wait_for_a_join_that_waits(
+async def test_relays_and_pings_do_not_wait_for_a_blocked_join(
     site: Site, lock: Lock | WriteLock, talkers: list[Talker]
 ) -> None:
     room = site.room()
@@ -107,10 +107,10 @@ async def join(client: SignallingCommunicator, room: str) -> str:
     return "joined"
 
 
-async def test_a_relay_asks_the_database_nothing(
+async def test_a_relay_makes_no_database_query(
     site: Site, lock: Lock | WriteLock, talkers: list[Talker]
 ) -> None:
-    """With all tables locked, any query of a relay would wait until the end of it."""
+    """All tables are locked, so a query would wait until the lock is released."""
     with held(lock, ALL_LOCK):
         ends = [len(talker.round_trips) + 200 for talker in talkers]
         await wait_until(
@@ -120,7 +120,7 @@ async def test_a_relay_asks_the_database_nothing(
 
 
 async def test_a_relay_wakes_no_thread(site: Site, talkers: list[Talker]) -> None:
-    """All threads of a worker but the one of its loop sleep while it relays."""
+    """While a worker relays, only the thread of its event loop runs."""
     ends = [len(talker.round_trips) + 250 for talker in talkers]
     before = awakenings(site)
     await wait_until(
@@ -136,7 +136,7 @@ async def test_a_relay_wakes_no_thread(site: Site, talkers: list[Talker]) -> Non
 
 
 def awakenings(site: Site) -> dict[int, int]:
-    """Return how often each thread of the worker has gone to sleep by itself, by thread id."""
+    """Return the number of voluntary context switches of each thread, by thread id."""
     counts = {}
     for status in Path(f"/proc/{site.worker.pid}/task").glob("*/status"):
         (line,) = [each for each in status.read_text().splitlines() if each.startswith("volunt")]

@@ -20,7 +20,7 @@ from tests.integration.stores import PostgreSQL, Redis
 assert closes
 assert errors  # importing them registers their provocations
 
-COST_THE_SOCKET = {
+CLOSE_THE_SOCKET = {
     ErrorCode.AUTHENTICATION_REQUIRED,
     ErrorCode.TOKEN_INVALID,
     ErrorCode.TOKEN_EXPIRED,
@@ -31,7 +31,7 @@ COST_THE_SOCKET = {
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite) -> Site:
-    """A site with policies of its own."""
+    """A site with a join policy."""
     return make_site(
         signalling={"CAN_JOIN": "tests.integration.hooks.can_join", "BYTE_BURST": 100_000_000}
     )
@@ -39,7 +39,7 @@ def site(make_site: MakeSite) -> Site:
 
 @pytest.fixture(scope="module")
 def strict(make_site: MakeSite) -> Site:
-    """A site with little patience, on Redis."""
+    """A site with low limits and short timeouts, on Redis."""
     return make_site(
         redis=True,
         signalling={
@@ -79,7 +79,7 @@ async def test_error_code(code: ErrorCode, stage: Stage) -> None:
     client = await ERRORS[code](stage)
     error = await client.receive_error(code, within=10)
     assert error["message"]
-    if code in COST_THE_SOCKET:
+    if code in CLOSE_THE_SOCKET:
         assert await client.receive_close() == CloseCode.AUTHENTICATION
     elif code not in (ErrorCode.PEER_BUSY, ErrorCode.REMOVED):  # these have been closed
         while client.unread:
@@ -130,9 +130,7 @@ def test_every_close_code_is_provoked() -> None:
     assert set(CLOSES) == set(CloseCode)
 
 
-async def test_a_frame_of_more_than_64_kib_costs_the_socket(
-    site: Site, make_site: MakeSite
-) -> None:
+async def test_a_frame_over_64_kib_closes_the_socket(site: Site, make_site: MakeSite) -> None:
     async with site.client() as alice:
         await alice.send_raw(json.dumps({"event": "ping", "data": {"x": "x" * 65_536}}))
         # The server's own limit, before the frame is read.

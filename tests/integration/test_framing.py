@@ -1,4 +1,4 @@
-"""Frames as the network may deliver them: whole, cut anywhere, several at once, in fragments."""
+"""WebSocket frames as the network may deliver them: split, coalesced or in fragments."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def frame(payload: bytes, *, opcode: int = TEXT, final: bool = True) -> bytes:
 
 
 def request(number: int, chance: random.Random) -> Iterator[bytes]:
-    """Yield the frames of one ping of the protocol, in one of the shapes that a client may choose."""
+    """Yield the frames of one ``ping`` event, in one of the forms that a client may choose."""
     padding = "x" * chance.choice((0, 0, 0, 80, 200, 9_000))
     text = json.dumps({"event": "ping", "id": number, "data": {"é": padding}}).encode()
     match chance.randrange(6):
@@ -51,7 +51,7 @@ def cut(stream: bytes, chance: random.Random) -> Iterator[bytes]:
 
 
 async def pongs(reader: asyncio.StreamReader) -> AsyncIterator[int]:
-    """Yield the ids of the answers, in the order in which they come."""
+    """Yield the ids of the answers in the order of their arrival."""
     while True:
         first, second = await reader.readexactly(2)
         size = second & 0x7F

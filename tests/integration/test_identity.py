@@ -1,4 +1,4 @@
-"""Who a socket belongs to, and which pages may open one: on Daphne and on uvicorn."""
+"""The identity of a socket, and the origins that may open one, on Daphne and uvicorn."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
 
 @pytest.fixture(scope="module")
 def cookie(site: Site) -> str:
-    """The cookies of a browser in which Alice has signed in."""
+    """The cookies of a browser in which alice is signed in."""
     return site.session_cookie("alice")
 
 
-async def is_alice(client: SignallingCommunicator, site: Site) -> None:
-    """Make sure that a socket is Alice's: it takes her token for a renewal, and no other."""
+async def check_alice(client: SignallingCommunicator, site: Site) -> None:
+    """Check that a socket belongs to alice: it accepts a renewal with her token only."""
     renewed = await client.request("authenticate", {"token": site.token("alice")})
     assert renewed["userInfo"] == {"username": "alice"}
     with pytest.raises(RequestRefused, match="token_subject_mismatch"):
@@ -50,40 +50,40 @@ async def is_refused(client: SignallingCommunicator, code: str) -> None:
 # --- Five sources ----------------------------------------------------------------------------------
 
 
-async def test_header(site: Site) -> None:
+async def test_a_token_in_the_header(site: Site) -> None:
     async with site.client("alice") as alice:
-        await is_alice(alice, site)
+        await check_alice(alice, site)
 
 
-async def test_subprotocol_which_is_not_echoed(site: Site) -> None:
+async def test_a_token_in_the_subprotocol_is_not_echoed(site: Site) -> None:
     offered = [PROTOCOL, f"bearer.{site.token('alice')}"]
     async with site.anonymous_client(subprotocols=offered) as alice:
         assert alice.subprotocol == PROTOCOL
-        await is_alice(alice, site)
+        await check_alice(alice, site)
 
 
-async def test_query(site: Site) -> None:
+async def test_a_token_in_the_query(site: Site) -> None:
     async with site.anonymous_client(query=f"?token={site.token('alice')}") as alice:
-        await is_alice(alice, site)
+        await check_alice(alice, site)
 
 
-async def test_session_of_an_own_page(site: Site, cookie: str) -> None:
+async def test_the_session_of_a_page_of_this_site(site: Site, cookie: str) -> None:
     own = site.worker.http_url
     async with site.anonymous_client(headers=[("Cookie", cookie)], origin=own) as alice:
-        await is_alice(alice, site)
+        await check_alice(alice, site)
 
 
-async def test_first_frame(site: Site) -> None:
+async def test_a_token_in_the_first_frame(site: Site) -> None:
     async with site.anonymous_client() as alice:
         await alice.send("authenticate", {"token": site.token("alice")})
         proved = await alice.receive("authenticated")
         assert proved["userInfo"] == {"username": "alice"}
         assert proved["expiresAt"]
-        await is_alice(alice, site)
+        await check_alice(alice, site)
 
 
 @pytest.mark.parametrize("origin", [None, ORIGIN], ids=["no origin", "another allowed origin"])
-async def test_session_counts_for_no_other_page(
+async def test_a_session_does_not_count_for_another_origin(
     site: Site, cookie: str, origin: str | None
 ) -> None:
     async with site.anonymous_client(headers=[("Cookie", cookie)], origin=origin) as stranger:
@@ -91,12 +91,12 @@ async def test_session_counts_for_no_other_page(
         await is_refused(stranger, "authentication_required")
 
 
-async def test_silence_is_ended(site: Site) -> None:
+async def test_a_socket_that_does_not_authenticate_is_closed(site: Site) -> None:
     async with site.anonymous_client() as stranger:
         await is_refused(stranger, "authentication_required")
 
 
-async def test_a_socket_that_authenticates_in_time_is_not_ended(site: Site) -> None:
+async def test_a_socket_that_authenticates_in_time_stays_open(site: Site) -> None:
     async with site.anonymous_client() as silent, site.anonymous_client() as alice:
         await alice.request("authenticate", {"token": site.token("alice")})
         await is_refused(silent, "authentication_required")  # so its time is over, and alice's was
@@ -112,7 +112,9 @@ HEADER, SUBPROTOCOL, QUERY, SESSION = range(4)
     ("first", "second"),
     [*itertools.combinations((HEADER, SUBPROTOCOL, QUERY, SESSION), 2)],
 )
-async def test_the_first_source_counts(site: Site, cookie: str, first: int, second: int) -> None:
+async def test_the_first_source_of_a_token_counts(
+    site: Site, cookie: str, first: int, second: int
+) -> None:
     def client(tokens: dict[int, str]) -> SignallingCommunicator:
         bearer = [f"bearer.{tokens[SUBPROTOCOL]}"] if SUBPROTOCOL in tokens else []
         return site.client(
@@ -125,7 +127,7 @@ async def test_the_first_source_counts(site: Site, cookie: str, first: int, seco
 
     if second != SESSION:  # the session is always a good one
         async with client({first: site.token("alice"), second: "bad"}) as alice:
-            await is_alice(alice, site)
+            await check_alice(alice, site)
     async with client({first: "bad", second: site.token("alice")}) as refused:
         await is_refused(refused, "token_invalid")
 
@@ -134,7 +136,7 @@ async def test_the_first_source_counts(site: Site, cookie: str, first: int, seco
 
 
 def odd(**claims: Any) -> Callable[[Site], str]:
-    """Return a maker of tokens that are signed as they should be, with these claims (None: without)."""
+    """Return a function that makes correctly signed tokens with these claims (None removes one)."""
 
     def make(site: Site) -> str:
         payload = {**AccessToken.for_user(site.user("alice")).payload, **claims}
@@ -233,7 +235,7 @@ async def test_an_inactive_users_session_is_refused(site: Site) -> None:
 
 
 @pytest.mark.parametrize("origin", [None, "http://evil.example"], ids=["accepted", "refused"])
-async def test_a_token_in_the_query_is_in_no_log(site: Site, origin: str | None) -> None:
+async def test_a_token_in_the_query_is_not_logged(site: Site, origin: str | None) -> None:
     token = site.token("alice")
     client = site.anonymous_client(query=f"?token=x-{token}&a=b&token={token}", origin=origin)
     if origin is None:
@@ -253,7 +255,7 @@ async def test_a_token_in_the_query_is_in_no_log(site: Site, origin: str | None)
 
 
 @pytest.mark.parametrize("origin", [None, ORIGIN, ORIGIN.upper(), "own"])
-async def test_allowed_origin(site: Site, origin: str | None) -> None:
+async def test_an_allowed_origin(site: Site, origin: str | None) -> None:
     if origin == "own":
         origin = site.worker.http_url
     async with site.client("alice", origin=origin) as alice:
@@ -284,7 +286,7 @@ async def test_allowed_origin(site: Site, origin: str | None) -> None:
         "javascript:alert(1)",
     ],
 )
-async def test_foreign_origin_is_refused_at_the_handshake(site: Site, origin: str) -> None:
+async def test_a_foreign_origin_is_refused_at_the_handshake(site: Site, origin: str) -> None:
     with pytest.raises(InvalidStatus) as refused:
         await site.client("alice", origin=origin).connect()
     # What is no origin at all Daphne refuses by itself, with 400.
@@ -300,9 +302,7 @@ async def test_two_origins_are_refused(site: Site, second: str) -> None:
     assert refused.value.response.status_code in (400, 403)
 
 
-async def test_a_foreign_page_with_the_cookies_of_a_victim_gets_no_socket(
-    site: Site, cookie: str
-) -> None:
+async def test_a_foreign_page_cannot_use_the_cookies_of_a_user(site: Site, cookie: str) -> None:
     for origin in ("http://evil.example", "null"):
         with pytest.raises(InvalidStatus):
             await site.anonymous_client(headers=[("Cookie", cookie)], origin=origin).connect()

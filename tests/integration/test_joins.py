@@ -1,4 +1,4 @@
-"""What a join costs, and for what it waits: its own room's lock, and nothing else."""
+"""The queries of a join, and the one lock that it waits for: that of its room."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.integration.traffic import wait_until
 
 ROOMS = 500
 AT_ONCE = 1.0
-"""Seconds in which an undisturbed join is answered, with much to spare."""
+"""Seconds, much more than a join needs that does not wait for a lock."""
 
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite, postgresql: PostgreSQL) -> Site:
-    """A site whose database logs all its statements."""
+    """A site whose database logs all statements."""
     site = make_site(engine="postgresql", workers=0)
     with postgresql.connect("postgres") as connection:
         connection.execute(
@@ -44,7 +44,7 @@ def lock(postgresql: PostgreSQL, site: Site) -> Iterator[Lock]:
 async def statements_of_a_join(
     site: Site, postgresql: PostgreSQL, client: SignallingCommunicator, room: str
 ) -> list[str]:
-    """Return the first words of what a join asks of the database, in its order."""
+    """Return the first words of the statements of a join, in order."""
     start = len(postgresql.output())
     await client.join(room)
     await wait_until(lambda: "COMMIT" in postgresql.output()[start:], "the commit in the log")
@@ -53,7 +53,7 @@ async def statements_of_a_join(
     return said
 
 
-async def test_a_join_asks_as_much_of_a_full_site_as_of_an_empty_one(
+async def test_a_join_makes_as_many_queries_on_a_full_site_as_on_an_empty_one(
     site: Site, postgresql: PostgreSQL
 ) -> None:
     room = site.room()
@@ -94,7 +94,7 @@ async def test_a_join_does_not_wait_for_the_lock_of_another_room(site: Site, loc
     async with site.client("alice") as alice, site.client("bob") as bob:
         with lock.holds(ROOM_LOCK, locked):
             joining = asyncio.create_task(alice.join(locked, within=20))
-            await asyncio.to_thread(lock.keeps_somebody_waiting)
+            await asyncio.to_thread(lock.blocks_a_transaction)
             await bob.join(free, within=AT_ONCE)
             await bob.leave()
             async with site.client("carol") as carol:  # a handshake does not wait either
@@ -104,10 +104,8 @@ async def test_a_join_does_not_wait_for_the_lock_of_another_room(site: Site, loc
         await alice.receive_nothing()
 
 
-async def test_joins_of_one_room_wait_for_each_other_and_all_succeed(
-    site: Site, lock: Lock
-) -> None:
-    """More of them than there may be threads and connections for; others' rooms are free meanwhile."""
+async def test_concurrent_joins_of_one_room_all_succeed(site: Site, lock: Lock) -> None:
+    """More joins than database threads and connections. Joins of other rooms do not wait."""
     room = site.room()
     async with AsyncExitStack() as stack:
         clients = [site.client(f"guest{number}") for number in range(10)]
@@ -115,7 +113,7 @@ async def test_joins_of_one_room_wait_for_each_other_and_all_succeed(
             await stack.enter_async_context(client)
         with lock.holds(ROOM_LOCK, room):
             joins = [asyncio.create_task(client.join(room, within=20)) for client in clients]
-            await asyncio.to_thread(lock.keeps_somebody_waiting)
+            await asyncio.to_thread(lock.blocks_a_transaction)
         rooms = await asyncio.gather(*joins)
         assert sorted(len(each["peers"]) for each in rooms) == list(range(10))
     site.wait_until_empty(room)

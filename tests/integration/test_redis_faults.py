@@ -1,4 +1,4 @@
-"""Redis dies, hangs, cuts off its clients or forgets everything: no socket closes, nothing is silent."""
+"""Failures of Redis close no socket, and every lost relay is reported."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from tests.integration.stores import Redis, running
 from tests.integration.traffic import Conversation, conversation
 
 BACK = 2.0
-"""Seconds after which relays between workers go on, once Redis is back."""
+"""Seconds within which relays between workers work again after Redis has returned."""
 
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis that no other test needs."""
+    """A private Redis: tests of this module kill it."""
     with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
         yield redis
 
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite, redis: Redis) -> Site:
-    """Two workers; the logs of an outage are full of it, so none of them is a bug."""
+    """Two workers. Their logs are not checked: an outage fills them with tracebacks."""
     return make_site(redis=redis, workers=2)
 
 
 @pytest.fixture
 async def talk(site: Site) -> AsyncIterator[Conversation]:
-    """A conversation that is over, and accounted for, when the test ends."""
+    """A conversation. When the test ends, every relay must be accounted for."""
     async with conversation(site) as talk:
         yield talk
 
 
 @pytest.fixture
-async def passers_by(talk: Conversation) -> AsyncIterator[list[SignallingCommunicator]]:
+async def visitors(talk: Conversation) -> AsyncIterator[list[SignallingCommunicator]]:
     """Two at each worker: two who will join, one who will leave and one who will be cut off.
 
     All are connected, since a new socket needs a Redis that answers.
@@ -51,12 +51,12 @@ async def passers_by(talk: Conversation) -> AsyncIterator[list[SignallingCommuni
             await stack.enter_async_context(client)
         for client in clients[2:]:
             await client.join(talk.room)
-        await talk.everybody_is_known()
+        await talk.check_rosters_against_database()
         yield clients
 
 
-async def come_and_go(passers_by: list[SignallingCommunicator], room: str) -> None:
-    comes, comes_too, leaves, is_cut_off = passers_by
+async def join_and_leave(visitors: list[SignallingCommunicator], room: str) -> None:
+    comes, comes_too, leaves, is_cut_off = visitors
     await asyncio.gather(
         comes.join(room, within=10),
         comes_too.join(room, within=10),
@@ -65,39 +65,39 @@ async def come_and_go(passers_by: list[SignallingCommunicator], room: str) -> No
     )
 
 
-async def test_a_redis_that_is_killed_and_starts_again(
-    talk: Conversation, redis: Redis, passers_by: list[SignallingCommunicator]
+async def test_redis_is_killed_and_restarted(
+    talk: Conversation, redis: Redis, visitors: list[SignallingCommunicator]
 ) -> None:
     redis.send_signal(signal.SIGKILL)
     redis.wait()
     outage = asyncio.create_task(asyncio.sleep(1))
-    await come_and_go(passers_by, talk.room)
+    await join_and_leave(visitors, talk.room)
     await talk.goes_on(*talk.together)
     await outage
     assert all(talker.refused for talker in talk.parted)
     await asyncio.to_thread(redis.start)
     await talk.goes_on(*talk.together, talk.parted, within=BACK)
-    await talk.everybody_is_known()
+    await talk.check_rosters_against_database()
 
 
-async def test_a_redis_that_hangs(
-    talk: Conversation, redis: Redis, passers_by: list[SignallingCommunicator]
+async def test_redis_hangs(
+    talk: Conversation, redis: Redis, visitors: list[SignallingCommunicator]
 ) -> None:
     redis.send_signal(signal.SIGSTOP)
     outage = asyncio.create_task(asyncio.sleep(7))
     try:
-        await come_and_go(passers_by, talk.room)
+        await join_and_leave(visitors, talk.room)
         while not outage.done():
             await talk.goes_on(*talk.together)
     finally:
         redis.send_signal(signal.SIGCONT)
     assert all(talker.refused for talker in talk.parted)
     await talk.goes_on(*talk.together, talk.parted, within=BACK)
-    await talk.everybody_is_known()
+    await talk.check_rosters_against_database()
 
 
-async def test_a_redis_that_cuts_off_its_clients_again_and_again(
-    talk: Conversation, redis: Redis, passers_by: list[SignallingCommunicator]
+async def test_redis_disconnects_its_clients_repeatedly(
+    talk: Conversation, redis: Redis, visitors: list[SignallingCommunicator]
 ) -> None:
     for second in range(5):
         for kind in ("normal", "pubsub"):
@@ -105,21 +105,21 @@ async def test_a_redis_that_cuts_off_its_clients_again_and_again(
             redis.client.client_kill_filter(_type=kind, skipme=True)
         pause = asyncio.create_task(asyncio.sleep(1))
         if second == 2:
-            await come_and_go(passers_by, talk.room)
+            await join_and_leave(visitors, talk.room)
         while not pause.done():
             await talk.goes_on(*talk.together)
     await talk.goes_on(*talk.together, talk.parted, within=BACK)
-    await talk.everybody_is_known()
+    await talk.check_rosters_against_database()
 
 
-async def test_a_redis_that_forgets_everything(talk: Conversation, redis: Redis) -> None:
+async def test_redis_loses_its_data(talk: Conversation, redis: Redis) -> None:
     redis.client.flushall()
     await talk.goes_on(*talk.together, talk.parted, within=BACK)
     assert not any(talker.refused for talker in talk.talkers)
 
 
-async def test_nobody_is_closed_on_a_redis_that_has_nothing_to_say(site: Site) -> None:
-    """15 seconds: redis-py 8 gives up idle reads long before, stock layers close their sockets then."""
+async def test_an_idle_redis_connection_closes_no_socket(site: Site) -> None:
+    """redis-py 8 times out idle reads within 15 s, and stock layers then close their sockets."""
     room = site.room()
     async with site.client("alice", worker=0) as alice, site.client("bob", worker=1) as bob:
         await alice.join(room)

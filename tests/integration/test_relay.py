@@ -1,4 +1,4 @@
-"""Who is told what, and in which order: by one worker, and by two that share a Redis."""
+"""Who receives which event, and in which order, with one worker and with two on a Redis."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAYLOADS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module", params=["one worker", "two workers and Redis"])
 def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
-    """A site whose last worker is another one than its first where it has two."""
+    """A site with one worker, or with two on a Redis."""
     two = request.param != "one worker"
     return make_site(workers=2, redis=True) if two else make_site()
 
@@ -40,7 +40,7 @@ def room(site: Site) -> str:
 async def pair(
     site: Site, room: str
 ) -> AsyncIterator[tuple[SignallingCommunicator, SignallingCommunicator]]:
-    """Alice and Bob in one room, who know of each other and have nothing unread."""
+    """Alice and bob in one room, in each other's rosters, without unread frames."""
     async with site.client("alice") as alice, site.client("bob", worker=-1) as bob:
         await alice.join(room)
         await bob.join(room)
@@ -67,7 +67,9 @@ async def test_the_first_offer_of_a_newcomer_never_overtakes_its_peer_joined(
         await bob.receive_nothing()
 
 
-async def test_two_who_join_at_once_learn_of_each_other_exactly_once(site: Site) -> None:
+async def test_two_peers_that_join_at_once_are_announced_to_each_other_exactly_once(
+    site: Site,
+) -> None:
     async with site.client("alice") as alice, site.client("bob", worker=-1) as bob:
         for _ in range(30):
             room = site.room()
@@ -81,9 +83,7 @@ async def test_two_who_join_at_once_learn_of_each_other_exactly_once(site: Site)
             await first.leave()
 
 
-async def test_order_is_kept_for_each_pair_over_1000_frames_of_all_kinds(
-    site: Site, room: str
-) -> None:
+async def test_frames_of_each_pair_stay_in_order(site: Site, room: str) -> None:
     chance = random.Random(1)
     async with AsyncExitStack() as stack:
         clients = [
@@ -168,7 +168,7 @@ async def test_nothing_reaches_a_peer_that_has_left(
     await bob.receive_nothing()
 
 
-async def test_presence_never_crosses_rooms(
+async def test_roster_events_never_cross_rooms(
     site: Site, pair: tuple[SignallingCommunicator, SignallingCommunicator]
 ) -> None:
     alice, bob = pair
@@ -245,7 +245,7 @@ async def test_a_description_is_relayed_byte_for_byte(
         assert description in bob.last_frame
 
 
-async def test_a_binary_frame_of_json_is_read_the_same_way(
+async def test_a_binary_frame_of_json_is_accepted(
     pair: tuple[SignallingCommunicator, SignallingCommunicator],
 ) -> None:
     alice, bob = pair

@@ -1,4 +1,4 @@
-"""At most ten, whoever comes at once and through whichever worker."""
+"""A room never has more peers than seats, whatever the workers and the order of joins."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
 
 @pytest.fixture
 async def crowd(site: Site) -> AsyncIterator[list[SignallingCommunicator]]:
-    """Fifty clients, half of them at each worker."""
+    """Fifty clients, half of them on each worker."""
     async with AsyncExitStack() as stack:
         clients = [site.client(f"peer{number % 5}", worker=number % 2) for number in range(CLIENTS)]
         for client in clients:
@@ -35,7 +35,7 @@ async def crowd(site: Site) -> AsyncIterator[list[SignallingCommunicator]]:
 
 
 async def tries(client: SignallingCommunicator, room: str, barrier: asyncio.Barrier) -> str:
-    """Join as soon as all the others are ready, and return how it went."""
+    """Join when all clients are ready, and return "in" or the code of the error."""
     await barrier.wait()
     try:
         await client.join(room, within=IN_TIME)
@@ -44,7 +44,7 @@ async def tries(client: SignallingCommunicator, room: str, barrier: asyncio.Barr
     return "in"
 
 
-async def test_of_50_who_join_at_once_10_are_in_and_40_are_told_that_it_is_full(
+async def test_of_50_concurrent_joins_10_succeed_and_40_get_room_full(
     site: Site, crowd: list[SignallingCommunicator]
 ) -> None:
     for number in range(ROUNDS):
@@ -53,15 +53,15 @@ async def test_of_50_who_join_at_once_10_are_in_and_40_are_told_that_it_is_full(
         assert Counter(outcomes) == {"in": SEATS, "room_full": CLIENTS - SEATS}, f"round {number}"
         assert site.database.live_rows(room) == SEATS
         inside = [client for client, how in zip(crowd, outcomes, strict=True) if how == "in"]
-        await everybody_knows_everybody(inside)
+        await check_rosters(inside)
         await asyncio.gather(*(client.leave() for client in inside))
         site.wait_until_empty(room)
         for client in inside:
-            await sees_departures_alone(client)
+            await check_only_departures(client)
 
 
-async def everybody_knows_everybody(inside: list[SignallingCommunicator]) -> None:
-    """An offer from each to each of the others arrives, so all rosters are whole."""
+async def check_rosters(inside: list[SignallingCommunicator]) -> None:
+    """Relay from each peer to each other: all relays arrive, so all rosters are complete."""
     ids = {client.peer_id for client in inside}
     for client in inside:
         for target in ids - {client.peer_id}:
@@ -72,7 +72,7 @@ async def everybody_knows_everybody(inside: list[SignallingCommunicator]) -> Non
 
 
 async def reaches(client: SignallingCommunicator, target: str) -> None:
-    """Relay to a peer who may still have to be announced to the sender."""
+    """Relay to a peer; wait for its announcement first."""
     if target not in known(client):
         await client.wait_for("peer:joined", peerId=target)
     await client.send("webrtc:ice", {"targetPeerId": target, "candidate": ""})
@@ -82,13 +82,13 @@ def known(client: SignallingCommunicator) -> set[str]:
     return {peer["id"] for peer in client.room["peers"]}
 
 
-async def sees_departures_alone(client: SignallingCommunicator) -> None:
+async def check_only_departures(client: SignallingCommunicator) -> None:
     await client.request("ping")
     while client.unread:
         await client.receive("peer:left")
 
 
-async def test_a_leave_and_a_join_at_a_full_room_swap_the_seat(
+async def test_a_leave_makes_room_for_a_join_in_a_full_room(
     site: Site, crowd: list[SignallingCommunicator]
 ) -> None:
     room = site.room()
@@ -103,12 +103,12 @@ async def test_a_leave_and_a_join_at_a_full_room_swap_the_seat(
         assert site.database.live_rows(room) == SEATS
 
 
-async def test_seats_of_those_who_leave_while_others_join_are_never_taken_twice(
+async def test_no_seat_is_taken_twice_during_concurrent_leaves_and_joins(
     site: Site, crowd: list[SignallingCommunicator]
 ) -> None:
     room = site.room()
 
-    async def comes_and_goes(client: SignallingCommunicator) -> int:
+    async def join_and_end(client: SignallingCommunicator) -> int:
         been_in = 0
         for _ in range(8):
             if await tries(client, room, asyncio.Barrier(1)) == "in":
@@ -117,10 +117,10 @@ async def test_seats_of_those_who_leave_while_others_join_are_never_taken_twice(
                 await client.leave()
         return been_in
 
-    been_in = await asyncio.gather(*(comes_and_goes(client) for client in crowd[: 2 * SEATS]))
+    been_in = await asyncio.gather(*(join_and_end(client) for client in crowd[: 2 * SEATS]))
     assert sum(been_in) >= SEATS
     site.wait_until_empty(room)
 
 
-async def test_nobody_is_left_when_all_sockets_have_closed(site: Site) -> None:
+async def test_rooms_are_empty_after_all_sockets_have_closed(site: Site) -> None:
     site.wait_until_empty()

@@ -1,4 +1,4 @@
-"""Who does not read is closed 4508 and costs nobody else anything; who floods is not read any more."""
+"""Slow readers are closed with 4508 and do not disturb others; a flooding client is not read."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.integration.fixtures import MakeSite
 from tests.integration.locks import ROOM_LOCK, Lock
 from tests.integration.servers import Site
 from tests.integration.stores import PostgreSQL
-from tests.integration.traffic import Laggard, memory, wait_until
+from tests.integration.traffic import RawSocket, memory, wait_until
 
 MB = 1024 * 1024
 DESCRIPTION = {"type": "answer", "sdp": "v" * 40_000}
 BOUND = 16 * MB
-"""More than four outbound queues of 1 MiB, less than what would be waiting without them."""
+"""Bytes: more than four send queues of 1 MiB, less than what would wait without their limit."""
 SERVERS = ["daphne", "uvicorn"]
 
 
@@ -42,7 +42,7 @@ def lock(postgresql: PostgreSQL, site: Site) -> Iterator[Lock]:
 
 
 class Healthy:
-    """Two peers of a room that ping, and relay to each other, all the time."""
+    """Two peers of a room that ping and relay to each other continuously."""
 
     def __init__(self, site: Site, room: str) -> None:
         self.site = site
@@ -52,7 +52,7 @@ class Healthy:
         self.memory = 0
         self.is_done = False
 
-    async def lives(self, client: SignallingCommunicator, other: SignallingCommunicator) -> None:
+    async def run(self, client: SignallingCommunicator, other: SignallingCommunicator) -> None:
         while not self.is_done:
             began = time.monotonic()
             await client.request("ping")
@@ -62,7 +62,7 @@ class Healthy:
             self.waits.append(time.monotonic() - began)
             self.memory = max(self.memory, memory(self.site.worker))
 
-    async def has_lived(self, rounds: int) -> None:
+    async def check_latencies(self, rounds: int) -> None:
         end = len(self.waits) + rounds
         await wait_until(lambda: len(self.waits) >= end, "the life of the healthy")
 
@@ -76,8 +76,8 @@ async def healthy_peers(site: Site, room: str) -> AsyncIterator[Healthy]:
             await client.join(room)
         alice, bob = healthy.clients
         lives = [
-            asyncio.create_task(healthy.lives(alice, bob)),
-            asyncio.create_task(healthy.lives(bob, alice)),
+            asyncio.create_task(healthy.run(alice, bob)),
+            asyncio.create_task(healthy.run(bob, alice)),
         ]
         try:
             yield healthy
@@ -87,13 +87,13 @@ async def healthy_peers(site: Site, room: str) -> AsyncIterator[Healthy]:
 
 
 class Slow:
-    """The four ways not to keep up."""
+    """Four clients that read too slowly, each in another way."""
 
     def __init__(self, site: Site) -> None:
-        self.reader = Laggard(site, "slow")
-        self.silent = Laggard(site, "silent")
-        self.trickling = Laggard(site, "trickling")
-        self.chatty = Laggard(site, "chatty")
+        self.reader = RawSocket(site, "slow")
+        self.silent = RawSocket(site, "silent")
+        self.trickling = RawSocket(site, "trickling")
+        self.chatty = RawSocket(site, "chatty")
         self.all = [self.reader, self.silent, self.trickling, self.chatty]
 
     async def __aenter__(self) -> Slow:
@@ -103,7 +103,7 @@ class Slow:
         for laggard in self.all:
             laggard.close()
 
-    async def reads_slowly(self, size: int, every: float) -> None:
+    async def read_slowly(self, size: int, every: float) -> None:
         laggard = self.reader if size > 1 else self.trickling
         pause = asyncio.Event()  # never set: only its timeout ends a wait for it
         while await laggard.takes(size):
@@ -120,7 +120,7 @@ class Slow:
             return
 
 
-async def test_who_does_not_keep_up_is_closed_and_disturbs_nobody(site: Site) -> None:
+async def test_a_slow_reader_is_closed_and_others_are_not_disturbed(site: Site) -> None:
     room = site.room()
     async with (
         Slow(site) as slow,
@@ -128,13 +128,13 @@ async def test_who_does_not_keep_up_is_closed_and_disturbs_nobody(site: Site) ->
         healthy_peers(site, room) as healthy,
     ):
         await carol.join(room)
-        await healthy.has_lived(50)
+        await healthy.check_latencies(50)
         before, memory_before = list(healthy.waits), memory(site.worker)
         for laggard in slow.all:
             await laggard.join(room)
         habits = [
-            asyncio.create_task(slow.reads_slowly(4096, 0.05)),
-            asyncio.create_task(slow.reads_slowly(1, 1.0)),
+            asyncio.create_task(slow.read_slowly(4096, 0.05)),
+            asyncio.create_task(slow.read_slowly(1, 1.0)),
             asyncio.create_task(slow.pings()),
         ]
         healthy.waits.clear()
@@ -143,7 +143,7 @@ async def test_who_does_not_keep_up_is_closed_and_disturbs_nobody(site: Site) ->
         during = list(healthy.waits)
         assert len(during) > 3
         assert max(during) < max(1.0, 5 * max(before))
-        await healthy.has_lived(10)
+        await healthy.check_latencies(10)
         assert healthy.memory - memory_before < BOUND
 
         habits[0].cancel()  # now it reads on as fast as it can, to the end
@@ -155,12 +155,12 @@ async def test_who_does_not_keep_up_is_closed_and_disturbs_nobody(site: Site) ->
         for habit in habits:
             habit.cancel()
         await asyncio.wait(habits)
-        site_is_left(carol)
+        check_that_the_site_is_idle(carol)
     site.wait_until_empty(room)
 
 
 async def flood(carol: SignallingCommunicator, slow: Slow) -> None:
-    """Relay to the slow, in turn, until each is closed and ``carol`` was told."""
+    """Relay to the slow readers in turn until each is closed and carol has received its leave."""
     gone: set[str] = set()
     async with asyncio.timeout(30):
         while len(gone) < len(slow.all):
@@ -173,8 +173,8 @@ async def flood(carol: SignallingCommunicator, slow: Slow) -> None:
     assert gone == {laggard.peer_id for laggard in slow.all}
 
 
-async def sees_why(laggard: Laggard) -> None:
-    """Read on and see the relays that were on their way, then the error, then the close code."""
+async def sees_why(laggard: RawSocket) -> None:
+    """Read the remaining relays, then the error, then the close code."""
     events = []
     async with asyncio.timeout(10):
         while True:
@@ -188,14 +188,16 @@ async def sees_why(laggard: Laggard) -> None:
     assert events[-1]["data"]["code"] == "peer_busy"
 
 
-def site_is_left(carol: SignallingCommunicator) -> None:
-    """Nobody was refused anything but relays to those who were closed already."""
+def check_that_the_site_is_idle(carol: SignallingCommunicator) -> None:
+    """Check that only relays to peers that were already closed were refused."""
     errors = [frame["data"] for frame in carol.unread if frame["event"] == "error"]
     assert {error["code"] for error in errors} <= {"peer_not_found"}
 
 
-async def test_who_floods_while_his_join_waits_is_not_read_any_more(site: Site, lock: Lock) -> None:
-    """The join waits for a locked row, and behind it 30 MB of pings, of which none may be lost."""
+async def test_a_client_that_floods_during_its_join_is_no_longer_read(
+    site: Site, lock: Lock
+) -> None:
+    """The join waits for a locked row. The 30 MB of pings behind it must not be lost."""
     room, count = site.room(), 500
     async with site.client("flooder") as flooder, site.client("bob") as bob:
         await bob.request("ping")
@@ -212,7 +214,7 @@ async def test_who_floods_while_his_join_waits_is_not_read_any_more(site: Site, 
         before = memory(site.worker)
         with lock.holds(ROOM_LOCK, room):
             await flooder.send("join:room", {"roomCode": room})
-            lock.keeps_somebody_waiting()
+            lock.blocks_a_transaction()
             flood = asyncio.create_task(floods())
             await wait_until(lambda: sent > 0, "the first ping")
             last, unchanged_since = sent, time.monotonic()

@@ -1,4 +1,4 @@
-"""Our consumer on the channel layers of others: the seed's use cases, word for word, and the rest."""
+"""The consumer on the channel layers of channels and channels_redis."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis that no other test needs."""
+    """A private Redis: tests of this module kill it."""
     with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
         yield redis
 
 
 def make_stock_site(make_site: MakeSite, layer: str, redis: Redis) -> Site:
-    """Return a site of two workers, among which its clients take turns; in memory it is one."""
+    """Return a site of two workers, which clients use in turn, or of one with the layer in memory."""
     if layer == "memory":
         return make_site(channel_layer={"BACKEND": "channels.layers.InMemoryChannelLayer"})
     config: dict[str, Any] = {"hosts": [redis.url]}
@@ -61,7 +61,7 @@ def room(site: Site) -> str:
     return site.room()
 
 
-async def test_who_comes_talks_and_goes(site: Site, room: str) -> None:
+async def test_join_relay_and_leave(site: Site, room: str) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
         await alice.join(room)
         await bob.join(room)
@@ -81,7 +81,7 @@ async def test_who_comes_talks_and_goes(site: Site, room: str) -> None:
 
 
 @pytest.mark.parametrize("site", ON_REDIS, indirect=True, scope="module")
-async def test_a_room_that_is_closed_from_outside(site: Site, room: str) -> None:
+async def test_a_room_is_closed_by_another_process(site: Site, room: str) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
         await alice.join(room)
         await bob.join(room)
@@ -97,10 +97,10 @@ async def test_a_room_that_is_closed_from_outside(site: Site, room: str) -> None
 
 
 @pytest.mark.parametrize("layer", ON_REDIS)
-async def test_a_redis_that_is_killed_and_starts_again_closes_no_socket(
+async def test_a_restart_of_redis_closes_no_socket(
     make_site: MakeSite, redis: Redis, logs: Logs, layer: str
 ) -> None:
-    """Stock layers forget who was where, so who was in a room joins again."""
+    """Stock layers lose their groups, so the peers have to join again."""
     logs.expect(SAID_OF_IT[layer])
     site = make_stock_site(make_site, layer, redis)
     room = site.room()
@@ -112,8 +112,8 @@ async def test_a_redis_that_is_killed_and_starts_again_closes_no_socket(
         redis.wait()
         await alice.request("ping")
         await asyncio.to_thread(redis.start)
-        await hears_again(alice, bob)
-        await hears_again(bob, alice)
+        await wait_for_relays(alice, bob)
+        await wait_for_relays(bob, alice)
         again = site.room()
         for client in (alice, bob):
             await client.request("leave:room", within=10)
@@ -127,8 +127,8 @@ async def test_a_redis_that_is_killed_and_starts_again_closes_no_socket(
     await asyncio.to_thread(site.stop)
 
 
-async def hears_again(one: SignallingCommunicator, other: SignallingCommunicator) -> None:
-    """Relay until something arrives: a stock layer loses what is sent before it has noticed."""
+async def wait_for_relays(one: SignallingCommunicator, other: SignallingCommunicator) -> None:
+    """Relay until a relay arrives: a stock layer loses messages before it has reconnected."""
     async with asyncio.timeout(10):
         while not any(frame["event"] == "webrtc:ice" for frame in other.unread):
             with suppress(RequestRefused):

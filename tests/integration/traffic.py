@@ -1,4 +1,4 @@
-"""Peers that say much: who was told what of each relay, and bare sockets that read as they please."""
+"""Peers that relay continuously and account for each relay, and peers on bare sockets."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.integration.servers import Site, Worker
 T = TypeVar("T")
 
 SILENCE = 3600.0
-"""Seconds that nothing need be heard; the test has a timeout of its own."""
+"""Seconds to wait for the next relay: as long as the test runs."""
 
 
 async def wait_until(check: Callable[[], T], what: str, *, within: float = 10.0) -> T:
-    """Return the first true value of ``check``, and let everything else go on meanwhile."""
+    """Poll ``check`` without blocking the event loop, and return its first true value."""
     deadline = time.monotonic() + within
     while not (value := check()):
         assert time.monotonic() < deadline, f"{what}: still {value!r} after {within} s"
@@ -41,7 +41,7 @@ def memory(worker: Worker) -> int:
 
 
 class Talker:
-    """A peer that relays candidates to another, one after the other, and keeps account of them."""
+    """A peer that relays candidates to another peer and records the outcome of each."""
 
     def __init__(self, client: SignallingCommunicator) -> None:
         self.client = client
@@ -50,11 +50,11 @@ class Talker:
         self.heard: Counter[str] = Counter()
         self.is_done = False
         self.latest = -1
-        """The number of what was heard last."""
+        """The number of the last relay that arrived."""
         self.round_trips: list[float] = []
 
-    async def talks_to(self, other: Talker, *, every: float = 0.004) -> None:
-        """Relay until it ``is_done``, each one with an ``id``, which the server answers."""
+    async def relay_to(self, other: Talker, *, every: float = 0.004) -> None:
+        """Relay until ``is_done``. Each relay has an ``id``, so the server answers it."""
         for number in count():
             if self.is_done:
                 return
@@ -69,14 +69,14 @@ class Talker:
             self.round_trips.append(time.monotonic() - began)
             await asyncio.sleep(every)
 
-    async def listens(self) -> None:
+    async def read_relays(self) -> None:
         while True:
             note = (await self.client.wait_for("webrtc:ice", within=SILENCE))["candidate"]
             self.heard[note] += 1
             self.latest = int(note.rpartition(" ")[2])
 
     def lost_to(self, other: Talker) -> set[str]:
-        """Return what was acknowledged and not heard."""
+        """Return the relays that were acknowledged and did not arrive."""
         return self.acknowledged - other.heard.keys()
 
     def reports_of(self, other: Talker) -> int:
@@ -87,7 +87,7 @@ class Talker:
 
     @property
     def roster(self) -> set[str]:
-        """Return who is in the room, as this peer was told."""
+        """Return the ids of the peers in the room, according to the events that arrived."""
         peers = {peer["id"] for peer in self.client.room["peers"]}
         for frame in self.client.unread:
             if frame["event"] == "peer:joined":
@@ -98,7 +98,7 @@ class Talker:
 
 
 class Conversation:
-    """Six peers of one room at two workers: a pair that is parted, and a pair at each worker."""
+    """Six peers of a room on two workers: a pair on each worker, and a pair across them."""
 
     def __init__(self, site: Site, room: str) -> None:
         self.site = site
@@ -120,16 +120,16 @@ class Conversation:
             await talker.client.join(self.room)
         for talker in self.talkers:
             await wait_until(lambda t=talker: len(t.roster) == 6, "the roster")  # type: ignore[misc]
-            self._spawn(talker.listens())
+            self._spawn(talker.read_relays())
         for first, second in self.directions:
-            self._spawn(first.talks_to(second))
+            self._spawn(first.relay_to(second))
         await self.goes_on(self.parted, *self.together)
 
     def _spawn(self, work: Any) -> None:
         self._tasks.append(asyncio.create_task(work))
 
     async def goes_on(self, *pairs: tuple[Talker, Talker], within: float = 5.0) -> None:
-        """Wait until each hears something that the other begins to say from now on."""
+        """Wait until a relay in each direction arrives that was sent after this call."""
         directions = [*pairs, *((second, first) for first, second in pairs)]
         # What is being said at this moment has the number of those that were answered.
         said = [len(speaker.round_trips) for speaker, _ in directions]
@@ -142,8 +142,8 @@ class Conversation:
 
         await wait_until(goes_on, "the conversation", within=within)
 
-    async def everybody_is_known(self) -> None:
-        """Wait until all have been told of who is here, according to the database."""
+    async def check_rosters_against_database(self) -> None:
+        """Wait until the rosters of all peers are equal to the database."""
 
         def is_known() -> bool:
             present = self.site.database.live_peers(self.room)
@@ -152,7 +152,7 @@ class Conversation:
         await wait_until(is_known, "a roster like the database's")
 
     async def ends(self) -> None:
-        """End it, and see that nothing was silent and nobody closed."""
+        """End the conversation. Check that every loss was reported and no socket closed."""
         for talker in self.talkers:
             talker.is_done = True
         await asyncio.gather(*self._tasks[len(self.talkers) :])
@@ -176,7 +176,7 @@ class Conversation:
 
 @asynccontextmanager
 async def conversation(site: Site) -> AsyncIterator[Conversation]:
-    """A conversation in a room of its own; at its end every relay must be accounted for."""
+    """Run a conversation in a new room. At its end every relay must be accounted for."""
     talk = Conversation(site, site.room())
     try:
         await talk.begins()
@@ -189,8 +189,8 @@ async def conversation(site: Site) -> AsyncIterator[Conversation]:
 # --- Peers that do not keep up ------------------------------------------------------------------------
 
 
-class Laggard:
-    """A peer on a bare TCP socket, which takes from it what a test says and nothing else."""
+class RawSocket:
+    """A peer on a bare TCP socket. It reads only when the test tells it to."""
 
     def __init__(self, site: Site, name: str) -> None:
         self.site = site
@@ -204,7 +204,7 @@ class Laggard:
         self._buffer = bytearray()
 
     async def join(self, room: str) -> None:
-        """Connect and join; afterwards nothing is read any more."""
+        """Connect and join. Nothing is read afterwards."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(10):
             await loop.sock_connect(self._socket, ("127.0.0.1", self.site.worker.port))
@@ -223,7 +223,7 @@ class Laggard:
         await asyncio.get_running_loop().sock_sendall(self._socket, client_frame(payload))
 
     async def takes(self, size: int) -> int:
-        """Take at most so many bytes from the socket; 0 is its end."""
+        """Read at most ``size`` bytes from the socket and return how many; 0 at its end."""
         try:
             taken = await asyncio.get_running_loop().sock_recv(self._socket, size)
         except ConnectionError:
@@ -232,7 +232,7 @@ class Laggard:
         return len(taken)
 
     async def frame(self) -> tuple[int, bytes]:
-        """Return the next frame, opcode and payload; opcode -1 where the connection ended."""
+        """Return opcode and payload of the next frame, or opcode -1 at the end of the connection."""
         while True:
             found = self._frame()
             if found is not None:
@@ -255,7 +255,7 @@ class Laggard:
         return opcode, payload
 
     def is_held(self) -> bool:
-        """Tell whether the server still has the connection."""
+        """Return whether the server still has the connection."""
         connections = psutil.Process(self.site.worker.pid).net_connections("tcp")
         return any(each.raddr and each.raddr.port == self.port for each in connections)
 
@@ -264,7 +264,7 @@ class Laggard:
 
 
 def client_frame(payload: bytes) -> bytes:
-    """Return a text frame with the mask 0."""
+    """Return a text frame with a mask of zeros."""
     size = len(payload)
     length = bytes([size]) if size < 126 else bytes([126]) + size.to_bytes(2, "big")
     head = bytes([0x81, 0x80 | length[0]]) + length[1:]
@@ -272,7 +272,7 @@ def client_frame(payload: bytes) -> bytes:
 
 
 def handshake(site: Site, token: str) -> bytes:
-    """Return the opening handshake of a client of the first worker."""
+    """Return the opening handshake of a client for the first worker."""
     lines = [
         "GET /ws/signalling/ HTTP/1.1",
         f"Host: {site.worker.address}",

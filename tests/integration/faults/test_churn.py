@@ -1,6 +1,6 @@
-"""People come and go, a hundred a second: nothing grows.
+"""A hundred clients a second come and go, and no resource of the worker grows.
 
-``CHURN_SECONDS=120 make integration`` does so for two minutes; a test run has a few seconds.
+``CHURN_SECONDS=120 make integration`` does so for two minutes. A normal run takes a few seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WINDOW = 3  # seconds; enough for a busy machine to come back in
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a worker takes."""
+    """The resources of a worker."""
 
     memory: int  # bytes
     descriptors: int
@@ -55,8 +55,8 @@ def footprint(site: Site, postgresql: PostgreSQL) -> Footprint:
     )
 
 
-async def comes_and_goes(site: Site, number: int, code: str) -> None:
-    """Every second one leaves as it should, every second one is cut off, every fourth one comes back."""
+async def join_and_end(site: Site, number: int, code: str) -> None:
+    """Close properly, or (every second client) reset the connection and (every fourth) resume."""
     name = f"user{number % 20}"
     client = site.client(name)
     await client.connect()
@@ -71,7 +71,7 @@ async def comes_and_goes(site: Site, number: int, code: str) -> None:
 
 
 async def churn(site: Site, rooms: list[str], seconds: float) -> int:
-    """Return how many have come and gone; all of them did as they were meant to."""
+    """Run clients for some seconds and return how many there were. None may fail."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     number = 0
@@ -79,7 +79,7 @@ async def churn(site: Site, rooms: list[str], seconds: float) -> int:
 
     async def one(number: int) -> None:
         try:
-            await comes_and_goes(site, number, rooms[number % len(rooms)])
+            await join_and_end(site, number, rooms[number % len(rooms)])
         finally:
             at_once.release()
 
@@ -92,7 +92,7 @@ async def churn(site: Site, rooms: list[str], seconds: float) -> int:
     return number
 
 
-async def everybody_has_gone(site: Site) -> None:
+async def wait_until_idle(site: Site) -> None:
     await wait_until(lambda: site.database.live_rows() == 0, "the rooms are empty", within=20)
     await wait_until(lambda: connections_of(site) == 0, "the sockets are closed", within=20)
 
@@ -104,7 +104,7 @@ def connections_of(site: Site) -> int:
 
 @pytest.mark.timeout(SECONDS * 3 + 90)
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
-async def test_nothing_grows_while_people_come_and_go(
+async def test_no_resource_grows_while_clients_come_and_go(
     make_site: MakeSite, postgresql: PostgreSQL, server: ServerName
 ) -> None:
     site = make_site(
@@ -117,10 +117,10 @@ async def test_nothing_grows_while_people_come_and_go(
     for number in range(20):
         site.user(f"user{number}")
     await churn(site, rooms, SECONDS / 2)
-    await everybody_has_gone(site)
+    await wait_until_idle(site)
     before = footprint(site, postgresql)
     count = await churn(site, rooms, SECONDS / 2)
-    await everybody_has_gone(site)
+    await wait_until_idle(site)
     after = footprint(site, postgresql)
     assert count > RATE * SECONDS / 2 / 3, "the load was not put on"
     assert after.rows == 0

@@ -1,4 +1,4 @@
-"""Clients that freeze, vanish, come twice, or come with what is not theirs."""
+"""Clients that freeze, vanish, connect twice, or use the token of another user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from signalling.client import ResumingClient
 from signalling.testing import RequestRefused
 from tests.integration.fixtures import MakeSite
-from tests.integration.processes import ROOT, Process, Victim, require
+from tests.integration.processes import ROOT, ClientProcess, Process, require
 from tests.integration.servers import ServerName, Site
 from tests.integration.traffic import wait_until
 
@@ -28,7 +28,7 @@ CANDIDATE = "candidate:1 1 UDP 1 192.0.2.1 1 typ host"
 
 
 class Link:
-    """A network of its own for one client: a namespace, and a cable into it that can be pulled."""
+    """A network namespace for one client, with a link that can be cut."""
 
     address = "10.213.77.1"
 
@@ -53,7 +53,7 @@ class Link:
         self._ip("netns", "del", self.name)
 
     def is_cut(self) -> None:
-        """Both ends keep their connections, and nothing arrives any more."""
+        """Cut the link. Both ends keep their connections, but nothing arrives."""
         self._ip("link", "set", f"{self.name}a", "down")
 
     def _ip(self, *arguments: str) -> None:
@@ -62,7 +62,7 @@ class Link:
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite) -> Site:
-    """Two workers whose clients must come back quickly."""
+    """Two workers with a short resume window."""
     window = {"RESUME_WINDOW": 2}
     return make_site(
         engine="postgresql", redis=True, workers=2, server="uvicorn", signalling=window
@@ -70,7 +70,7 @@ def site(make_site: MakeSite) -> Site:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-async def test_a_client_that_freezes_is_away_and_then_gone(
+async def test_a_frozen_client_is_away_and_then_removed(
     make_site: MakeSite, server: ServerName
 ) -> None:
     settings = {"HEARTBEAT_TIMEOUT": 2, "RESUME_WINDOW": 1, "LEASE_SECONDS": 3, "LEASE_RENEWAL": 1}
@@ -90,7 +90,7 @@ async def test_a_client_that_freezes_is_away_and_then_gone(
 
 
 class Sleeper(Process):
-    """A resumable client in a process of its own, which can be put to sleep."""
+    """A resumable client in its own process, so that it can be suspended."""
 
     SCRIPT = """
 import asyncio, sys
@@ -110,7 +110,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 @pytest.mark.parametrize("server", SERVERS)
-async def test_a_laptop_that_sleeps_and_wakes_is_the_same_peer(
+async def test_a_laptop_that_wakes_up_resumes_as_the_same_peer(
     make_site: MakeSite, server: ServerName
 ) -> None:
     site = make_site(server=server, signalling={"HEARTBEAT_TIMEOUT": 2})
@@ -137,7 +137,7 @@ def link() -> Iterator[Link]:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-async def test_a_link_that_is_cut_without_a_word(
+async def test_a_link_that_is_cut_without_a_close(
     make_site: MakeSite, server: ServerName, link: Link
 ) -> None:
     site = make_site(server=server, signalling={"HEARTBEAT_TIMEOUT": 2})
@@ -145,7 +145,7 @@ async def test_a_link_that_is_cut_without_a_word(
     code = site.room()
     async with site.client("watcher", worker=1) as watcher:
         await watcher.join(code)
-        victim = Victim(far.url, site.token("far"), site.folder, *link.inside)
+        victim = ClientProcess(far.url, site.token("far"), site.folder, *link.inside)
         victim.send("join:room", roomCode=code, resumable=True)
         peer_id = (await watcher.wait_for("peer:joined", within=10))["peerId"]
         link.is_cut()
@@ -154,7 +154,7 @@ async def test_a_link_that_is_cut_without_a_word(
         victim.kill()
 
 
-async def test_of_two_sockets_with_one_token_one_is_the_peer(site: Site) -> None:
+async def test_only_one_of_two_sockets_with_the_same_token_keeps_the_peer(site: Site) -> None:
     code = site.room()
     async with site.client("watcher") as watcher, site.client("keen") as keen:
         await watcher.join(code)
@@ -180,7 +180,7 @@ async def test_of_two_sockets_with_one_token_one_is_the_peer(site: Site) -> None
             assert site.database.live_peers(code) == {watcher.peer_id, keen.peer_id}
 
 
-async def test_a_former_socket_on_another_worker_can_do_nothing_more(site: Site) -> None:
+async def test_a_former_socket_on_another_worker_is_fenced(site: Site) -> None:
     code = site.room()
     async with (
         site.client("watcher", worker=1) as watcher,
@@ -200,7 +200,7 @@ async def test_a_former_socket_on_another_worker_can_do_nothing_more(site: Site)
         assert site.database.live_peers(code) == {watcher.peer_id, keen.peer_id}
 
 
-async def test_what_is_not_theirs_brings_nobody_back(site: Site) -> None:
+async def test_a_peer_cannot_resume_with_the_token_of_another_user_or_room(site: Site) -> None:
     code, elsewhere = site.room(), site.room()
     async with site.client("keen") as keen, site.client("mallory", worker=1) as mallory:
         token = (await keen.join(code, resumable=True))["resumeToken"]
@@ -215,7 +215,7 @@ async def test_what_is_not_theirs_brings_nobody_back(site: Site) -> None:
         await keen.receive_nothing()
 
 
-async def test_who_comes_too_late_has_left_and_is_said_to_once(site: Site) -> None:
+async def test_a_peer_that_resumes_too_late_has_left_and_is_announced_once(site: Site) -> None:
     code = site.room()
     async with (
         site.client("watcher", worker=0) as watcher,
@@ -244,7 +244,7 @@ async def test_who_comes_too_late_has_left_and_is_said_to_once(site: Site) -> No
             assert not said, said
 
 
-async def test_five_hundred_sockets_of_a_worker_that_stops_come_back(make_site: MakeSite) -> None:
+async def test_five_hundred_sockets_of_a_stopped_worker_resume(make_site: MakeSite) -> None:
     site = make_site(engine="postgresql", redis=True, workers=2, server="uvicorn")
     rooms = [site.room() for _ in range(50)]
     urls = [worker.url for worker in site.workers]

@@ -1,4 +1,4 @@
-"""Any order of joins, leaves, crashes, resumes, relays and a killed worker: what must hold, holds."""
+"""The invariants hold in any order of joins, leaves, crashes, resumes, relays and a kill."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def picked(choices: list[T], pick: int) -> T:
 
 
 class Person:
-    """What the model knows of one peer, over all its sockets."""
+    """The model's state of one peer, over all of its sockets."""
 
     def __init__(self, client: SignallingCommunicator, room: str, *, resumable: bool) -> None:
         self.client = client
@@ -39,19 +39,19 @@ class Person:
         self.resumable = resumable
         self.is_away = False
         self.was_killed = False
-        """The worker that had its socket, or held its frames, is dead."""
+        """The worker that had its socket or held its frames was killed."""
         self.peer_id = client.peer_id
         self.token = client.room.get("resumeToken", "")
         self.joined: list[str] = [peer["id"] for peer in client.room["peers"]]
         self.left: list[str] = []
         self.heard: dict[str, list[int]] = defaultdict(list)
         self.due: dict[str, set[int]] = defaultdict(set)
-        """What was acknowledged to its senders, by sender, and must arrive."""
+        """The relays that must arrive, because they were acknowledged, by sender."""
         self.reported: set[str] = set()
-        """To whom something was lost, as it was told."""
+        """The peers to which a relay was reported as lost."""
 
     def reads(self) -> None:
-        """Take what has come; ``join`` and answers are not in it."""
+        """Process the unread frames. They do not include the answers to requests."""
         for frame in self.client.unread:
             event, data = frame["event"], frame.get("data", {})
             if event == "peer:joined":
@@ -109,7 +109,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self._present())
     @rule(pick=PICKS, said=st.integers(0, 3))
     def crashes(self, pick: int, said: int) -> None:
-        """One loses its socket, and its mates go on speaking to it."""
+        """Reset the socket of a peer. The others keep relaying to it."""
         name = picked(self._present(), pick)
         person = self.people[name]
         self.run(self._settle())
@@ -151,7 +151,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self._present() and len(self.people) > 1)
     @rule(pick=PICKS, other=PICKS, count=st.integers(1, 4))
     def relays(self, pick: int, other: int, count: int) -> None:
-        """Mostly to somebody of the same room; to whoever is away as to others."""
+        """Relay, usually within a room, to peers with and without a socket."""
         sender = self.people[picked(self._present(), pick)]
         others = [one for one in self.people.values() if one is not sender]
         mates = [one for one in others if one.room == sender.room]
@@ -263,7 +263,7 @@ def site(make_site: MakeSite) -> Site:
 
 
 @pytest.mark.timeout(180)
-def test_any_order_of_events(site: Site) -> None:
+def test_invariants_hold_in_any_order_of_events(site: Site) -> None:
     checked = settings(
         max_examples=15,
         stateful_step_count=40,

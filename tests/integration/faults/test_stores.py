@@ -1,7 +1,7 @@
-"""A database that is away, and a Redis that is: what goes on, what is said, what is made up afterwards.
+"""Outages of the database and of Redis: what goes on working, and what is made up for afterwards.
 
-See ``test_redis_faults.py`` for the relays of an outage of Redis, ``test_database_stall.py`` for those of a
-database that stands still.
+See ``test_redis_faults.py`` for relays during an outage of Redis and ``test_database_stall.py`` for
+relays during a stall of the database.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from tests.integration.traffic import conversation, wait_until
 
 LEASES = {"LEASE_SECONDS": 3, "LEASE_RENEWAL": 1}
 OUTAGE = 5.0
-"""Seconds; longer than a lease."""
+"""Seconds: longer than a lease."""
 
 
 @pytest.fixture(scope="module")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
-    """A PostgreSQL that no other test needs."""
+    """A private PostgreSQL: tests of this module stop it."""
     with running(PostgreSQL(tmp_path_factory.mktemp("postgresql"))) as postgresql:
         yield postgresql
 
@@ -65,21 +65,21 @@ def health(worker: Worker, which: str) -> tuple[int, Any]:
         return error.code, json.load(error)
 
 
-async def answer_of(worker: Worker, which: str) -> tuple[int, Any]:
+async def get_health(worker: Worker, which: str) -> tuple[int, Any]:
     return await asyncio.to_thread(health, worker, which)
 
 
 async def is_ready(site: Site) -> None:
-    """Wait until all workers say that they are ready."""
+    """Wait until all workers report that they are ready."""
     for worker in site.workers:
         deadline = time.monotonic() + 15
-        while (await answer_of(worker, "ready"))[0] != 200:
+        while (await get_health(worker, "ready"))[0] != 200:
             assert time.monotonic() < deadline, f"{worker.name} does not become ready"
             await asyncio.sleep(0.1)
 
 
-def is_stopped(postgresql: PostgreSQL) -> None:
-    """As in a crash: nobody is waited for, nothing is written."""
+def crash(postgresql: PostgreSQL) -> None:
+    """Stop PostgreSQL without a shutdown, as in a crash."""
     postgresql.send_signal(signal.SIGQUIT)
     postgresql.wait()
 
@@ -101,7 +101,7 @@ async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, log
         keen_id = keen.peer_id
         await watcher.wait_for("peer:joined", peerId=keen_id)
         begun = time.monotonic()
-        is_stopped(postgresql)
+        crash(postgresql)
         with pytest.raises(RequestRefused) as refused:
             await late.join(code, within=10)
         assert refused.value.code == "unavailable"
@@ -110,8 +110,8 @@ async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, log
         await plain.reset()
         assert (await watcher.wait_for("peer:left", peerId=leaver.peer_id))["reason"] == "left"
         await watcher.wait_for("peer:left", peerId=plain.peer_id, within=10)
-        assert (await answer_of(site.worker, "live"))[0] == 200
-        status, checks = await answer_of(site.worker, "ready")
+        assert (await get_health(site.worker, "live"))[0] == 200
+        status, checks = await get_health(site.worker, "ready")
         assert (status, checks["checks"]["database"]) == (503, False)
         await asyncio.sleep(max(0.0, begun + OUTAGE - time.monotonic()))
         await asyncio.to_thread(postgresql.start)
@@ -131,7 +131,7 @@ async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, log
         assert all(talker.client.close_code is None for talker in talk.talkers)
 
 
-async def test_a_peer_that_is_cut_off_during_an_outage_of_the_database_comes_back(
+async def test_a_peer_disconnected_during_an_outage_of_the_database_resumes(
     site: Site, postgresql: PostgreSQL, logs: Logs
 ) -> None:
     logs.expect("Database unavailable")
@@ -140,7 +140,7 @@ async def test_a_peer_that_is_cut_off_during_an_outage_of_the_database_comes_bac
         await watcher.join(code)
         token = (await keen.join(code, resumable=True))["resumeToken"]
         await watcher.wait_for("peer:joined")
-        is_stopped(postgresql)
+        crash(postgresql)
         await keen.reset()
         await watcher.wait_for("peer:away", peerId=keen.peer_id, within=10)
         await watcher.request("webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": "held"})
@@ -152,7 +152,7 @@ async def test_a_peer_that_is_cut_off_during_an_outage_of_the_database_comes_bac
             await watcher.wait_for("peer:back", peerId=keen.peer_id)
 
 
-async def test_connections_that_are_cut_by_the_database(site: Site, postgresql: PostgreSQL) -> None:
+async def test_the_database_terminates_all_connections(site: Site, postgresql: PostgreSQL) -> None:
     code = site.room()
     async with site.client("watcher") as watcher, site.client("other", worker=1) as other:
         await watcher.join(code)
@@ -165,8 +165,8 @@ async def test_connections_that_are_cut_by_the_database(site: Site, postgresql: 
         await watcher.wait_for("peer:joined", peerId=other.peer_id)
 
 
-async def joins_at_last(client: SignallingCommunicator, code: str) -> None:
-    """Try again as often as the server says that it is unavailable."""
+async def join_with_retries(client: SignallingCommunicator, code: str) -> None:
+    """Join, and retry while the server is unavailable."""
     while True:
         try:
             await client.join(code, within=15)
@@ -176,10 +176,10 @@ async def joins_at_last(client: SignallingCommunicator, code: str) -> None:
                 raise
 
 
-async def test_a_lock_for_longer_than_a_lease_kills_nobody(
+async def test_a_lock_held_longer_than_a_lease_ends_no_worker(
     site: Site, postgresql: PostgreSQL, logs: Logs
 ) -> None:
-    """Statements that wait for it take all the threads of a worker, but not the one of its lease."""
+    """Statements that wait for the lock occupy all database threads but that of the lease."""
     logs.expect("canceling statement due to lock timeout")
     code, elsewhere = site.room(), site.room()
     lock = Lock(postgresql, site)
@@ -190,7 +190,7 @@ async def test_a_lock_for_longer_than_a_lease_kills_nobody(
             await stack.enter_async_context(site.client(f"joiner{n}", worker=0)) for n in range(4)
         ]
         with lock.holds(ROOM_LOCK, code):
-            joins = [asyncio.create_task(joins_at_last(client, code)) for client in joiners]
+            joins = [asyncio.create_task(join_with_retries(client, code)) for client in joiners]
             await asyncio.sleep(2 * LEASES["LEASE_SECONDS"] + 3)
             assert site.database.workers() == 2
         await asyncio.gather(*joins)
@@ -216,7 +216,7 @@ async def test_an_outage_of_redis(site: Site, redis: Redis) -> None:
         with pytest.raises(RequestRefused) as refused:
             await far.request("webrtc:ice", to_near)
         assert refused.value.code == "unavailable"
-        status, checks = await answer_of(site.worker, "ready")
+        status, checks = await get_health(site.worker, "ready")
         assert (status, checks["checks"]["channel_layer"]) == (503, False)
         await keen.reset()
         await near[0].wait_for("peer:away", peerId=keen.peer_id)

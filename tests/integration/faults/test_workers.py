@@ -1,4 +1,4 @@
-"""Workers that die, stop, and stand still."""
+"""Workers that are killed, stopped and suspended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.traffic import wait_until
 SERVERS: list[ServerName] = ["daphne", "uvicorn"]
 LEASES = {"LEASE_SECONDS": 3, "LEASE_RENEWAL": 1}
 GHOST_SECONDS = 7.0
-"""In which the peers of a killed worker are gone, with these leases: 15 s with the default ones."""
+"""Seconds until the peers of a killed worker are gone with these leases (15 with the default)."""
 
 
 def candidate(number: int) -> str:
@@ -26,13 +26,13 @@ def candidate(number: int) -> str:
 
 
 def resuming(site: Site, username: str, *workers: int, **options: object) -> ResumingClient:
-    """A client that tries these workers in turn."""
+    """Return a client that tries these workers in turn."""
     urls = [site.workers[worker].url for worker in workers or (0,)]
     return ResumingClient(urls, token=site.token(username), **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("server", SERVERS)
-async def test_a_worker_that_stops_sends_everybody_elsewhere_and_leaves_nothing_behind(
+async def test_a_stopping_worker_drains_and_leaves_nothing_behind(
     make_site: MakeSite, server: ServerName
 ) -> None:
     site = make_site(engine="postgresql", redis=True, workers=2, server=server)
@@ -68,9 +68,7 @@ async def test_a_worker_that_stops_sends_everybody_elsewhere_and_leaves_nothing_
 
 
 @pytest.mark.parametrize("server", ["stock-daphne", "stock-uvicorn"])
-async def test_stock_servers_leave_nothing_behind_either(
-    make_site: MakeSite, server: ServerName
-) -> None:
+async def test_stock_servers_leave_nothing_behind(make_site: MakeSite, server: ServerName) -> None:
     site = make_site(engine="postgresql", redis=True, workers=2, server=server)
     code = site.room()
     async with (
@@ -92,8 +90,8 @@ async def test_stock_servers_leave_nothing_behind_either(
         assert site.database.workers() == 1
 
 
-async def test_a_worker_that_is_killed_leaves_no_ghosts(make_site: MakeSite) -> None:
-    """Five rooms over three workers; the others learn in time, the resumable come back as themselves."""
+async def test_a_killed_worker_leaves_no_ghosts(make_site: MakeSite) -> None:
+    """In five rooms on three workers, peers leave in time, and resumable peers resume."""
     site = make_site(
         engine="postgresql", redis=True, workers=3, server="uvicorn", signalling=LEASES
     )
@@ -131,7 +129,7 @@ async def test_a_worker_that_is_killed_leaves_no_ghosts(make_site: MakeSite) -> 
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-async def test_a_worker_that_stood_still_fences_itself(make_site: MakeSite, engine: Engine) -> None:
+async def test_a_suspended_worker_fences_itself(make_site: MakeSite, engine: Engine) -> None:
     site = make_site(engine=engine, redis=True, workers=2, server="uvicorn", signalling=LEASES)
     code = site.room()
     async with (
@@ -152,8 +150,8 @@ async def test_a_worker_that_stood_still_fences_itself(make_site: MakeSite, engi
         assert site.database.live_peers(code) == {watcher.peer_id}
 
 
-class Speaker:
-    """A resumable peer that relays to its mate, and keeps account of what it was told."""
+class RelayingPeer:
+    """A resumable peer that relays to a partner and records what it receives."""
 
     def __init__(self, client: ResumingClient) -> None:
         self.client = client
@@ -164,11 +162,11 @@ class Speaker:
         self.gaps = 0
         self.reported = 0
 
-    def has_heard(self, mate: Speaker) -> bool:
-        """Tell whether all that was acknowledged to the mate is here, or was reported as lost."""
+    def has_received_all_of(self, mate: RelayingPeer) -> bool:
+        """Return whether all acknowledged relays of the partner arrived or were reported as lost."""
         return bool(mate.reported) or set(mate.acknowledged) <= set(self.heard)
 
-    async def speaks(self, to: str, *, every: float, until: asyncio.Event) -> None:
+    async def send_relays(self, to: str, *, every: float, until: asyncio.Event) -> None:
         number = 0
         while not until.is_set():
             number += 1
@@ -190,16 +188,16 @@ class Speaker:
 
 
 async def test_a_rolling_restart_loses_no_acknowledged_relay(make_site: MakeSite) -> None:
-    """Three workers, 200 relays a second between ten pairs; each client reconnects once a restart."""
+    """Ten pairs send 200 relays a second over three workers. Each restart moves each client once."""
     site = make_site(engine="postgresql", redis=True, workers=3, server="uvicorn")
     pairs, every = 10, 0.1
     done = asyncio.Event()
     async with AsyncExitStack() as stack:
-        speakers: list[Speaker] = []
+        speakers: list[RelayingPeer] = []
         for number in range(2 * pairs):
             turn = [(number + offset) % 3 for offset in range(3)]
             client = await stack.enter_async_context(resuming(site, f"user{number}", *turn))
-            speakers.append(Speaker(client))
+            speakers.append(RelayingPeer(client))
         for first, second in zip(speakers[::2], speakers[1::2], strict=True):
             code = site.room()
             await first.client.join(code)
@@ -207,7 +205,7 @@ async def test_a_rolling_restart_loses_no_acknowledged_relay(make_site: MakeSite
         ids = [speaker.client.peer_id for speaker in speakers]
         hearing = [asyncio.create_task(speaker.receive()) for speaker in speakers]
         speaking = [
-            asyncio.create_task(speaker.speaks(ids[number ^ 1], every=every, until=done))
+            asyncio.create_task(speaker.send_relays(ids[number ^ 1], every=every, until=done))
             for number, speaker in enumerate(speakers)
         ]
         for worker in site.workers:
@@ -218,7 +216,7 @@ async def test_a_rolling_restart_loses_no_acknowledged_relay(make_site: MakeSite
         done.set()
         await asyncio.gather(*speaking)
         for number, speaker in enumerate(speakers):
-            heard = partial(speaker.has_heard, speakers[number ^ 1])
+            heard = partial(speaker.has_received_all_of, speakers[number ^ 1])
             await wait_until(heard, f"{ids[number]} heard what was acknowledged to its mate")
         assert [speaker.client.peer_id for speaker in speakers] == ids
         for number, speaker in enumerate(speakers):

@@ -1,4 +1,4 @@
-"""A provocation of each close code: returns the client whose socket is closed with it."""
+"""One provocation for each close code. Returns the client whose socket is closed with it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from tests.integration.provocations.stage import (
     Stage,
     alice_is_removed,
     bob_stops_reading,
-    closes_with,
+    provokes_close,
 )
 
 
-@closes_with(CloseCode.NORMAL)
+@provokes_close(CloseCode.NORMAL)
 async def a_client_that_closes(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.site.client())
     await alice.close()
     return alice
 
 
-@closes_with(CloseCode.PROTOCOL_VIOLATIONS)
+@provokes_close(CloseCode.PROTOCOL_VIOLATIONS)
 async def a_client_that_cannot_write_json(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.strict.client())
     for _ in range(5):
@@ -32,14 +32,14 @@ async def a_client_that_cannot_write_json(stage: Stage) -> SignallingCommunicato
     return alice
 
 
-@closes_with(CloseCode.AUTHENTICATION)
-async def a_stranger_who_says_nothing(stage: Stage) -> SignallingCommunicator:
+@provokes_close(CloseCode.AUTHENTICATION)
+async def a_client_that_does_not_authenticate(stage: Stage) -> SignallingCommunicator:
     stranger = await stage.has(stage.strict.anonymous_client())
     await stranger.receive_error("authentication_required")
     return stranger
 
 
-@closes_with(CloseCode.HEARTBEAT)
+@provokes_close(CloseCode.HEARTBEAT)
 async def a_client_that_pings_once_and_never_again(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.strict.client())
     await alice.request("ping")
@@ -47,7 +47,7 @@ async def a_client_that_pings_once_and_never_again(stage: Stage) -> SignallingCo
     return alice
 
 
-@closes_with(CloseCode.RESUMED_ELSEWHERE)
+@provokes_close(CloseCode.RESUMED_ELSEWHERE)
 async def a_socket_whose_peer_has_another_one(stage: Stage) -> SignallingCommunicator:
     room = stage.strict.room()
     alice, again = await stage.has(stage.strict.client()), await stage.has(stage.strict.client())
@@ -57,7 +57,7 @@ async def a_socket_whose_peer_has_another_one(stage: Stage) -> SignallingCommuni
     return alice
 
 
-@closes_with(CloseCode.ROOM_CLOSED)
+@provokes_close(CloseCode.ROOM_CLOSED)
 async def a_room_that_is_closed(stage: Stage) -> SignallingCommunicator:
     room = stage.strict.room()
     alice = await stage.has(stage.strict.client())
@@ -71,7 +71,7 @@ async def a_room_that_is_closed(stage: Stage) -> SignallingCommunicator:
     return alice
 
 
-@closes_with(CloseCode.FLOOD)
+@provokes_close(CloseCode.FLOOD)
 async def a_client_that_floods(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.strict.client())
     for _ in range(100):
@@ -80,8 +80,8 @@ async def a_client_that_floods(stage: Stage) -> SignallingCommunicator:
     return alice
 
 
-@closes_with(CloseCode.INTERNAL)
-async def a_message_that_no_version_of_ours_writes(stage: Stage) -> SignallingCommunicator:
+@provokes_close(CloseCode.INTERNAL)
+async def an_invalid_message_of_the_channel_layer(stage: Stage) -> SignallingCommunicator:
     room = stage.strict.room()
     alice = await stage.has(stage.strict.client())
     await alice.join(room)
@@ -93,23 +93,23 @@ async def a_message_that_no_version_of_ours_writes(stage: Stage) -> SignallingCo
     return alice
 
 
-@closes_with(CloseCode.TOO_SLOW)
+@provokes_close(CloseCode.TOO_SLOW)
 async def a_client_that_has_stopped_reading(stage: Stage) -> SignallingCommunicator:
     bob = await bob_stops_reading(stage)
     await bob.wait_for("error")
     return bob
 
 
-@closes_with(CloseCode.UNAVAILABLE)
-async def a_handshake_while_the_database_is_away(stage: Stage) -> SignallingCommunicator:
+@provokes_close(CloseCode.UNAVAILABLE)
+async def a_handshake_while_the_database_is_unavailable(stage: Stage) -> SignallingCommunicator:
     alice = stage.fragile.client()
-    stage.stops_postgresql()
+    stage.stop_postgresql()
     stage.logs.expect("Database unavailable")
     await stage.has(alice)
     assert (await alice.receive_error("unavailable", within=10))["retryAfter"] > 0
     return alice
 
 
-@closes_with(CloseCode.REMOVED)
+@provokes_close(CloseCode.REMOVED)
 async def a_peer_that_was_removed(stage: Stage) -> SignallingCommunicator:
     return await alice_is_removed(stage)

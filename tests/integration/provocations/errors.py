@@ -1,4 +1,4 @@
-"""A provocation of each error code: returns the client whose next frame is the error."""
+"""One provocation for each error code. Returns the client whose next frame is the error."""
 
 from __future__ import annotations
 
@@ -9,54 +9,59 @@ from rest_framework_simplejwt.tokens import AccessToken
 from signalling.protocol import CloseCode, ErrorCode
 from signalling.testing import SignallingCommunicator, access_token
 from tests.integration import hooks
-from tests.integration.provocations.stage import Stage, alice_is_removed, bob_stops_reading, gives
+from tests.integration.provocations.stage import (
+    Stage,
+    alice_is_removed,
+    bob_stops_reading,
+    provokes_error,
+)
 
 OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 
 
-@gives(ErrorCode.BAD_JSON)
-async def a_frame_that_is_no_json(stage: Stage) -> SignallingCommunicator:
+@provokes_error(ErrorCode.BAD_JSON)
+async def a_frame_that_is_not_json(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.site.client())
     await alice.send_raw('{"event":')
     return alice
 
 
-@gives(ErrorCode.BAD_REQUEST)
+@provokes_error(ErrorCode.BAD_REQUEST)
 async def a_number_for_a_room_code(stage: Stage) -> SignallingCommunicator:
-    return await stage.has_alice("join:room", {"roomCode": 5})
+    return await stage.connect_alice("join:room", {"roomCode": 5})
 
 
-@gives(ErrorCode.UNKNOWN_EVENT)
+@provokes_error(ErrorCode.UNKNOWN_EVENT)
 async def an_event_that_does_not_exist(stage: Stage) -> SignallingCommunicator:
-    return await stage.has_alice("join:everything")
+    return await stage.connect_alice("join:everything")
 
 
-@gives(ErrorCode.MESSAGE_TOO_LARGE)
+@provokes_error(ErrorCode.MESSAGE_TOO_LARGE)
 async def an_sdp_of_more_than_48_kib(stage: Stage) -> SignallingCommunicator:
     offer = {"type": "offer", "sdp": "x" * (48 * 1024 + 1)}
-    return await stage.has_alice("webrtc:offer", {"targetPeerId": "x", "offer": offer})
+    return await stage.connect_alice("webrtc:offer", {"targetPeerId": "x", "offer": offer})
 
 
-@gives(ErrorCode.AUTHENTICATION_REQUIRED)
-async def a_ping_of_a_stranger(stage: Stage) -> SignallingCommunicator:
+@provokes_error(ErrorCode.AUTHENTICATION_REQUIRED)
+async def a_ping_without_authentication(stage: Stage) -> SignallingCommunicator:
     stranger = await stage.has(stage.site.anonymous_client())
     await stranger.send("ping")
     return stranger
 
 
-@gives(ErrorCode.TOKEN_INVALID)
+@provokes_error(ErrorCode.TOKEN_INVALID)
 async def a_forged_token(stage: Stage) -> SignallingCommunicator:
     return await stage.has(stage.site.client(token=stage.site.token("alice")[:-2] + "xx"))
 
 
-@gives(ErrorCode.TOKEN_EXPIRED)
-async def a_token_of_yesterday(stage: Stage) -> SignallingCommunicator:
+@provokes_error(ErrorCode.TOKEN_EXPIRED)
+async def an_expired_token(stage: Stage) -> SignallingCommunicator:
     token = AccessToken.for_user(stage.site.user("alice"))
     token.set_exp(lifetime=-timedelta(days=1))
     return await stage.has(stage.site.client(token=str(token)))
 
 
-@gives(ErrorCode.TOKEN_REVOKED)
+@provokes_error(ErrorCode.TOKEN_REVOKED)
 async def a_token_from_before_the_new_password(stage: Stage) -> SignallingCommunicator:
     user = stage.site.database.user()
     token = access_token(user)
@@ -65,40 +70,40 @@ async def a_token_from_before_the_new_password(stage: Stage) -> SignallingCommun
     return await stage.has(stage.site.client(token=token))
 
 
-@gives(ErrorCode.USER_INACTIVE)
+@provokes_error(ErrorCode.USER_INACTIVE)
 async def a_token_of_an_inactive_user(stage: Stage) -> SignallingCommunicator:
     user = stage.site.database.user(is_active=False)
     return await stage.has(stage.site.client(token=access_token(user)))
 
 
-@gives(ErrorCode.TOKEN_SUBJECT_MISMATCH)
+@provokes_error(ErrorCode.TOKEN_SUBJECT_MISMATCH)
 async def another_users_token(stage: Stage) -> SignallingCommunicator:
-    return await stage.has_alice("authenticate", {"token": stage.site.token("bob")})
+    return await stage.connect_alice("authenticate", {"token": stage.site.token("bob")})
 
 
-@gives(ErrorCode.ROOM_NOT_FOUND)
+@provokes_error(ErrorCode.ROOM_NOT_FOUND)
 async def a_wrong_code(stage: Stage) -> SignallingCommunicator:
-    return await stage.has_alice("join:room", {"roomCode": "NOSUCH"})
+    return await stage.connect_alice("join:room", {"roomCode": "NOSUCH"})
 
 
-@gives(ErrorCode.ROOM_FULL)
+@provokes_error(ErrorCode.ROOM_FULL)
 async def a_full_room(stage: Stage) -> SignallingCommunicator:
     room = stage.site.room(p2p_limit=1)
     await (await stage.has(stage.site.client("bob"))).join(room)
-    return await stage.has_alice("join:room", {"roomCode": room})
+    return await stage.connect_alice("join:room", {"roomCode": room})
 
 
-@gives(ErrorCode.ROOM_LOCKED)
+@provokes_error(ErrorCode.ROOM_LOCKED)
 async def a_locked_room(stage: Stage) -> SignallingCommunicator:
-    return await stage.has_alice("join:room", {"roomCode": stage.site.room(is_locked=True)})
+    return await stage.connect_alice("join:room", {"roomCode": stage.site.room(is_locked=True)})
 
 
-@gives(ErrorCode.ROOM_CLOSED)
+@provokes_error(ErrorCode.ROOM_CLOSED)
 async def a_closed_room(stage: Stage) -> SignallingCommunicator:
-    return await stage.has_alice("join:room", {"roomCode": stage.site.room(is_active=False)})
+    return await stage.connect_alice("join:room", {"roomCode": stage.site.room(is_active=False)})
 
 
-@gives(ErrorCode.ALREADY_JOINED)
+@provokes_error(ErrorCode.ALREADY_JOINED)
 async def a_second_join(stage: Stage) -> SignallingCommunicator:
     room = stage.site.room()
     alice = await stage.has(stage.site.client())
@@ -107,20 +112,20 @@ async def a_second_join(stage: Stage) -> SignallingCommunicator:
     return alice
 
 
-@gives(ErrorCode.NOT_IN_ROOM)
+@provokes_error(ErrorCode.NOT_IN_ROOM)
 async def a_leave_without_a_join(stage: Stage) -> SignallingCommunicator:
-    return await stage.has_alice("leave:room")
+    return await stage.connect_alice("leave:room")
 
 
-@gives(ErrorCode.PEER_NOT_FOUND)
-async def an_offer_to_nobody(stage: Stage) -> SignallingCommunicator:
-    alice, _ = await stage.has_pair(stage.site)
+@provokes_error(ErrorCode.PEER_NOT_FOUND)
+async def an_offer_to_an_unknown_peer(stage: Stage) -> SignallingCommunicator:
+    alice, _ = await stage.connect_pair(stage.site)
     await alice.send("webrtc:offer", {"targetPeerId": "peer_nobody", "offer": OFFER})
     return alice
 
 
-@gives(ErrorCode.PEER_BUSY)
-async def a_peer_that_does_not_keep_up(stage: Stage) -> SignallingCommunicator:
+@provokes_error(ErrorCode.PEER_BUSY)
+async def a_peer_that_reads_too_slowly(stage: Stage) -> SignallingCommunicator:
     bob = await bob_stops_reading(stage)
     assert await bob.receive_close(within=10) == CloseCode.TOO_SLOW
     while bob.unread[0]["event"] == "webrtc:answer":
@@ -128,33 +133,35 @@ async def a_peer_that_does_not_keep_up(stage: Stage) -> SignallingCommunicator:
     return bob
 
 
-@gives(ErrorCode.REMOVED)
+@provokes_error(ErrorCode.REMOVED)
 async def a_peer_that_is_removed(stage: Stage) -> SignallingCommunicator:
     return await alice_is_removed(stage)
 
 
-@gives(ErrorCode.RESUME_INVALID)
-async def a_resume_with_a_token_of_nobody(stage: Stage) -> SignallingCommunicator:
+@provokes_error(ErrorCode.RESUME_INVALID)
+async def a_resume_with_an_unknown_token(stage: Stage) -> SignallingCommunicator:
     data = {"roomCode": stage.site.room(), "resumable": True, "resumeToken": "x"}
-    return await stage.has_alice("join:room", data)
+    return await stage.connect_alice("join:room", data)
 
 
-@gives(ErrorCode.RESUME_EXPIRED)
-async def a_resume_of_who_has_left(stage: Stage) -> SignallingCommunicator:
+@provokes_error(ErrorCode.RESUME_EXPIRED)
+async def a_resume_after_a_leave(stage: Stage) -> SignallingCommunicator:
     alice, room = await stage.has(stage.site.client("alice")), stage.site.room()
     token = (await alice.join(room, resumable=True))["resumeToken"]
     await alice.leave()
-    return await stage.has_alice(
+    return await stage.connect_alice(
         "join:room", {"roomCode": room, "resumable": True, "resumeToken": token}
     )
 
 
-@gives(ErrorCode.FORBIDDEN)
-async def a_policy_that_says_no(stage: Stage) -> SignallingCommunicator:
-    return await stage.has_alice("join:room", {"roomCode": stage.site.room(name=hooks.FORBIDDEN)})
+@provokes_error(ErrorCode.FORBIDDEN)
+async def a_policy_that_forbids(stage: Stage) -> SignallingCommunicator:
+    return await stage.connect_alice(
+        "join:room", {"roomCode": stage.site.room(name=hooks.FORBIDDEN)}
+    )
 
 
-@gives(ErrorCode.RATE_LIMITED)
+@provokes_error(ErrorCode.RATE_LIMITED)
 async def a_second_offer_within_a_second(stage: Stage) -> SignallingCommunicator:
     alice = await stage.has(stage.strict.client())
     for _ in range(2):
@@ -163,7 +170,7 @@ async def a_second_offer_within_a_second(stage: Stage) -> SignallingCommunicator
     return alice
 
 
-@gives(ErrorCode.SFU_UNAVAILABLE)
+@provokes_error(ErrorCode.SFU_UNAVAILABLE)
 async def an_sfu_that_the_site_does_not_have(stage: Stage) -> SignallingCommunicator:
     room = stage.site.room(host=stage.site.user("alice"))
     alice = await stage.has(stage.site.client("alice"))
@@ -172,16 +179,16 @@ async def an_sfu_that_the_site_does_not_have(stage: Stage) -> SignallingCommunic
     return alice
 
 
-@gives(ErrorCode.UNAVAILABLE)
-async def a_join_while_the_database_is_away(stage: Stage) -> SignallingCommunicator:
+@provokes_error(ErrorCode.UNAVAILABLE)
+async def a_join_while_the_database_is_unavailable(stage: Stage) -> SignallingCommunicator:
     room = stage.fragile.room()
     alice = await stage.has(stage.fragile.client())
-    stage.stops_postgresql()
+    stage.stop_postgresql()
     await alice.send("join:room", {"roomCode": room})
     return alice
 
 
-@gives(ErrorCode.INTERNAL)
+@provokes_error(ErrorCode.INTERNAL)
 async def a_policy_that_is_broken(stage: Stage) -> SignallingCommunicator:
     stage.logs.expect("this hook is broken on purpose")
-    return await stage.has_alice("join:room", {"roomCode": stage.site.room(name=hooks.BROKEN)})
+    return await stage.connect_alice("join:room", {"roomCode": stage.site.room(name=hooks.BROKEN)})

@@ -1,4 +1,4 @@
-"""What a provocation needs, and the registers of provocations."""
+"""The stage on which errors are provoked, and the registers of provocations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.stores import PostgreSQL, Redis
 
 @dataclass
 class Stage:
-    """What a provocation needs: sites, and clients that are closed after it."""
+    """The sites and stores of a provocation. Its clients are closed at the end of the test."""
 
     site: Site
     strict: Site
@@ -29,8 +29,10 @@ class Stage:
     async def has(self, client: SignallingCommunicator) -> SignallingCommunicator:
         return await self.stack.enter_async_context(client)
 
-    async def has_pair(self, site: Site) -> tuple[SignallingCommunicator, SignallingCommunicator]:
-        """Alice and Bob, who share a room and have nothing unread."""
+    async def connect_pair(
+        self, site: Site
+    ) -> tuple[SignallingCommunicator, SignallingCommunicator]:
+        """Return alice and bob in one room, without unread frames."""
         room = site.room()
         alice, bob = await self.has(site.client("alice")), await self.has(site.client("bob"))
         await alice.join(room)
@@ -38,15 +40,15 @@ class Stage:
         await alice.receive("peer:joined")
         return alice, bob
 
-    async def has_alice(
+    async def connect_alice(
         self, event: str, data: dict[str, Any] | None = None
     ) -> SignallingCommunicator:
-        """Alice, who sent this and has not looked at the answer."""
+        """Connect alice and send an event. Its answer is not read."""
         alice = await self.has(self.site.client("alice"))
         await alice.send(event, data)
         return alice
 
-    def stops_postgresql(self) -> None:
+    def stop_postgresql(self) -> None:
         self.logs.expect("Database unavailable")
         self.stack.callback(self.postgresql.start)
         self.postgresql.stop()
@@ -57,7 +59,7 @@ ERRORS: dict[ErrorCode, Provocation] = {}
 CLOSES: dict[CloseCode, Provocation] = {}
 
 
-def gives(code: ErrorCode) -> Callable[[Provocation], Provocation]:
+def provokes_error(code: ErrorCode) -> Callable[[Provocation], Provocation]:
     def register(provocation: Provocation) -> Provocation:
         ERRORS[code] = provocation
         return provocation
@@ -65,7 +67,7 @@ def gives(code: ErrorCode) -> Callable[[Provocation], Provocation]:
     return register
 
 
-def closes_with(code: CloseCode) -> Callable[[Provocation], Provocation]:
+def provokes_close(code: CloseCode) -> Callable[[Provocation], Provocation]:
     def register(provocation: Provocation) -> Provocation:
         CLOSES[code] = provocation
         return provocation
@@ -74,8 +76,8 @@ def closes_with(code: CloseCode) -> Callable[[Provocation], Provocation]:
 
 
 async def bob_stops_reading(stage: Stage) -> SignallingCommunicator:
-    """Bob takes nothing any more, alice sends him all that the buffers hold, and is not disturbed."""
-    alice, bob = await stage.has_pair(stage.site)
+    """Bob stops reading and alice relays to him until the buffers are full. She is not disturbed."""
+    alice, bob = await stage.connect_pair(stage.site)
     await bob.pause_reading()
     answer = {"targetPeerId": bob.peer_id, "answer": {"type": "answer", "sdp": "v" * 40_000}}
     while not any(frame["event"] == "peer:left" for frame in alice.unread):
@@ -86,8 +88,8 @@ async def bob_stops_reading(stage: Stage) -> SignallingCommunicator:
 
 
 async def alice_is_removed(stage: Stage) -> SignallingCommunicator:
-    """Alice is removed from outside; Bob, who stays, is told."""
-    alice, bob = await stage.has_pair(stage.strict)
+    """Another process removes alice. Bob receives her leave."""
+    alice, bob = await stage.connect_pair(stage.strict)
     stage.strict.run_python(
         "from rooms import models, services; "
         f"services.remove_participant(models.Participant.objects.get(peer_id={alice.peer_id!r}))",
