@@ -1,4 +1,4 @@
-"""What the unit tests share. tests/browser and tests/integration have their own beside it."""
+"""Fixtures and helpers that several packages of tests share."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A file, as in production: threads that share SQLite's memory do not wait for each other."""
+    """Use a database file, as in production: SQLite's shared memory ignores the busy timeout."""
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("db") / "db.sqlite3")
 
 
 @pytest.fixture(autouse=True)
-def no_memory_of_other_tests() -> None:
-    """Begin with empty throttles, and with a channel layer of this test's own event loop."""
+def clear_caches() -> None:
+    """Start with empty throttles, and with a channel layer on this test's event loop."""
     failures._throttle.cache_clear()
     cache.clear()
     channel_layers.backends.clear()
@@ -75,13 +75,13 @@ def bob(db: None) -> User:
 
 @pytest.fixture
 def room(alice: User) -> Room:
-    """ABC123; alice is its host."""
+    """The room ABC123, hosted by alice."""
     return services.open_room(host=alice, name="Tea", code="ABC123")
 
 
 @pytest.fixture
 def enter() -> Enter:
-    """Return a function that seats a user in a room, as a socket of theirs would be."""
+    """Return a function that gives a user a seat in a room, as the join of a socket does."""
     numbers = iter(range(1, 1000))
 
     def enter(user: User, room: Room | str = "ABC123", **options: Any) -> Joined:
@@ -99,9 +99,11 @@ def access_token(user: User) -> str:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Give the SQL that was run inside, without what only begins and ends transactions."""
-    said: list[str] = []
+    """Yield a list. On exit it has the SQL that was run, without the control of transactions."""
+    executed: list[str] = []
     with CaptureQueriesContext(connection) as captured:
-        yield said
-    bracket = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
-    said += [query["sql"] for query in captured if not query["sql"].startswith(bracket)]
+        yield executed
+    transaction_control = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
+    executed += [
+        query["sql"] for query in captured if not query["sql"].startswith(transaction_control)
+    ]

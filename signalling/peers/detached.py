@@ -119,7 +119,7 @@ class DetachedPeer:
             self._closing = asyncio.create_task(self._close())
 
     def _end_link(self, *, has_left: bool = False) -> None:
-        """Close the connections to the SFU if the peer has left; else leave them to its next socket."""
+        """Close the SFU connections if the peer has left; else release them to its next socket."""
         if self.membership.link is not None:
             if has_left:
                 self.membership.link.close()

@@ -44,7 +44,7 @@ class HeldState(TypedDict):
 
 
 class Takeover(TypedDict):
-    """To the peer's previous channel: another socket, at ``reply_channel``, has resumed the peer."""
+    """To the peer's previous channel: the socket at ``reply_channel`` has resumed the peer."""
 
     type: Literal["signalling.takeover"]
     peer_id: str

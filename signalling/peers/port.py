@@ -37,7 +37,7 @@ class Peer(Protocol):
         """Run a service in a database thread, to its end even if the socket closes."""
 
     async def record(self, function: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Run a service that records a past event, such as a leave; return whether it changed a row.
+        """Run a service that records a past event, such as a leave. Return whether a row changed.
 
         While the database is unavailable the write is queued, and this returns true.
         """

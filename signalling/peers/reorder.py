@@ -22,7 +22,7 @@ class ReorderBuffer:
         self._early: dict[str, dict[int, str]] = {}
 
     def add(self, sender: str, number: int, frame: str) -> None:
-        """Deliver a frame and those that waited for it, or keep it until the missing ones arrive."""
+        """Deliver a frame and those that waited for it, or keep it until it is the next one."""
         if number <= self._received.get(sender, 0):
             self._deliver(frame)
             return

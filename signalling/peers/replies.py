@@ -47,7 +47,7 @@ class Replies:
             self._send_queue.put({"type": "websocket.send", "text": frame})
 
     def push(self, frame: str) -> None:
-        """Like ``write``, from outside the socket's own task: an overflow closes the socket."""
+        """Like ``write``, from outside the socket's task. An overflow closes the socket."""
         try:
             self.write(frame)
         except Overflow:
@@ -62,7 +62,7 @@ class Replies:
         self._write_error(error, None, None)
 
     def push_error(self, error: ProtocolError) -> None:
-        """Like ``send_error``, from outside the socket's own task: an overflow closes the socket."""
+        """Like ``send_error``, from outside the socket's task. An overflow closes the socket."""
         try:
             self.send_error(error)
         except Overflow:

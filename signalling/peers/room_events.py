@@ -136,7 +136,7 @@ class RoomEvents:
         self._replies.close(CloseCode.ROOM_CLOSED)
 
     def _removed(self, membership: Membership, peer_id: str) -> None:
-        """Close this socket if its peer was removed; otherwise handle it as another peer's leave."""
+        """Close the socket of the removed peer; for other sockets the peer has left."""
         if peer_id != membership.peer_id:
             self._roster_changed(
                 membership, messages.left(membership.room_code, peer_id, "removed")

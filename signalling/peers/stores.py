@@ -56,7 +56,7 @@ class Stores:
         return await asyncio.shield(running)
 
     async def settled(self) -> None:
-        """Wait for a call that is still running: a join may commit after its caller was cancelled."""
+        """Wait for the running call: a join may commit after its caller was cancelled."""
         if self._running is not None:
             await asyncio.wait([self._running])
 

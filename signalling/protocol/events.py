@@ -79,7 +79,7 @@ class IceCandidate(Struct, rename="camel"):
 
 
 class Relay(ClientEvent):
-    """A request that is relayed to another peer. Its payload is checked, then relayed byte for byte."""
+    """A request that is relayed to another peer. Its payload is checked and relayed unchanged."""
 
     payload_name: ClassVar[str]
     payload_type: ClassVar[Any]

@@ -74,7 +74,7 @@ class WorkerProcess:
         self.pending = PendingWrites()
         self.is_draining = False
         self.alive_until = monotonic() + self.lease
-        """Extended every second. If it has passed, the process was suspended for its whole lease."""
+        """Extended every second. After this time the process has been suspended for its lease."""
         self._monitor = leases.LeaseMonitor(
             confirm_seconds=2 * self.renewal, grace_seconds=2 * self.lease
         )
