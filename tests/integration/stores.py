@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 from redis import Redis as RedisClient
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.integration.processes import Process, require
 
@@ -35,7 +36,13 @@ class Redis(Process):
         path.unlink(missing_ok=True)
         options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--appendonly", "no"]
         self.spawn([self.program, *options, "--dir", str(self.folder)])
-        self.wait_until(path.exists)
+        self.wait_until(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except RedisConnectionError:
+            return False
 
     def has_group(self, code: str) -> bool:
         """Return whether a worker is subscribed to a room."""
