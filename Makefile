@@ -66,7 +66,7 @@ lock: .venv/dev ## Update requirements.txt and requirements-dev.txt from pyproje
 	scripts/lock
 
 clean: ## Remove environments, the demo and caches
-	rm -rf .venv .nox .demo node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .coverage .nox .demo node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'

@@ -238,7 +238,8 @@ class Site:
 
 def site_environment(**variables: str) -> dict[str, str]:
     """Return the environment of a site: secrets of the tests, and nothing else from this process."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    names = ("PATH", "HOME", "LANG", "COVERAGE_FILE", "COVERAGE_PROCESS_START")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return {
         **kept,
         "DJANGO_SETTINGS_MODULE": "tests.settings",
