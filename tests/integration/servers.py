@@ -39,7 +39,7 @@ PROGRAMS = {
 ORIGIN = "http://localhost:5173"
 """The only foreign origin that the sites of these tests allow: the default of ``CLIENT_URL``."""
 
-# One address and one user stand for many people here, so nobody is slowed down unless a test asks.
+# Many clients share one address and one user, so the limits are off unless a test sets them.
 WITHOUT_LIMITS = {
     "FAILURE_LIMIT": 1_000_000,
     "COSTLY_RATE": 100_000.0,
@@ -53,7 +53,7 @@ WITHOUT_LIMITS = {
 class Worker(Process):
     """One Daphne or uvicorn process, on a socket that was opened for it: no port can be lost to another.
 
-    A client that comes before the worker is up waits in the socket's queue.
+    A client that connects before the worker is up waits in the backlog.
     """
 
     def __init__(self, server: ServerName, environment: dict[str, str], log: Path) -> None:

@@ -55,7 +55,7 @@ class Redis(Process):
 
 
 class PostgreSQL(Process):
-    """A cluster with trust for everybody who reaches its Unix socket, which lies in its own folder.
+    """A cluster on a Unix socket in its own folder. It trusts every connection.
 
     initdb and the server refuse to be root, so root runs them as ``postgres``.
     """

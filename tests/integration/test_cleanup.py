@@ -59,7 +59,7 @@ class LeavingClient:
             site.victim() if way == "is_killed" else site.client("alice")
         )
 
-    async def comes(self) -> None:
+    async def connect(self) -> None:
         if isinstance(self.client, SignallingCommunicator):
             await self.client.connect()
 
@@ -69,7 +69,7 @@ class LeavingClient:
         else:
             self.client.send(event, **data)
 
-    async def goes(self) -> None:
+    async def disconnect(self) -> None:
         """Disconnect, and wait until the server has noticed."""
         noticed = self._departures()
         if isinstance(self.client, ClientProcess):
@@ -87,10 +87,10 @@ async def test_a_socket_that_closes_in_a_room(site: Site, room: str, way: str) -
     async with site.client("bob") as bob:
         await bob.join(room)
         alice = LeavingClient(site, way)
-        await alice.comes()
+        await alice.connect()
         await alice.send("join:room", roomCode=room)
         joined = await bob.receive("peer:joined", within=10)
-        await alice.goes()
+        await alice.disconnect()
         left = await bob.receive("peer:left")
         assert left["peerId"] == joined["peerId"]
         assert left["reason"] == ("left" if way == "close" else "disconnected")
@@ -105,13 +105,13 @@ async def test_a_socket_that_closes_during_a_join(
     async with site.client("bob") as bob:
         await bob.join(room)
         alice = LeavingClient(site, way)
-        await alice.comes()
+        await alice.connect()
         with lock.holds(ROOM_LOCK, room):
             await alice.send("join:room", roomCode=room)
             lock.blocks_a_transaction()
-            await alice.goes()
+            await alice.disconnect()
             assert site.database.live_rows(room) == 1
-        # Her join went on without her, so the others are told of both.
+        # The join is completed without its socket, so the others receive both events.
         joined, left = await bob.receive("peer:joined"), await bob.receive("peer:left")
         assert joined["peerId"] == left["peerId"]
         assert site.database.left_rows(room) == 1
@@ -124,20 +124,20 @@ async def test_a_socket_that_closes_during_a_leave(
     site: Site, room: str, lock: Lock, way: str
 ) -> None:
     alice = LeavingClient(site, way)
-    await alice.comes()
+    await alice.connect()
     await alice.send("join:room", roomCode=room)
     eventually(lambda: site.database.live_rows(room) == 1, "the join")
     with lock.holds(PEER_LOCK, room):
         await alice.send("leave:room")
         lock.blocks_a_transaction()
-        await alice.goes()
+        await alice.disconnect()
     site.wait_until_empty(room)
     assert site.database.reasons(room) == ["left"]
 
 
 @pytest.mark.parametrize("way", ["reset", "is_killed"])
 async def test_a_socket_that_closes_during_a_connect(site: Site, lock: Lock, way: str) -> None:
-    token = site.token("alice")  # before nobody can be looked up any more
+    token = site.token("alice")  # before users can no longer be read
     with lock.holds(USERS_LOCK):
         if way == "is_killed":
             victim = site.victim()
@@ -284,7 +284,7 @@ async def test_sigterm_to_a_worker_during_a_join(
         await alice.send("join:room", {"roomCode": room})
         lock.blocks_a_transaction()
         site.worker.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.2)  # the signal may also come first: right either way
+        await asyncio.sleep(0.2)  # if the signal comes first, that is right as well
     lock.close()
     site.worker.wait()
     assert site.database.live_rows(room) == 0

@@ -164,4 +164,4 @@ async def test_guesses_of_tokens_are_throttled(strict: Site) -> None:
         assert (await guesser.receive_error("rate_limited"))["retryAfter"] >= 1
         assert await guesser.receive_close() == CloseCode.FLOOD
     async with strict.client("alice", address="127.0.0.3") as alice:
-        await alice.request("ping")  # a good token is no guess, wherever it comes from
+        await alice.request("ping")  # a valid token is not a guess, whatever its address

@@ -245,7 +245,7 @@ async def test_a_token_in_the_query_is_not_logged(site: Site, origin: str | None
         with pytest.raises(InvalidStatus):
             await client.connect()
     async with site.client("alice") as alice:
-        await alice.request("ping")  # what comes before it has been logged
+        await alice.request("ping")  # everything before it has been logged
     log = site.worker.output()
     assert "/ws/signalling/" in log
     assert token.split(".")[2] not in log

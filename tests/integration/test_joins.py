@@ -48,9 +48,11 @@ async def statements_of_a_join(
     start = len(postgresql.output())
     await client.join(room)
     await wait_until(lambda: "COMMIT" in postgresql.output()[start:], "the commit in the log")
-    said = re.findall(r"LOG:  (?:statement|execute [^:]*): (\w+ \S*)", postgresql.output()[start:])
+    statements = re.findall(
+        r"LOG:  (?:statement|execute [^:]*): (\w+ \S*)", postgresql.output()[start:]
+    )
     await client.leave()
-    return said
+    return statements
 
 
 async def test_a_join_makes_as_many_queries_on_a_full_site_as_on_an_empty_one(

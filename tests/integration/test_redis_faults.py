@@ -41,7 +41,7 @@ async def talk(site: Site) -> AsyncIterator[Conversation]:
 
 @pytest.fixture
 async def visitors(talk: Conversation) -> AsyncIterator[list[SignallingCommunicator]]:
-    """Two at each worker: two who will join, one who will leave and one who will be cut off.
+    """Two on each worker: two will join, one will leave, and one will be disconnected.
 
     All are connected, since a new socket needs a Redis that answers.
     """
@@ -56,12 +56,12 @@ async def visitors(talk: Conversation) -> AsyncIterator[list[SignallingCommunica
 
 
 async def join_and_leave(visitors: list[SignallingCommunicator], room: str) -> None:
-    comes, comes_too, leaves, is_cut_off = visitors
+    joining, joining_too, leaving, failing = visitors
     await asyncio.gather(
-        comes.join(room, within=10),
-        comes_too.join(room, within=10),
-        leaves.request("leave:room", within=10),
-        is_cut_off.reset(),
+        joining.join(room, within=10),
+        joining_too.join(room, within=10),
+        leaving.request("leave:room", within=10),
+        failing.reset(),
     )
 
 

@@ -133,14 +133,22 @@ async def test_relays_never_cross_rooms(
         for client in (carol, dave):
             await client.join(other_room)
         await carol.receive("peer:joined")
-        gone = dave.peer_id
+        former_id = dave.peer_id
         await dave.leave()
         await carol.receive("peer:left")
         await dave.join(other_room)
         await carol.receive("peer:joined")
 
         channel = "specific.inmemory!abcdefghijkl"
-        targets = [carol.peer_id, dave.peer_id, gone, alice.peer_id, "", channel, "peer_nobody"]
+        targets = [
+            carol.peer_id,
+            dave.peer_id,
+            former_id,
+            alice.peer_id,
+            "",
+            channel,
+            "peer_nobody",
+        ]
         texts: Counter[str] = Counter()
         for target in targets:
             with pytest.raises(RequestRefused) as refused:

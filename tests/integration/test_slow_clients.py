@@ -100,13 +100,13 @@ class Slow:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for laggard in self.all:
-            laggard.close()
+        for reader in self.all:
+            reader.close()
 
     async def read_slowly(self, size: int, every: float) -> None:
-        laggard = self.reader if size > 1 else self.trickling
+        reader = self.reader if size > 1 else self.trickling
         pause = asyncio.Event()  # never set: only its timeout ends a wait for it
-        while await laggard.takes(size):
+        while await reader.takes(size):
             with suppress(TimeoutError):
                 async with asyncio.timeout(every):
                     await pause.wait()
@@ -130,8 +130,8 @@ async def test_a_slow_reader_is_closed_and_others_are_not_disturbed(site: Site) 
         await carol.join(room)
         await healthy.check_latencies(50)
         before, memory_before = list(healthy.waits), memory(site.worker)
-        for laggard in slow.all:
-            await laggard.join(room)
+        for reader in slow.all:
+            await reader.join(room)
         habits = [
             asyncio.create_task(slow.read_slowly(4096, 0.05)),
             asyncio.create_task(slow.read_slowly(1, 1.0)),
@@ -150,8 +150,8 @@ async def test_a_slow_reader_is_closed_and_others_are_not_disturbed(site: Site) 
         await asyncio.wait(habits[:1])
         await sees_why(slow.reader)
         if site.worker.name == "daphne":  # no application can cut off a client of uvicorn
-            for laggard in slow.all[1:]:
-                await wait_until(lambda each=laggard: not each.is_held(), f"{laggard.name}'s end")  # type: ignore[misc]
+            for reader in slow.all[1:]:
+                await wait_until(lambda each=reader: not each.is_held(), f"{reader.name}'s end")  # type: ignore[misc]
         for habit in habits:
             habit.cancel()
         await asyncio.wait(habits)
@@ -161,24 +161,24 @@ async def test_a_slow_reader_is_closed_and_others_are_not_disturbed(site: Site) 
 
 async def flood(carol: SignallingCommunicator, slow: Slow) -> None:
     """Relay to the slow readers in turn until each is closed and carol has received its leave."""
-    gone: set[str] = set()
+    closed: set[str] = set()
     async with asyncio.timeout(30):
-        while len(gone) < len(slow.all):
-            for laggard in slow.all:
-                if laggard.peer_id not in gone:
-                    data = {"targetPeerId": laggard.peer_id, "answer": DESCRIPTION}
+        while len(closed) < len(slow.all):
+            for reader in slow.all:
+                if reader.peer_id not in closed:
+                    data = {"targetPeerId": reader.peer_id, "answer": DESCRIPTION}
                     await carol.send("webrtc:answer", data)
             await carol.request("ping")  # whatever happens to the others, she is answered
-            gone = {f["data"]["peerId"] for f in carol.unread if f["event"] == "peer:left"}
-    assert gone == {laggard.peer_id for laggard in slow.all}
+            closed = {f["data"]["peerId"] for f in carol.unread if f["event"] == "peer:left"}
+    assert closed == {reader.peer_id for reader in slow.all}
 
 
-async def sees_why(laggard: RawSocket) -> None:
+async def sees_why(reader: RawSocket) -> None:
     """Read the remaining relays, then the error, then the close code."""
     events = []
     async with asyncio.timeout(10):
         while True:
-            opcode, payload = await laggard.frame()
+            opcode, payload = await reader.frame()
             if opcode != 1:
                 break
             events.append(json.loads(payload))

@@ -47,7 +47,7 @@ class Talker:
         self.client = client
         self.acknowledged: set[str] = set()
         self.refused: dict[str, str] = {}
-        self.heard: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
         self.is_done = False
         self.latest = -1
         """The number of the last relay that arrived."""
@@ -72,12 +72,12 @@ class Talker:
     async def read_relays(self) -> None:
         while True:
             note = (await self.client.wait_for("webrtc:ice", within=SILENCE))["candidate"]
-            self.heard[note] += 1
+            self.received[note] += 1
             self.latest = int(note.rpartition(" ")[2])
 
     def lost_to(self, other: Talker) -> set[str]:
         """Return the relays that were acknowledged and did not arrive."""
-        return self.acknowledged - other.heard.keys()
+        return self.acknowledged - other.received.keys()
 
     def reports_of(self, other: Talker) -> int:
         """Return how many losses the server has reported later, in errors without an ``id``."""
@@ -131,13 +131,13 @@ class Conversation:
     async def goes_on(self, *pairs: tuple[Talker, Talker], within: float = 5.0) -> None:
         """Wait until a relay in each direction arrives that was sent after this call."""
         directions = [*pairs, *((second, first) for first, second in pairs)]
-        # What is being said at this moment has the number of those that were answered.
-        said = [len(speaker.round_trips) for speaker, _ in directions]
+        # The relay that is under way has the number of answered relays.
+        sent = [len(speaker.round_trips) for speaker, _ in directions]
 
         def goes_on() -> bool:
             return all(
                 listener.latest > number
-                for (_, listener), number in zip(directions, said, strict=True)
+                for (_, listener), number in zip(directions, sent, strict=True)
             )
 
         await wait_until(goes_on, "the conversation", within=within)
@@ -160,7 +160,7 @@ class Conversation:
         assert [talker.client.close_code for talker in self.talkers] == [None] * 6
         for first, second in self.directions:
             assert set(first.refused.values()) <= {"unavailable", "peer_busy"}, first.refused
-            assert set(second.heard.values()) == {1}, "something came twice"
+            assert set(second.received.values()) == {1}, "a relay arrived twice"
 
     def _is_accounted_for(self) -> bool:
         return all(

@@ -236,12 +236,12 @@ async def test_a_peer_that_resumes_too_late_has_left_and_is_announced_once(site:
             assert again.peer_id != keen.peer_id
         for client in (watcher, other):
             await client.wait_for("peer:left", peerId=again.peer_id)
-            said = Counter(
+            announced = Counter(
                 (frame["event"], frame["data"]["peerId"])
                 for frame in client.unread
                 if frame["event"] == "peer:left"
             )
-            assert not said, said
+            assert not announced, announced
 
 
 async def test_five_hundred_sockets_of_a_stopped_worker_resume(make_site: MakeSite) -> None:

@@ -44,7 +44,7 @@ class Person:
         self.token = client.room.get("resumeToken", "")
         self.joined: list[str] = [peer["id"] for peer in client.room["peers"]]
         self.left: list[str] = []
-        self.heard: dict[str, list[int]] = defaultdict(list)
+        self.received: dict[str, list[int]] = defaultdict(list)
         self.due: dict[str, set[int]] = defaultdict(set)
         """The relays that must arrive, because they were acknowledged, by sender."""
         self.reported: set[str] = set()
@@ -59,7 +59,7 @@ class Person:
             elif event == "peer:left":
                 self.left.append(data["peerId"])
             elif event == "webrtc:ice":
-                self.heard[data["fromPeerId"]].append(int(data["candidate"]))
+                self.received[data["fromPeerId"]].append(int(data["candidate"]))
             elif event == "error" and "targetPeerId" in data:
                 self.reported.add(data["targetPeerId"])
         self.client.clear()
@@ -107,8 +107,8 @@ class Machine(RuleBasedStateMachine):
         self._is_gone(name)
 
     @precondition(lambda self: self._present())
-    @rule(pick=PICKS, said=st.integers(0, 3))
-    def crashes(self, pick: int, said: int) -> None:
+    @rule(pick=PICKS, relays=st.integers(0, 3))
+    def crash(self, pick: int, relays: int) -> None:
         """Reset the socket of a peer. The others keep relaying to it."""
         name = picked(self._present(), pick)
         person = self.people[name]
@@ -119,7 +119,7 @@ class Machine(RuleBasedStateMachine):
             self._is_gone(name)
         self.run(self._settle())
         for mate in [self.people[mate] for mate in self._present()]:
-            for _ in range(said if mate.room == person.room and person.resumable else 0):
+            for _ in range(relays if mate.room == person.room and person.resumable else 0):
                 self.number += 1
                 self.run(self._relays(mate, person, self.number))
 
@@ -137,15 +137,15 @@ class Machine(RuleBasedStateMachine):
         person.client, person.worker, person.is_away = again, worker, False
         person.token = room["resumeToken"]
         present = {peer["id"] for peer in room["peers"]}
-        # What happened meanwhile is in the list, and is not said again.
+        # What happened in between is in the list, and is not announced again.
         known = set(person.joined) - set(person.left)
         person.joined += present - known
         person.left += known - present
-        # A gap is said too often rather than too seldom; only a worker that died may have lost something,
-        # for whatever was under way when a peer crashed has been waited for.
+        # A gap may be reported without a loss, but only a killed worker may have lost anything,
+        # because relays under way are waited for before a socket is reset.
         if person.was_killed and room.get("gap"):
             person.due.clear()
-            person.heard.clear()
+            person.received.clear()
         person.was_killed = False
 
     @precondition(lambda self: self._present() and len(self.people) > 1)
@@ -200,9 +200,9 @@ class Machine(RuleBasedStateMachine):
         return [name for name, person in self.people.items() if person.is_away]
 
     def _is_gone(self, name: str) -> None:
-        gone = self.people.pop(name)
+        former = self.people.pop(name)
         for person in self.people.values():
-            person.due.pop(gone.peer_id, None)
+            person.due.pop(former.peer_id, None)
 
     # --- What must hold -----------------------------------------------------------------------
 
@@ -237,13 +237,13 @@ class Machine(RuleBasedStateMachine):
             other.reads()
             if person.peer_id in other.reported:
                 person.due.pop(other.peer_id, None)
-        return all(due <= set(person.heard[sender]) for sender, due in person.due.items())
+        return all(due <= set(person.received[sender]) for sender, due in person.due.items())
 
     def _check(self, person: Person) -> None:
-        assert len(person.joined) == len(set(person.joined)), "each was said to join once"
-        assert len(person.left) == len(set(person.left)), "each was said to leave at most once"
-        assert set(person.heard) <= set(person.joined), "nothing crosses rooms"
-        for numbers in person.heard.values():
+        assert len(person.joined) == len(set(person.joined)), "each peer joined once"
+        assert len(person.left) == len(set(person.left)), "each peer left at most once"
+        assert set(person.received) <= set(person.joined), "relays stay in their room"
+        for numbers in person.received.values():
             assert numbers == sorted(set(numbers)), "in order, and once"
 
     def teardown(self) -> None:

@@ -1,4 +1,4 @@
-"""Outages of the database and of Redis: what goes on working, and what is made up for afterwards.
+"""Outages of the database and of Redis: what keeps working, and what is made up for later.
 
 See ``test_redis_faults.py`` for relays during an outage of Redis and ``test_database_stall.py`` for
 relays during a stall of the database.
@@ -120,7 +120,7 @@ async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, log
         await wait_until(
             lambda: site.database.live_peers(code) == expected, "leaves are written", within=15
         )
-        # Two leases and more: all of them had run out, and nobody is dead.
+        # More than two leases: all of them had expired, and no worker is dead.
         await asyncio.sleep(2 * LEASES["LEASE_SECONDS"] + 1)
         assert site.database.workers() == 2
         assert site.database.live_peers(code) == expected

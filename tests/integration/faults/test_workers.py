@@ -123,8 +123,8 @@ async def test_a_killed_worker_leaves_no_ghosts(make_site: MakeSite) -> None:
         assert all(client.room and client.room["gap"] for client in keen)
         for watcher in watchers:
             await watcher.request("ping")
-            said = [frame["event"] for frame in watcher.unread]
-            assert said.count("peer:left") == 0  # each was announced once
+            events = [frame["event"] for frame in watcher.unread]
+            assert events.count("peer:left") == 0  # each was announced once
         assert site.database.live_rows() == 10
 
 
@@ -155,16 +155,15 @@ class RelayingPeer:
 
     def __init__(self, client: ResumingClient) -> None:
         self.client = client
-        self.said: list[int] = []
         self.acknowledged: list[int] = []
         self.unsure: set[int] = set()
-        self.heard: list[int] = []
+        self.received: list[int] = []
         self.gaps = 0
         self.reported = 0
 
-    def has_received_all_of(self, mate: RelayingPeer) -> bool:
+    def has_received_all_of(self, partner: RelayingPeer) -> bool:
         """Return whether all acknowledged relays of the partner arrived or were reported as lost."""
-        return bool(mate.reported) or set(mate.acknowledged) <= set(self.heard)
+        return bool(partner.reported) or set(partner.acknowledged) <= set(self.received)
 
     async def send_relays(self, to: str, *, every: float, until: asyncio.Event) -> None:
         number = 0
@@ -180,7 +179,7 @@ class RelayingPeer:
     async def receive(self) -> None:
         async for name, data in self.client:
             if name == "webrtc:ice":
-                self.heard.append(int(data["candidate"].split()[0].removeprefix("candidate:")))
+                self.received.append(int(data["candidate"].split()[0].removeprefix("candidate:")))
             elif name == "room:joined" and data.get("gap"):
                 self.gaps += 1
             elif name == "error" and "targetPeerId" in data:
@@ -193,20 +192,20 @@ async def test_a_rolling_restart_loses_no_acknowledged_relay(make_site: MakeSite
     pairs, every = 10, 0.1
     done = asyncio.Event()
     async with AsyncExitStack() as stack:
-        speakers: list[RelayingPeer] = []
+        peers: list[RelayingPeer] = []
         for number in range(2 * pairs):
             turn = [(number + offset) % 3 for offset in range(3)]
             client = await stack.enter_async_context(resuming(site, f"user{number}", *turn))
-            speakers.append(RelayingPeer(client))
-        for first, second in zip(speakers[::2], speakers[1::2], strict=True):
+            peers.append(RelayingPeer(client))
+        for first, second in zip(peers[::2], peers[1::2], strict=True):
             code = site.room()
             await first.client.join(code)
             await second.client.join(code)
-        ids = [speaker.client.peer_id for speaker in speakers]
-        hearing = [asyncio.create_task(speaker.receive()) for speaker in speakers]
+        ids = [peer.client.peer_id for peer in peers]
+        hearing = [asyncio.create_task(peer.receive()) for peer in peers]
         speaking = [
-            asyncio.create_task(speaker.send_relays(ids[number ^ 1], every=every, until=done))
-            for number, speaker in enumerate(speakers)
+            asyncio.create_task(peer.send_relays(ids[number ^ 1], every=every, until=done))
+            for number, peer in enumerate(peers)
         ]
         for worker in site.workers:
             worker.send_signal(signal.SIGTERM)
@@ -215,17 +214,19 @@ async def test_a_rolling_restart_loses_no_acknowledged_relay(make_site: MakeSite
             await asyncio.sleep(2)  # of the traffic that is measured
         done.set()
         await asyncio.gather(*speaking)
-        for number, speaker in enumerate(speakers):
-            heard = partial(speaker.has_received_all_of, speakers[number ^ 1])
-            await wait_until(heard, f"{ids[number]} heard what was acknowledged to its mate")
-        assert [speaker.client.peer_id for speaker in speakers] == ids
-        for number, speaker in enumerate(speakers):
-            mate = speakers[number ^ 1]
-            assert speaker.heard == sorted(set(speaker.heard))  # once each, and in order
-            lost = set(mate.acknowledged) - set(speaker.heard)
-            assert len(lost) <= mate.reported
-            assert set(speaker.heard) <= set(mate.acknowledged) | mate.unsure
-            assert speaker.client.reconnects <= len(site.workers)
-        assert sum(len(speaker.acknowledged) for speaker in speakers) > 1000
+        for number, peer in enumerate(peers):
+            received = partial(peer.has_received_all_of, peers[number ^ 1])
+            await wait_until(
+                received, f"{ids[number]} received what was acknowledged to its partner"
+            )
+        assert [peer.client.peer_id for peer in peers] == ids
+        for number, peer in enumerate(peers):
+            partner = peers[number ^ 1]
+            assert peer.received == sorted(set(peer.received))  # once each, and in order
+            lost = set(partner.acknowledged) - set(peer.received)
+            assert len(lost) <= partner.reported
+            assert set(peer.received) <= set(partner.acknowledged) | partner.unsure
+            assert peer.client.reconnects <= len(site.workers)
+        assert sum(len(peer.acknowledged) for peer in peers) > 1000
         for task in hearing:
             task.cancel()
