@@ -5,9 +5,9 @@ test asks for them. Each site has a database of its own, copied from a migrated 
 code of a room is unique, so the sites do not disturb each other. A test that stops, kills or counts
 a store starts one of its own.
 
-Servers and databases are tested in pairs. No test runs all combinations of the two: a test that
-depends on either runs ``PAIRS``, and the remaining two combinations, Daphne with PostgreSQL and
-uvicorn with SQLite, are those of ``CROSSED_PAIRS``. Every value is in some test and so is every pair.
+Servers and databases are tested in pairs. No test runs all four combinations of the two: a test that
+depends on both runs ``PAIRS``. The other two, Daphne with PostgreSQL and uvicorn with SQLite, are in
+the tests that depend on one of them, such as ``test_churn.py`` and ``test_clients.py``.
 """
 
 from __future__ import annotations
@@ -34,10 +34,6 @@ BUGS = ("Traceback", "Internal error", "Exception inside application")
 PAIRS = [
     pytest.param({"server": "daphne", "engine": "sqlite"}, id="daphne-sqlite"),
     pytest.param({"server": "uvicorn", "engine": "postgresql"}, id="uvicorn-postgresql"),
-]
-CROSSED_PAIRS = [
-    pytest.param({"server": "daphne", "engine": "postgresql"}, id="daphne-postgresql"),
-    pytest.param({"server": "uvicorn", "engine": "sqlite"}, id="uvicorn-sqlite"),
 ]
 
 watched: list[Process] = []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from signalling.testing import RequestRefused, SignallingCommunicator
-from tests.integration.fixtures import MakeSite
+from tests.integration.fixtures import PAIRS, MakeSite
 from tests.integration.locks import ALL_LOCK, ROOM_LOCK, Lock, WriteLock
 from tests.integration.servers import Site
 from tests.integration.stores import PostgreSQL
@@ -21,9 +21,9 @@ STALL = 3.0
 """Seconds that the lock is held. A relay that waited for it would take about as long."""
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=PAIRS)
 def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
-    return make_site(engine=request.param)
+    return make_site(**request.param)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from signalling.testing import RequestRefused, SignallingCommunicator
-from tests.integration.fixtures import MakeSite
+from tests.integration.fixtures import PAIRS, MakeSite
 from tests.integration.servers import Site
 
 CLIENTS = 50
@@ -19,9 +19,9 @@ ROUNDS = 20
 IN_TIME = 30.0  # on a database that lets one write after the other
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=PAIRS)
 def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
-    return make_site(engine=request.param, redis=True, workers=2)
+    return make_site(**request.param, redis=True, workers=2)
 
 
 @pytest.fixture
