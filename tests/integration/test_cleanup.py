@@ -1,4 +1,4 @@
-"""A membership that ends leaves no row and no group member, however and whenever it ends."""
+"""Any end of a membership, at any moment, leaves no live row and no group member."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.integration.servers import ServerName, Site
 from tests.integration.stores import PostgreSQL, Redis, running
 from tests.integration.traffic import handshake
 
-WAYS = ["close", "reset", "is_killed"]
+ENDINGS = ["close", "reset", "kill"]
 
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite) -> Site:
-    """A site whose database calls can be blocked."""
+    """A site whose tables a test can lock."""
     return make_site(
         engine="postgresql",
         redis=True,
@@ -49,14 +49,14 @@ def lock(postgresql: PostgreSQL, site: Site) -> Iterator[Lock]:
     lock.close()
 
 
-class LeavingClient:
-    """A client that disconnects without leaving, in one of ``WAYS``."""
+class EndingClient:
+    """A client that closes its socket, resets the connection or is killed, without a leave."""
 
-    def __init__(self, site: Site, way: str) -> None:
-        self.way = way
+    def __init__(self, site: Site, ending: str) -> None:
+        self.ending = ending
         self.site = site
         self.client: SignallingCommunicator | ClientProcess = (
-            site.victim() if way == "is_killed" else site.client("alice")
+            site.victim() if ending == "kill" else site.client("alice")
         )
 
     async def connect(self) -> None:
@@ -69,49 +69,49 @@ class LeavingClient:
         else:
             self.client.send(event, **data)
 
-    async def disconnect(self) -> None:
-        """Disconnect, and wait until the server has noticed."""
-        noticed = self._departures()
+    async def end(self) -> None:
+        """End the connection, and wait until the server has logged it."""
+        logged = self._disconnects()
         if isinstance(self.client, ClientProcess):
             self.client.kill()
         else:
-            await getattr(self.client, self.way)()
-        eventually(lambda: self._departures() > noticed, "the end of the connection")
+            await getattr(self.client, self.ending)()
+        eventually(lambda: self._disconnects() > logged, "the end of the connection")
 
-    def _departures(self) -> int:
+    def _disconnects(self) -> int:
         return self.site.worker.output().count("WSDISCONNECT")
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_socket_that_closes_in_a_room(site: Site, room: str, way: str) -> None:
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_an_end_in_a_room_announces_one_leave(site: Site, room: str, ending: str) -> None:
     async with site.client("bob") as bob:
         await bob.join(room)
-        alice = LeavingClient(site, way)
+        alice = EndingClient(site, ending)
         await alice.connect()
         await alice.send("join:room", roomCode=room)
         joined = await bob.receive("peer:joined", within=10)
-        await alice.disconnect()
+        await alice.end()
         left = await bob.receive("peer:left")
         assert left["peerId"] == joined["peerId"]
-        assert left["reason"] == ("left" if way == "close" else "disconnected")
+        assert left["reason"] == ("left" if ending == "close" else "disconnected")
         await bob.receive_nothing()
     site.wait_until_empty(room)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_socket_that_closes_during_a_join(
-    site: Site, room: str, lock: Lock, way: str
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_an_end_during_a_join_frees_the_seat(
+    site: Site, room: str, lock: Lock, ending: str
 ) -> None:
     async with site.client("bob") as bob:
         await bob.join(room)
-        alice = LeavingClient(site, way)
+        alice = EndingClient(site, ending)
         await alice.connect()
         with lock.holds(ROOM_LOCK, room):
             await alice.send("join:room", roomCode=room)
             lock.blocks_a_transaction()
-            await alice.disconnect()
+            await alice.end()
             assert site.database.live_rows(room) == 1
-        # The join is completed without its socket, so the others receive both events.
+        # The join was completed without its socket, so both events are announced.
         joined, left = await bob.receive("peer:joined"), await bob.receive("peer:left")
         assert joined["peerId"] == left["peerId"]
         assert site.database.left_rows(room) == 1
@@ -119,37 +119,39 @@ async def test_a_socket_that_closes_during_a_join(
     site.wait_until_empty(room)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_socket_that_closes_during_a_leave(
-    site: Site, room: str, lock: Lock, way: str
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_an_end_during_a_leave_ends_the_membership_once(
+    site: Site, room: str, lock: Lock, ending: str
 ) -> None:
-    alice = LeavingClient(site, way)
+    alice = EndingClient(site, ending)
     await alice.connect()
     await alice.send("join:room", roomCode=room)
     eventually(lambda: site.database.live_rows(room) == 1, "the join")
     with lock.holds(PEER_LOCK, room):
         await alice.send("leave:room")
         lock.blocks_a_transaction()
-        await alice.disconnect()
+        await alice.end()
     site.wait_until_empty(room)
     assert site.database.reasons(room) == ["left"]
 
 
-@pytest.mark.parametrize("way", ["reset", "is_killed"])
-async def test_a_socket_that_closes_during_a_connect(site: Site, lock: Lock, way: str) -> None:
-    token = site.token("alice")  # before users can no longer be read
+@pytest.mark.parametrize("ending", ["reset", "kill"])
+async def test_an_end_during_the_handshake_leaves_a_working_site(
+    site: Site, lock: Lock, ending: str
+) -> None:
+    token = site.token("alice")  # before the table of users is locked
     with lock.holds(USERS_LOCK):
-        if way == "is_killed":
+        if ending == "kill":
             victim = site.victim()
             lock.blocks_a_transaction()
             victim.kill()
         else:
-            cut_off(site, handshake(site, token), after=lock.blocks_a_transaction)
-    await check_that_it_works(site)
+            send_and_reset(site, handshake(site, token), after=lock.blocks_a_transaction)
+    await assert_site_works(site)
 
 
-def cut_off(site: Site, sent: bytes, after: object = None) -> None:
-    """Send the first bytes of a connection, then reset it."""
+def send_and_reset(site: Site, sent: bytes, after: object = None) -> None:
+    """Send some bytes to the first worker, call ``after``, then reset the connection."""
     with socket.create_connection(("127.0.0.1", site.worker.port), timeout=5) as connection:
         connection.sendall(sent)
         if callable(after):
@@ -157,7 +159,7 @@ def cut_off(site: Site, sent: bytes, after: object = None) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-async def check_that_it_works(site: Site) -> None:
+async def assert_site_works(site: Site) -> None:
     room = site.room()
     async with site.client("bob") as bob:
         await bob.join(room)
@@ -165,19 +167,21 @@ async def check_that_it_works(site: Site) -> None:
     site.wait_until_empty(room)
 
 
-async def test_a_reset_at_any_byte_of_the_handshake_and_the_first_frame(site: Site) -> None:
+async def test_a_reset_within_the_handshake_or_the_first_frame_leaves_a_working_site(
+    site: Site,
+) -> None:
     room = site.room()
     payload = f'{{"event":"join:room","data":{{"roomCode":"{room}"}}}}'.encode()
     frame = bytes([0x81, 0x80 | len(payload), 0, 0, 0, 0]) + payload
-    conversation = handshake(site, site.token("alice")) + frame
-    for length in range(0, len(conversation) + 1, 13):
-        cut_off(site, conversation[:length])
-    cut_off(site, conversation)
-    await check_that_it_works(site)
+    request = handshake(site, site.token("alice")) + frame
+    for length in range(0, len(request) + 1, 13):
+        send_and_reset(site, request[:length])
+    send_and_reset(site, request)
+    await assert_site_works(site)
     site.wait_until_empty(room)
 
 
-async def test_many_joins_and_leaves_without_waiting(site: Site, room: str) -> None:
+async def test_joins_and_leaves_sent_without_waiting_are_all_handled(site: Site, room: str) -> None:
     async with site.client("bob") as bob, site.client("alice") as alice:
         await bob.join(room)
         for _ in range(30):
@@ -194,20 +198,20 @@ async def test_many_joins_and_leaves_without_waiting(site: Site, room: str) -> N
     site.wait_until_empty(room)
 
 
-# --- Exceptions ------------------------------------------------------------------------------------
+# --- Exceptions ---------------------------------------------------------------------------------
 
 
-async def test_a_join_that_fails_with_a_bug(site: Site, logs: Logs) -> None:
+async def test_a_bug_in_the_join_policy_leaves_no_seat(site: Site, logs: Logs) -> None:
     logs.expect("broken on purpose")
     room = site.room(name=hooks.BROKEN)
     async with site.client("alice") as alice:
         with pytest.raises(RequestRefused, match="internal"):
             await alice.join(room)
         site.wait_until_empty(room)
-        await alice.join(site.room())  # the socket is as good as before
+        await alice.join(site.room())  # the socket can still join
 
 
-async def test_a_bug_outside_of_any_request(
+async def test_a_bug_outside_a_request_closes_the_socket_and_frees_the_seat(
     site: Site, room: str, redis: Redis, logs: Logs
 ) -> None:
     logs.expect("Internal error")
@@ -221,7 +225,7 @@ async def test_a_bug_outside_of_any_request(
     site.wait_until_empty(room)
 
 
-async def test_a_leave_while_redis_is_unavailable(
+async def test_a_leave_during_a_redis_outage_frees_the_seat(
     make_site: MakeSite, tmp_path: Path, logs: Logs, room: str
 ) -> None:
     logs.expect("announcement delayed")
@@ -239,21 +243,21 @@ async def test_a_leave_while_redis_is_unavailable(
         site.stop()
 
 
-# --- The end of a worker ---------------------------------------------------------------------------
+# --- Shutdown of a worker -----------------------------------------------------------------------
 
 
-async def wait_for_daphne_to_clean_up() -> None:
-    """Let Daphne 4.2 sweep up the requests that have become sockets.
+async def wait_for_daphne() -> None:
+    """Wait until Daphne 4.2 has removed the requests that have become sockets.
 
-    For up to a second after any handshake its ``kill_all_applications`` stumbles (KeyError) over such
-    a request, cancels nothing, and the process ends without any clean-up. Nothing shows from outside
-    when its sweep, once a second, is through.
+    For up to a second after a handshake, its ``kill_all_applications`` raises ``KeyError`` for such
+    a request, cancels nothing, and the process ends without clean-up. Daphne removes them once a
+    second, and a test cannot observe when.
     """
     await asyncio.sleep(2.2)
 
 
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])
-async def test_sigterm_to_a_worker_with_peers_in_rooms(
+async def test_sigterm_ends_all_memberships_of_a_worker(
     make_site: MakeSite, server: ServerName
 ) -> None:
     site = make_site(server=server)
@@ -263,7 +267,7 @@ async def test_sigterm_to_a_worker_with_peers_in_rooms(
         await client.connect()
         await client.join(rooms[number % 2])
     if server == "daphne":
-        await wait_for_daphne_to_clean_up()
+        await wait_for_daphne()
     site.worker.send_signal(signal.SIGTERM)
     for client in clients:
         await client.receive_close(within=15)
@@ -272,25 +276,25 @@ async def test_sigterm_to_a_worker_with_peers_in_rooms(
     assert sum(site.database.left_rows(room) for room in rooms) == 6
 
 
-async def test_sigterm_to_a_worker_during_a_join(
+async def test_sigterm_during_a_join_frees_the_seat(
     make_site: MakeSite, postgresql: PostgreSQL
 ) -> None:
     site = make_site(engine="postgresql")
     room, lock = site.room(), Lock(postgresql, site)
     alice = site.client("alice")
     await alice.connect()
-    await wait_for_daphne_to_clean_up()
+    await wait_for_daphne()
     with lock.holds(ROOM_LOCK, room):
         await alice.send("join:room", {"roomCode": room})
         lock.blocks_a_transaction()
         site.worker.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.2)  # if the signal comes first, that is right as well
+        await asyncio.sleep(0.2)  # the worker may handle the signal first: both orders are valid
     lock.close()
     site.worker.wait()
     assert site.database.live_rows(room) == 0
 
 
-def test_the_lock_of_these_tests_blocks_others(site: Site, lock: Lock, room: str) -> None:
-    """Other transactions cannot take what a ``Lock`` holds."""
+def test_a_lock_excludes_other_connections(site: Site, lock: Lock, room: str) -> None:
+    """The tests above rely on this."""
     with lock.holds(ROOM_LOCK, room), pytest.raises(psycopg.errors.LockNotAvailable):
         lock.is_held_by_another(ROOM_LOCK, room)

@@ -1,4 +1,4 @@
-"""Peers in rooms do not notice a database that blocks for three seconds."""
+"""A database that blocks for three seconds does not affect peers that have joined."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.stores import PostgreSQL
 from tests.integration.traffic import Talker, wait_until
 
 STALL = 3.0
-"""Seconds that the lock is held. A relay that waited for it would take about as long."""
+"""Seconds. A relay that waited for the lock would take about as long."""
 
 
 @pytest.fixture(scope="module", params=PAIRS)
@@ -39,13 +39,13 @@ def lock(request: pytest.FixtureRequest, site: Site) -> Iterator[Lock | WriteLoc
 
 
 def held(lock: Lock | WriteLock, statement: str, *parameters: str) -> AbstractContextManager[None]:
-    """Hold a lock. SQLite has only one."""
+    """Hold a lock; SQLite has only one."""
     return lock.holds(statement, *parameters) if isinstance(lock, Lock) else lock.holds()
 
 
 @pytest.fixture
 async def talkers(site: Site) -> AsyncIterator[list[Talker]]:
-    """Two peers of a room that relay to each other continuously. No relay may be refused."""
+    """Two peers of one room that relay to each other all the time; no relay may be refused."""
     room = site.room()
     async with AsyncExitStack() as stack:
         talkers = [Talker(await stack.enter_async_context(site.client(f"t{n}"))) for n in range(2)]
@@ -87,14 +87,14 @@ async def test_relays_and_pings_do_not_wait_for_a_blocked_join(
             end = time.monotonic() + STALL
             while time.monotonic() < end:
                 await bob.request("ping", within=1)
-                assert not joining.done(), "nothing was stalled"
+                assert not joining.done(), "the join was not blocked"
             during = [wait for talker in talkers for wait in talker.round_trips]
         outcome = await asyncio.wait_for(joining, 10)
 
         assert outcome in ("joined", "unavailable")
         await alice.request("ping")
         assert len(during) > 100
-        # Two cores shared with whatever else runs: a jitter is no wait for a lock.
+        # The tolerance allows for the jitter of a busy machine with two cores.
         assert p99(during) < p99(before) + 0.25, (p99(before), p99(during))
         assert max(during) < STALL / 2
 
@@ -107,10 +107,10 @@ async def join(client: SignallingCommunicator, room: str) -> str:
     return "joined"
 
 
-async def test_a_relay_makes_no_database_query(
+async def test_a_relay_needs_no_query(
     site: Site, lock: Lock | WriteLock, talkers: list[Talker]
 ) -> None:
-    """All tables are locked, so a query would wait until the lock is released."""
+    """With all tables locked, a query would wait until the end of the test."""
     with held(lock, ALL_LOCK):
         ends = [len(talker.round_trips) + 200 for talker in talkers]
         await wait_until(
@@ -119,23 +119,23 @@ async def test_a_relay_makes_no_database_query(
         )
 
 
-async def test_a_relay_wakes_no_thread(site: Site, talkers: list[Talker]) -> None:
-    """While a worker relays, only the thread of its event loop runs."""
+async def test_a_relay_wakes_no_other_thread(site: Site, talkers: list[Talker]) -> None:
+    """All threads of a worker except its event loop sleep while it relays."""
     ends = [len(talker.round_trips) + 250 for talker in talkers]
-    before = awakenings(site)
+    before = sleep_counts(site)
     await wait_until(
         lambda: all(len(t.round_trips) >= end for t, end in zip(talkers, ends, strict=True)),
-        "five hundred relays",
+        "500 relays",
     )
-    after = awakenings(site)
+    after = sleep_counts(site)
     assert before.keys() == after.keys(), "a thread was started"
     loop = site.worker.pid
     assert after[loop] > before[loop]
     others = sum(after[thread] - before[thread] for thread in after if thread != loop)
-    assert others < 50, "that is a hop for each relay"  # a pool looks after itself now and then
+    assert others < 50, "each relay woke a thread"  # idle pools wake now and then
 
 
-def awakenings(site: Site) -> dict[int, int]:
+def sleep_counts(site: Site) -> dict[int, int]:
     """Return the number of voluntary context switches of each thread, by thread id."""
     counts = {}
     for status in Path(f"/proc/{site.worker.pid}/task").glob("*/status"):

@@ -1,4 +1,4 @@
-"""WebSocket frames as the network may deliver them: split, coalesced or in fragments."""
+"""Frames as the network may deliver them: complete, split anywhere, several at once, fragmented."""
 
 from __future__ import annotations
 
@@ -27,31 +27,32 @@ def frame(payload: bytes, *, opcode: int = TEXT, final: bool = True) -> bytes:
     return bytes([opcode | (0x80 if final else 0)]) + length + mask + masked
 
 
-def request(number: int, chance: random.Random) -> Iterator[bytes]:
-    """Yield the frames of one ``ping`` event, in one of the forms that a client may choose."""
-    padding = "x" * chance.choice((0, 0, 0, 80, 200, 9_000))
+def request(number: int, rng: random.Random) -> Iterator[bytes]:
+    """Yield the frames of one ``ping`` event: one, two fragments, or one after a WebSocket ping."""
+    padding = "x" * rng.choice((0, 0, 0, 80, 200, 9_000))
     text = json.dumps({"event": "ping", "id": number, "data": {"é": padding}}).encode()
-    match chance.randrange(6):
+    match rng.randrange(6):
         case 0:
             yield frame(b"are you there?", opcode=PING)
             yield frame(text)
         case 1:
-            cut = chance.randrange(1, len(text))
+            cut = rng.randrange(1, len(text))
             yield frame(text[:cut], final=False)
             yield frame(text[cut:], opcode=CONTINUATION)
         case _:
             yield frame(text)
 
 
-def cut(stream: bytes, chance: random.Random) -> Iterator[bytes]:
+def split(stream: bytes, rng: random.Random) -> Iterator[bytes]:
+    """Yield the stream in pieces of random sizes."""
     while stream:
-        size = chance.choice((1, 2, 3, 7, 60, 300, 5_000, 100_000))
+        size = rng.choice((1, 2, 3, 7, 60, 300, 5_000, 100_000))
         yield stream[:size]
         stream = stream[size:]
 
 
 async def pongs(reader: asyncio.StreamReader) -> AsyncIterator[int]:
-    """Yield the ids of the answers in the order of their arrival."""
+    """Yield the ids of the answers in the order of arrival."""
     while True:
         first, second = await reader.readexactly(2)
         size = second & 0x7F
@@ -72,7 +73,7 @@ def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_every_request_is_answered_once_and_in_order(site: Site, seed: int) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     host, port = site.worker.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     key = base64.b64encode(os.urandom(16)).decode()
@@ -83,15 +84,13 @@ async def test_every_request_is_answered_once_and_in_order(site: Site, seed: int
     )
     assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
     count = 120
-    stream = b"".join(part for number in range(count) for part in request(number, chance))
+    stream = b"".join(part for number in range(count) for part in request(number, rng))
 
     async def send() -> None:
-        for piece in cut(stream, chance):
+        for piece in split(stream, rng):
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(
-                0
-            )  # so that the pieces are read one by one, where the kernel lets them
+            await asyncio.sleep(0)  # let the server read each piece separately
 
     sending = asyncio.create_task(send())
     answered: list[int] = []

@@ -1,4 +1,4 @@
-"""The identity of a socket, and the origins that may open one, on Daphne and uvicorn."""
+"""Authentication and allowed origins, on Daphne and on uvicorn."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
 
 @pytest.fixture(scope="module")
 def cookie(site: Site) -> str:
-    """The cookies of a browser in which alice is signed in."""
+    """The session cookie of a browser in which Alice has signed in."""
     return site.session_cookie("alice")
 
 
-async def check_alice(client: SignallingCommunicator, site: Site) -> None:
-    """Check that a socket belongs to alice: it accepts a renewal with her token only."""
+async def assert_is_alice(client: SignallingCommunicator, site: Site) -> None:
+    """Assert that a socket belongs to Alice: it accepts her token as a renewal, and not Bob's."""
     renewed = await client.request("authenticate", {"token": site.token("alice")})
     assert renewed["userInfo"] == {"username": "alice"}
     with pytest.raises(RequestRefused, match="token_subject_mismatch"):
@@ -42,68 +42,68 @@ async def check_alice(client: SignallingCommunicator, site: Site) -> None:
     await client.join(site.room())
 
 
-async def is_refused(client: SignallingCommunicator, code: str) -> None:
+async def assert_refused(client: SignallingCommunicator, code: str) -> None:
     await client.receive_error(code)
     assert await client.receive_close() == 4401
 
 
-# --- Five sources ----------------------------------------------------------------------------------
+# --- Five sources -------------------------------------------------------------------------------
 
 
-async def test_a_token_in_the_header(site: Site) -> None:
+async def test_a_token_in_the_header_authenticates(site: Site) -> None:
     async with site.client("alice") as alice:
-        await check_alice(alice, site)
+        await assert_is_alice(alice, site)
 
 
-async def test_a_token_in_the_subprotocol_is_not_echoed(site: Site) -> None:
+async def test_a_token_in_the_subprotocol_authenticates_and_is_not_echoed(site: Site) -> None:
     offered = [PROTOCOL, f"bearer.{site.token('alice')}"]
     async with site.anonymous_client(subprotocols=offered) as alice:
         assert alice.subprotocol == PROTOCOL
-        await check_alice(alice, site)
+        await assert_is_alice(alice, site)
 
 
-async def test_a_token_in_the_query(site: Site) -> None:
+async def test_a_token_in_the_query_authenticates(site: Site) -> None:
     async with site.anonymous_client(query=f"?token={site.token('alice')}") as alice:
-        await check_alice(alice, site)
+        await assert_is_alice(alice, site)
 
 
-async def test_the_session_of_a_page_of_this_site(site: Site, cookie: str) -> None:
+async def test_a_session_authenticates_a_page_of_the_same_origin(site: Site, cookie: str) -> None:
     own = site.worker.http_url
     async with site.anonymous_client(headers=[("Cookie", cookie)], origin=own) as alice:
-        await check_alice(alice, site)
+        await assert_is_alice(alice, site)
 
 
-async def test_a_token_in_the_first_frame(site: Site) -> None:
+async def test_an_authenticate_event_authenticates(site: Site) -> None:
     async with site.anonymous_client() as alice:
         await alice.send("authenticate", {"token": site.token("alice")})
-        proved = await alice.receive("authenticated")
-        assert proved["userInfo"] == {"username": "alice"}
-        assert proved["expiresAt"]
-        await check_alice(alice, site)
+        answer = await alice.receive("authenticated")
+        assert answer["userInfo"] == {"username": "alice"}
+        assert answer["expiresAt"]
+        await assert_is_alice(alice, site)
 
 
 @pytest.mark.parametrize("origin", [None, ORIGIN], ids=["no origin", "another allowed origin"])
-async def test_a_session_does_not_count_for_another_origin(
+async def test_a_session_is_ignored_for_other_origins(
     site: Site, cookie: str, origin: str | None
 ) -> None:
-    async with site.anonymous_client(headers=[("Cookie", cookie)], origin=origin) as stranger:
-        await stranger.send("join:room", {"roomCode": site.room()})
-        await is_refused(stranger, "authentication_required")
+    async with site.anonymous_client(headers=[("Cookie", cookie)], origin=origin) as anonymous:
+        await anonymous.send("join:room", {"roomCode": site.room()})
+        await assert_refused(anonymous, "authentication_required")
 
 
-async def test_a_socket_that_does_not_authenticate_is_closed(site: Site) -> None:
-    async with site.anonymous_client() as stranger:
-        await is_refused(stranger, "authentication_required")
+async def test_a_socket_without_a_token_is_closed_after_the_timeout(site: Site) -> None:
+    async with site.anonymous_client() as anonymous:
+        await assert_refused(anonymous, "authentication_required")
 
 
 async def test_a_socket_that_authenticates_in_time_stays_open(site: Site) -> None:
     async with site.anonymous_client() as silent, site.anonymous_client() as alice:
         await alice.request("authenticate", {"token": site.token("alice")})
-        await is_refused(silent, "authentication_required")  # so its time is over, and alice's was
+        await assert_refused(silent, "authentication_required")  # the timeout has passed for both
         await alice.receive_nothing()
 
 
-# --- Precedence: the first that is there counts -----------------------------------------------------
+# --- Precedence: the first source that is present counts ----------------------------------------
 
 HEADER, SUBPROTOCOL, QUERY, SESSION = range(4)
 
@@ -112,9 +112,7 @@ HEADER, SUBPROTOCOL, QUERY, SESSION = range(4)
     ("first", "second"),
     [*itertools.combinations((HEADER, SUBPROTOCOL, QUERY, SESSION), 2)],
 )
-async def test_the_first_source_of_a_token_counts(
-    site: Site, cookie: str, first: int, second: int
-) -> None:
+async def test_the_first_source_counts(site: Site, cookie: str, first: int, second: int) -> None:
     def client(tokens: dict[int, str]) -> SignallingCommunicator:
         bearer = [f"bearer.{tokens[SUBPROTOCOL]}"] if SUBPROTOCOL in tokens else []
         return site.client(
@@ -125,23 +123,23 @@ async def test_the_first_source_of_a_token_counts(
             origin=site.worker.http_url,
         )
 
-    if second != SESSION:  # the session is always a good one
+    if second != SESSION:  # the session is always valid
         async with client({first: site.token("alice"), second: "bad"}) as alice:
-            await check_alice(alice, site)
+            await assert_is_alice(alice, site)
     async with client({first: "bad", second: site.token("alice")}) as refused:
-        await is_refused(refused, "token_invalid")
+        await assert_refused(refused, "token_invalid")
 
 
-# --- Bad tokens -------------------------------------------------------------------------------------
+# --- Bad tokens ---------------------------------------------------------------------------------
 
 
-def odd(**claims: Any) -> Callable[[Site], str]:
-    """Return a function that makes correctly signed tokens with these claims (None removes one)."""
+def with_claims(**claims: Any) -> Callable[[Site], str]:
+    """Return a maker of correctly signed tokens with these claims; ``None`` removes a claim."""
 
     def make(site: Site) -> str:
         payload = {**AccessToken.for_user(site.user("alice")).payload, **claims}
         kept = {name: value for name, value in payload.items() if value is not None}
-        # By hand: PyJWT itself refuses to write some of these.
+        # Encoded by hand: PyJWT refuses to encode some of these claims.
         text = json.dumps(kept).encode()
         return jwt.PyJWS().encode(text, KEY, algorithm="HS256")
 
@@ -183,55 +181,55 @@ BAD_TOKENS: dict[str, tuple[Callable[[Site], str], str]] = {
     "inactive user": (inactive, "user_inactive"),
     "deleted user": (deleted, "token_invalid"),
     "new password": (revoked, "token_revoked"),
-    "expired": (odd(exp=int(time.time()) - 1), "token_expired"),
-    "user_id abc": (odd(user_id="abc"), "token_invalid"),
-    "user_id huge": (odd(user_id=10**30), "token_invalid"),
-    "user_id list": (odd(user_id=[1]), "token_invalid"),
-    "user_id object": (odd(user_id={"pk": 1}), "token_invalid"),
-    "user_id with NUL": (odd(user_id="1\x00"), "token_invalid"),
-    "no user_id": (odd(user_id=None), "token_invalid"),
-    "exp beyond all": (odd(exp=1e300), "token_invalid"),
-    "exp infinite": (odd(exp=float("inf")), "token_invalid"),
-    "exp in the year 300000": (odd(exp=2**43), "token_invalid"),
-    "exp a word": (odd(exp="x"), "token_invalid"),
-    "exp a list": (odd(exp=[]), "token_invalid"),
-    "no exp": (odd(exp=None), "token_invalid"),
-    "no jti": (odd(jti=None), "token_invalid"),
-    "no type": (odd(token_type=None), "token_invalid"),
-    "not yet": (odd(nbf=int(time.time()) + 3600), "token_invalid"),
-    "nbf a word": (odd(nbf="x"), "token_invalid"),
-    "iat a word": (odd(iat="x"), "token_invalid"),
-    "no signature": (signed("", "none"), "token_invalid"),
+    "expired": (with_claims(exp=int(time.time()) - 1), "token_expired"),
+    "user_id abc": (with_claims(user_id="abc"), "token_invalid"),
+    "user_id too large": (with_claims(user_id=10**30), "token_invalid"),
+    "user_id list": (with_claims(user_id=[1]), "token_invalid"),
+    "user_id object": (with_claims(user_id={"pk": 1}), "token_invalid"),
+    "user_id with NUL": (with_claims(user_id="1\x00"), "token_invalid"),
+    "no user_id": (with_claims(user_id=None), "token_invalid"),
+    "exp too large": (with_claims(exp=1e300), "token_invalid"),
+    "exp infinite": (with_claims(exp=float("inf")), "token_invalid"),
+    "exp in the year 300000": (with_claims(exp=2**43), "token_invalid"),
+    "exp text": (with_claims(exp="x"), "token_invalid"),
+    "exp list": (with_claims(exp=[]), "token_invalid"),
+    "no exp": (with_claims(exp=None), "token_invalid"),
+    "no jti": (with_claims(jti=None), "token_invalid"),
+    "no type": (with_claims(token_type=None), "token_invalid"),
+    "not valid yet": (with_claims(nbf=int(time.time()) + 3600), "token_invalid"),
+    "nbf text": (with_claims(nbf="x"), "token_invalid"),
+    "iat text": (with_claims(iat="x"), "token_invalid"),
+    "unsigned": (signed("", "none"), "token_invalid"),
     "HS512": (signed(KEY, "HS512"), "token_invalid"),
     "another key": (signed("another" * 8, "HS256"), "token_invalid"),
 }
 
 
-@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")  # of the HS512 one
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")  # for HS512
 @pytest.mark.parametrize("name", BAD_TOKENS)
-async def test_a_bad_token_is_refused_with_its_code(site: Site, name: str) -> None:
+async def test_a_bad_token_is_refused_with_a_specific_code(site: Site, name: str) -> None:
     make, code = BAD_TOKENS[name]
     token = make(site)
     async with site.client(token=token) as client:
-        await is_refused(client, code)
+        await assert_refused(client, code)
     async with site.anonymous_client() as client:
         await client.send("authenticate", {"token": token})
-        await is_refused(client, code)
+        await assert_refused(client, code)
 
 
 async def test_an_inactive_users_session_is_refused(site: Site) -> None:
-    user = site.user("leaver")
-    cookie = site.session_cookie("leaver")
+    user = site.user("former")
+    cookie = site.session_cookie("former")
     user.is_active = False
     site.database.save(user)
     own = site.worker.http_url
-    async with site.anonymous_client(headers=[("Cookie", cookie)], origin=own) as leaver:
-        await leaver.send("ping")
-        # Django's own backend forgets an inactive user's session
-        await is_refused(leaver, "authentication_required")
+    async with site.anonymous_client(headers=[("Cookie", cookie)], origin=own) as client:
+        await client.send("ping")
+        # Django's backend ignores the session of an inactive user.
+        await assert_refused(client, "authentication_required")
 
 
-# --- No token in a log ------------------------------------------------------------------------------
+# --- No token in a log --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("origin", [None, "http://evil.example"], ids=["accepted", "refused"])
@@ -245,17 +243,17 @@ async def test_a_token_in_the_query_is_not_logged(site: Site, origin: str | None
         with pytest.raises(InvalidStatus):
             await client.connect()
     async with site.client("alice") as alice:
-        await alice.request("ping")  # everything before it has been logged
+        await alice.request("ping")  # earlier requests have been logged
     log = site.worker.output()
     assert "/ws/signalling/" in log
     assert token.split(".")[2] not in log
 
 
-# --- Origins -----------------------------------------------------------------------------------------
+# --- Origins ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("origin", [None, ORIGIN, ORIGIN.upper(), "own"])
-async def test_an_allowed_origin(site: Site, origin: str | None) -> None:
+async def test_an_allowed_origin_can_join(site: Site, origin: str | None) -> None:
     if origin == "own":
         origin = site.worker.http_url
     async with site.client("alice", origin=origin) as alice:
@@ -286,10 +284,10 @@ async def test_an_allowed_origin(site: Site, origin: str | None) -> None:
         "javascript:alert(1)",
     ],
 )
-async def test_a_foreign_origin_is_refused_at_the_handshake(site: Site, origin: str) -> None:
+async def test_a_foreign_origin_is_refused_in_the_handshake(site: Site, origin: str) -> None:
     with pytest.raises(InvalidStatus) as refused:
         await site.client("alice", origin=origin).connect()
-    # What is no origin at all Daphne refuses by itself, with 400.
+    # Daphne itself refuses malformed origins, with 400.
     assert refused.value.response.status_code in (400, 403)
 
 
@@ -302,7 +300,9 @@ async def test_two_origins_are_refused(site: Site, second: str) -> None:
     assert refused.value.response.status_code in (400, 403)
 
 
-async def test_a_foreign_page_cannot_use_the_cookies_of_a_user(site: Site, cookie: str) -> None:
+async def test_a_foreign_page_cannot_open_a_socket_with_a_users_cookies(
+    site: Site, cookie: str
+) -> None:
     for origin in ("http://evil.example", "null"):
         with pytest.raises(InvalidStatus):
             await site.anonymous_client(headers=[("Cookie", cookie)], origin=origin).connect()

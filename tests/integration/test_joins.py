@@ -1,4 +1,4 @@
-"""The queries of a join, and the one lock that it waits for: that of its room."""
+"""The statements of a join, and the one lock that it waits for: that of its own room."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.integration.stores import PostgreSQL
 from tests.integration.traffic import wait_until
 
 ROOMS = 500
-AT_ONCE = 1.0
-"""Seconds, much more than a join needs that does not wait for a lock."""
+UNBLOCKED_SECONDS = 1.0
+"""A generous upper limit for a join that waits for no lock."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def lock(postgresql: PostgreSQL, site: Site) -> Iterator[Lock]:
 async def statements_of_a_join(
     site: Site, postgresql: PostgreSQL, client: SignallingCommunicator, room: str
 ) -> list[str]:
-    """Return the first words of the statements of a join, in order."""
+    """Return the first words of each statement of a join, in order."""
     start = len(postgresql.output())
     await client.join(room)
     await wait_until(lambda: "COMMIT" in postgresql.output()[start:], "the commit in the log")
@@ -55,38 +55,40 @@ async def statements_of_a_join(
     return statements
 
 
-async def test_a_join_makes_as_many_queries_on_a_full_site_as_on_an_empty_one(
+async def test_a_join_runs_the_same_statements_on_a_full_site(
     site: Site, postgresql: PostgreSQL
 ) -> None:
     room = site.room()
     async with AsyncExitStack() as stack:
         alice = await stack.enter_async_context(site.client("alice"))
-        await statements_of_a_join(site, postgresql, alice, room)  # prepares its connection
-        in_an_empty_site = await statements_of_a_join(site, postgresql, alice, room)
+        await statements_of_a_join(site, postgresql, alice, room)  # opens the database connection
+        on_an_empty_site = await statements_of_a_join(site, postgresql, alice, room)
 
-        codes = site.database.run(lambda: many_rooms(site))
+        codes = site.database.run(lambda: create_rooms(site))
         clients = [site.client(f"guest{number % 10}") for number in range(ROOMS)]
         for start in range(0, ROOMS, 50):
             await asyncio.gather(
                 *(
-                    arrives(stack, client, code)
+                    connect_and_join(stack, client, code)
                     for client, code in zip(
                         clients[start : start + 50], codes[start : start + 50], strict=True
                     )
                 )
             )
         assert site.database.live_rows() == ROOMS
-        in_a_full_site = await statements_of_a_join(site, postgresql, alice, room)
-    assert in_a_full_site == in_an_empty_site
-    assert any(statement.startswith("INSERT") for statement in in_a_full_site)
+        on_a_full_site = await statements_of_a_join(site, postgresql, alice, room)
+    assert on_a_full_site == on_an_empty_site
+    assert any(statement.startswith("INSERT") for statement in on_a_full_site)
 
 
-def many_rooms(site: Site) -> list[str]:
+def create_rooms(site: Site) -> list[str]:
     rooms = [Room(code=f"ROOM{number:04}") for number in range(ROOMS)]
     return [room.code for room in Room.objects.using(site.database.alias).bulk_create(rooms)]
 
 
-async def arrives(stack: AsyncExitStack, client: SignallingCommunicator, room: str) -> None:
+async def connect_and_join(
+    stack: AsyncExitStack, client: SignallingCommunicator, room: str
+) -> None:
     await stack.enter_async_context(client)
     await client.join(room, within=20)
 
@@ -97,17 +99,19 @@ async def test_a_join_does_not_wait_for_the_lock_of_another_room(site: Site, loc
         with lock.holds(ROOM_LOCK, locked):
             joining = asyncio.create_task(alice.join(locked, within=20))
             await asyncio.to_thread(lock.blocks_a_transaction)
-            await bob.join(free, within=AT_ONCE)
+            await bob.join(free, within=UNBLOCKED_SECONDS)
             await bob.leave()
             async with site.client("carol") as carol:  # a handshake does not wait either
-                await carol.request("ping", within=AT_ONCE)
+                await carol.request("ping", within=UNBLOCKED_SECONDS)
             assert not joining.done()
         await joining
         await alice.receive_nothing()
 
 
-async def test_concurrent_joins_of_one_room_all_succeed(site: Site, lock: Lock) -> None:
-    """More joins than database threads and connections. Joins of other rooms do not wait."""
+async def test_joins_of_one_room_wait_for_each_other_and_all_succeed(
+    site: Site, lock: Lock
+) -> None:
+    """More joins wait than the worker has database threads and connections."""
     room = site.room()
     async with AsyncExitStack() as stack:
         clients = [site.client(f"guest{number}") for number in range(10)]

@@ -1,4 +1,4 @@
-"""Failures of Redis close no socket, and every lost relay is reported."""
+"""Redis dies, hangs, drops its clients or loses its data: no socket closes, losses are reported."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from tests.integration.servers import Site
 from tests.integration.stores import Redis, running
 from tests.integration.traffic import Conversation, conversation
 
-BACK = 2.0
-"""Seconds within which relays between workers work again after Redis has returned."""
+RECOVERY_SECONDS = 2.0
+"""Relays between workers work again within this time after Redis has returned."""
 
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A private Redis: tests of this module kill it."""
+    """A Redis of this module, which it may kill."""
     with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
         yield redis
 
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite, redis: Redis) -> Site:
-    """Two workers. Their logs are not checked: an outage fills them with tracebacks."""
+    """Two workers on this Redis; errors about its outages in their logs are expected."""
     return make_site(redis=redis, workers=2)
 
 
 @pytest.fixture
 async def talk(site: Site) -> AsyncIterator[Conversation]:
-    """A conversation. When the test ends, every relay must be accounted for."""
+    """A running conversation; at the end of the test every relay must be accounted for."""
     async with conversation(site) as talk:
         yield talk
 
 
 @pytest.fixture
 async def visitors(talk: Conversation) -> AsyncIterator[list[SignallingCommunicator]]:
-    """Two on each worker: two will join, one will leave, and one will be disconnected.
+    """Four connected clients, two on each worker: two will join, one will leave, one will reset.
 
-    All are connected, since a new socket needs a Redis that answers.
+    They connect before the outage, because a new socket needs a Redis that answers.
     """
     async with AsyncExitStack() as stack:
-        clients = [talk.site.client(f"passer-by{n}", worker=n % 2) for n in range(4)]
+        clients = [talk.site.client(f"visitor{n}", worker=n % 2) for n in range(4)]
         for client in clients:
             await stack.enter_async_context(client)
         for client in clients[2:]:
@@ -55,71 +55,71 @@ async def visitors(talk: Conversation) -> AsyncIterator[list[SignallingCommunica
         yield clients
 
 
-async def join_and_leave(visitors: list[SignallingCommunicator], room: str) -> None:
-    joining, joining_too, leaving, failing = visitors
+async def join_leave_and_reset(visitors: list[SignallingCommunicator], room: str) -> None:
+    first, second, leaving, resetting = visitors
     await asyncio.gather(
-        joining.join(room, within=10),
-        joining_too.join(room, within=10),
+        first.join(room, within=10),
+        second.join(room, within=10),
         leaving.request("leave:room", within=10),
-        failing.reset(),
+        resetting.reset(),
     )
 
 
-async def test_redis_is_killed_and_restarted(
+async def test_a_restart_of_redis_closes_no_socket(
     talk: Conversation, redis: Redis, visitors: list[SignallingCommunicator]
 ) -> None:
     redis.send_signal(signal.SIGKILL)
     redis.wait()
     outage = asyncio.create_task(asyncio.sleep(1))
-    await join_and_leave(visitors, talk.room)
+    await join_leave_and_reset(visitors, talk.room)
     await talk.goes_on(*talk.together)
     await outage
     assert all(talker.refused for talker in talk.parted)
     await asyncio.to_thread(redis.start)
-    await talk.goes_on(*talk.together, talk.parted, within=BACK)
+    await talk.goes_on(*talk.together, talk.parted, within=RECOVERY_SECONDS)
     await talk.check_rosters_against_database()
 
 
-async def test_redis_hangs(
+async def test_a_hanging_redis_closes_no_socket(
     talk: Conversation, redis: Redis, visitors: list[SignallingCommunicator]
 ) -> None:
     redis.send_signal(signal.SIGSTOP)
     outage = asyncio.create_task(asyncio.sleep(7))
     try:
-        await join_and_leave(visitors, talk.room)
+        await join_leave_and_reset(visitors, talk.room)
         while not outage.done():
             await talk.goes_on(*talk.together)
     finally:
         redis.send_signal(signal.SIGCONT)
     assert all(talker.refused for talker in talk.parted)
-    await talk.goes_on(*talk.together, talk.parted, within=BACK)
+    await talk.goes_on(*talk.together, talk.parted, within=RECOVERY_SECONDS)
     await talk.check_rosters_against_database()
 
 
-async def test_redis_disconnects_its_clients_repeatedly(
+async def test_repeated_disconnections_from_redis_close_no_socket(
     talk: Conversation, redis: Redis, visitors: list[SignallingCommunicator]
 ) -> None:
     for second in range(5):
         for kind in ("normal", "pubsub"):
-            # Not this client itself, so that it may be asked again.
+            # Not this client itself: the next round needs it.
             redis.client.client_kill_filter(_type=kind, skipme=True)
         pause = asyncio.create_task(asyncio.sleep(1))
         if second == 2:
-            await join_and_leave(visitors, talk.room)
+            await join_leave_and_reset(visitors, talk.room)
         while not pause.done():
             await talk.goes_on(*talk.together)
-    await talk.goes_on(*talk.together, talk.parted, within=BACK)
+    await talk.goes_on(*talk.together, talk.parted, within=RECOVERY_SECONDS)
     await talk.check_rosters_against_database()
 
 
-async def test_redis_loses_its_data(talk: Conversation, redis: Redis) -> None:
+async def test_a_flushed_redis_refuses_no_relay(talk: Conversation, redis: Redis) -> None:
     redis.client.flushall()
-    await talk.goes_on(*talk.together, talk.parted, within=BACK)
+    await talk.goes_on(*talk.together, talk.parted, within=RECOVERY_SECONDS)
     assert not any(talker.refused for talker in talk.talkers)
 
 
 async def test_an_idle_redis_connection_closes_no_socket(site: Site) -> None:
-    """redis-py 8 times out idle reads within 15 s, and stock layers then close their sockets."""
+    """redis-py 8 ends idle reads before 15 seconds; the stock layers then close their sockets."""
     room = site.room()
     async with site.client("alice", worker=0) as alice, site.client("bob", worker=1) as bob:
         await alice.join(room)

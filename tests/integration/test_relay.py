@@ -1,4 +1,4 @@
-"""Who receives which event, and in which order, with one worker and with two on a Redis."""
+"""Relays and announcements: order, targets and payloads, with one worker and with two on Redis."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAYLOADS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module", params=["one worker", "two workers and Redis"])
 def site(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
-    """A site with one worker, or with two on a Redis."""
+    """A site with one or two workers; worker -1 is the last one."""
     two = request.param != "one worker"
     return make_site(workers=2, redis=True) if two else make_site()
 
@@ -40,7 +40,7 @@ def room(site: Site) -> str:
 async def pair(
     site: Site, room: str
 ) -> AsyncIterator[tuple[SignallingCommunicator, SignallingCommunicator]]:
-    """Alice and bob in one room, in each other's rosters, without unread frames."""
+    """Alice and Bob in one room; both have received all announcements."""
     async with site.client("alice") as alice, site.client("bob", worker=-1) as bob:
         await alice.join(room)
         await bob.join(room)
@@ -48,10 +48,10 @@ async def pair(
         yield alice, bob
 
 
-# --- Order ----------------------------------------------------------------------------------------
+# --- Order --------------------------------------------------------------------------------------
 
 
-async def test_the_first_offer_of_a_newcomer_never_overtakes_its_peer_joined(
+async def test_peer_joined_arrives_before_the_first_offer_of_the_new_peer(
     site: Site, room: str
 ) -> None:
     async with site.client("alice") as alice, site.client("bob", worker=-1) as bob:
@@ -67,24 +67,22 @@ async def test_the_first_offer_of_a_newcomer_never_overtakes_its_peer_joined(
         await bob.receive_nothing()
 
 
-async def test_two_peers_that_join_at_once_are_announced_to_each_other_exactly_once(
-    site: Site,
-) -> None:
+async def test_concurrent_joins_announce_each_peer_exactly_once(site: Site) -> None:
     async with site.client("alice") as alice, site.client("bob", worker=-1) as bob:
         for _ in range(30):
             room = site.room()
             joined = await asyncio.gather(alice.join(room), bob.join(room))
-            was_there = [bool(answer["peers"]) for answer in joined]
-            assert sorted(was_there) == [False, True]
-            first, second = (alice, bob) if was_there[1] else (bob, alice)
+            found_peers = [bool(answer["peers"]) for answer in joined]
+            assert sorted(found_peers) == [False, True]
+            first, second = (alice, bob) if found_peers[1] else (bob, alice)
             assert (await first.receive("peer:joined"))["peerId"] == second.peer_id
             await second.leave()
             assert (await first.receive("peer:left"))["peerId"] == second.peer_id
             await first.leave()
 
 
-async def test_frames_of_each_pair_stay_in_order(site: Site, room: str) -> None:
-    chance = random.Random(1)
+async def test_1000_relays_arrive_in_order_for_each_pair(site: Site, room: str) -> None:
+    rng = random.Random(1)
     async with AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(site.client(name, worker=index % -2))
@@ -97,8 +95,8 @@ async def test_frames_of_each_pair_stay_in_order(site: Site, room: str) -> None:
                 await earlier.receive("peer:joined")
         sent: dict[str, list[tuple[str, Any]]] = {bob.peer_id: [], carol.peer_id: []}
         for number in range(1000):
-            event = chance.choice(list(PAYLOADS))
-            target = chance.choice([bob, carol]).peer_id
+            event = rng.choice(list(PAYLOADS))
+            target = rng.choice([bob, carol]).peer_id
             payload = _numbered(event, number)
             sent[target].append((event, payload))
             await alice.send(event, {"targetPeerId": target, **payload})
@@ -116,7 +114,7 @@ def _numbered(event: str, number: int) -> dict[str, Any]:
     return {kind: {"type": kind, "sdp": f"v=0 {number}"}}
 
 
-# --- Boundaries ------------------------------------------------------------------------------------
+# --- Boundaries ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("event", PAYLOADS)
@@ -127,7 +125,7 @@ async def test_relays_never_cross_rooms(
     async with (
         site.client("carol") as carol,
         site.client("dave", worker=-1) as dave,
-        site.client("erin") as lonely,
+        site.client("erin") as outsider,
     ):
         other_room = site.room()
         for client in (carol, dave):
@@ -147,7 +145,7 @@ async def test_relays_never_cross_rooms(
             alice.peer_id,
             "",
             channel,
-            "peer_nobody",
+            "peer_unknown",
         ]
         texts: Counter[str] = Counter()
         for target in targets:
@@ -158,9 +156,9 @@ async def test_relays_never_cross_rooms(
         assert len(texts) == 1, "the answers differ, so rooms can be probed"
 
         with pytest.raises(RequestRefused) as refused:
-            await lonely.request(event, {"targetPeerId": bob.peer_id, **PAYLOADS[event]})
+            await outsider.request(event, {"targetPeerId": bob.peer_id, **PAYLOADS[event]})
         assert refused.value.code == "not_in_room"
-        for client in (alice, bob, carol, dave, lonely):
+        for client in (alice, bob, carol, dave, outsider):
             await client.receive_nothing()
 
 
@@ -176,7 +174,7 @@ async def test_nothing_reaches_a_peer_that_has_left(
     await bob.receive_nothing()
 
 
-async def test_roster_events_never_cross_rooms(
+async def test_announcements_never_cross_rooms(
     site: Site, pair: tuple[SignallingCommunicator, SignallingCommunicator]
 ) -> None:
     alice, bob = pair
@@ -192,7 +190,7 @@ async def test_roster_events_never_cross_rooms(
             assert (await carol.receive(event))["peerId"] == dave.peer_id
 
 
-# --- Payloads --------------------------------------------------------------------------------------
+# --- Payloads -----------------------------------------------------------------------------------
 
 
 async def test_a_spoofed_sender_is_overwritten(
@@ -253,7 +251,7 @@ async def test_a_description_is_relayed_byte_for_byte(
         assert description in bob.last_frame
 
 
-async def test_a_binary_frame_of_json_is_accepted(
+async def test_a_binary_frame_is_relayed_like_a_text_frame(
     pair: tuple[SignallingCommunicator, SignallingCommunicator],
 ) -> None:
     alice, bob = pair

@@ -1,4 +1,4 @@
-"""Slow readers are closed with 4508 and do not disturb others; a flooding client is not read."""
+"""Clients that read too slowly are closed with 4508 and delay no other; floods are not read."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.integration.traffic import RawSocket, memory, wait_until
 
 MB = 1024 * 1024
 DESCRIPTION = {"type": "answer", "sdp": "v" * 40_000}
-BOUND = 16 * MB
-"""Bytes: more than four send queues of 1 MiB, less than what would wait without their limit."""
+MEMORY_LIMIT = 16 * MB
+"""More than the four send queues of 1 MiB can hold, and much less than the floods."""
 SERVERS = ["daphne", "uvicorn"]
 
 
@@ -41,53 +41,53 @@ def lock(postgresql: PostgreSQL, site: Site) -> Iterator[Lock]:
     lock.close()
 
 
-class Healthy:
-    """Two peers of a room that ping and relay to each other continuously."""
+class ActivePair:
+    """Two peers of a room that ping and relay to each other all the time."""
 
     def __init__(self, site: Site, room: str) -> None:
         self.site = site
         self.room = room
         self.clients = [site.client("alice"), site.client("bob")]
-        self.waits: list[float] = []
+        self.latencies: list[float] = []
         self.memory = 0
         self.is_done = False
 
-    async def run(self, client: SignallingCommunicator, other: SignallingCommunicator) -> None:
+    async def exchange(self, client: SignallingCommunicator, other: SignallingCommunicator) -> None:
         while not self.is_done:
-            began = time.monotonic()
+            started = time.monotonic()
             await client.request("ping")
-            data = {"targetPeerId": other.peer_id, "candidate": "healthy"}
+            data = {"targetPeerId": other.peer_id, "candidate": "active"}
             await client.request("webrtc:ice", data)
             await other.wait_for("webrtc:ice")
-            self.waits.append(time.monotonic() - began)
+            self.latencies.append(time.monotonic() - started)
             self.memory = max(self.memory, memory(self.site.worker))
 
-    async def check_latencies(self, rounds: int) -> None:
-        end = len(self.waits) + rounds
-        await wait_until(lambda: len(self.waits) >= end, "the life of the healthy")
+    async def wait_for_rounds(self, rounds: int) -> None:
+        end = len(self.latencies) + rounds
+        await wait_until(lambda: len(self.latencies) >= end, "relays of the active pair")
 
 
 @asynccontextmanager
-async def healthy_peers(site: Site, room: str) -> AsyncIterator[Healthy]:
+async def active_pair(site: Site, room: str) -> AsyncIterator[ActivePair]:
     async with AsyncExitStack() as stack:
-        healthy = Healthy(site, room)
-        for client in healthy.clients:
+        pair = ActivePair(site, room)
+        for client in pair.clients:
             await stack.enter_async_context(client)
             await client.join(room)
-        alice, bob = healthy.clients
-        lives = [
-            asyncio.create_task(healthy.run(alice, bob)),
-            asyncio.create_task(healthy.run(bob, alice)),
+        alice, bob = pair.clients
+        tasks = [
+            asyncio.create_task(pair.exchange(alice, bob)),
+            asyncio.create_task(pair.exchange(bob, alice)),
         ]
         try:
-            yield healthy
+            yield pair
         finally:
-            healthy.is_done = True
-            await asyncio.gather(*lives)
+            pair.is_done = True
+            await asyncio.gather(*tasks)
 
 
-class Slow:
-    """Four clients that read too slowly, each in another way."""
+class SlowClients:
+    """Four clients that read too slowly, each in its own way."""
 
     def __init__(self, site: Site) -> None:
         self.reader = RawSocket(site, "slow")
@@ -96,7 +96,7 @@ class Slow:
         self.chatty = RawSocket(site, "chatty")
         self.all = [self.reader, self.silent, self.trickling, self.chatty]
 
-    async def __aenter__(self) -> Slow:
+    async def __aenter__(self) -> SlowClients:
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -105,13 +105,13 @@ class Slow:
 
     async def read_slowly(self, size: int, every: float) -> None:
         reader = self.reader if size > 1 else self.trickling
-        pause = asyncio.Event()  # never set: only its timeout ends a wait for it
+        pause = asyncio.Event()  # never set: every wait ends with the timeout
         while await reader.takes(size):
             with suppress(TimeoutError):
                 async with asyncio.timeout(every):
                     await pause.wait()
 
-    async def pings(self) -> None:
+    async def ping_without_reading(self) -> None:
         try:
             while True:
                 await self.chatty.send("ping")
@@ -120,61 +120,61 @@ class Slow:
             return
 
 
-async def test_a_slow_reader_is_closed_and_others_are_not_disturbed(site: Site) -> None:
+async def test_slow_clients_are_closed_and_delay_no_other_peer(site: Site) -> None:
     room = site.room()
     async with (
-        Slow(site) as slow,
+        SlowClients(site) as slow,
         site.client("carol") as carol,
-        healthy_peers(site, room) as healthy,
+        active_pair(site, room) as pair,
     ):
         await carol.join(room)
-        await healthy.check_latencies(50)
-        before, memory_before = list(healthy.waits), memory(site.worker)
+        await pair.wait_for_rounds(50)
+        before, memory_before = list(pair.latencies), memory(site.worker)
         for reader in slow.all:
             await reader.join(room)
-        habits = [
+        tasks = [
             asyncio.create_task(slow.read_slowly(4096, 0.05)),
             asyncio.create_task(slow.read_slowly(1, 1.0)),
-            asyncio.create_task(slow.pings()),
+            asyncio.create_task(slow.ping_without_reading()),
         ]
-        healthy.waits.clear()
+        pair.latencies.clear()
         await flood(carol, slow)
-        # The healthy were never asked to wait: they lived on until the last was closed, and after.
-        during = list(healthy.waits)
+        # The active pair was not delayed until the last slow client was closed, nor afterwards.
+        during = list(pair.latencies)
         assert len(during) > 3
         assert max(during) < max(1.0, 5 * max(before))
-        await healthy.check_latencies(10)
-        assert healthy.memory - memory_before < BOUND
+        await pair.wait_for_rounds(10)
+        assert pair.memory - memory_before < MEMORY_LIMIT
 
-        habits[0].cancel()  # now it reads on as fast as it can, to the end
-        await asyncio.wait(habits[:1])
-        await sees_why(slow.reader)
-        if site.worker.name == "daphne":  # no application can cut off a client of uvicorn
+        tasks[0].cancel()  # now read the rest as fast as possible
+        await asyncio.wait(tasks[:1])
+        await assert_closed_as_too_slow(slow.reader)
+        if site.worker.name == "daphne":  # an application on uvicorn cannot abort a connection
             for reader in slow.all[1:]:
                 await wait_until(lambda each=reader: not each.is_held(), f"{reader.name}'s end")  # type: ignore[misc]
-        for habit in habits:
-            habit.cancel()
-        await asyncio.wait(habits)
-        check_that_the_site_is_idle(carol)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert_no_other_errors(carol)
     site.wait_until_empty(room)
 
 
-async def flood(carol: SignallingCommunicator, slow: Slow) -> None:
-    """Relay to the slow readers in turn until each is closed and carol has received its leave."""
-    closed: set[str] = set()
+async def flood(carol: SignallingCommunicator, slow: SlowClients) -> None:
+    """Relay to the slow clients in turn until Carol has received all their ``peer:left``."""
+    left: set[str] = set()
     async with asyncio.timeout(30):
-        while len(closed) < len(slow.all):
+        while len(left) < len(slow.all):
             for reader in slow.all:
-                if reader.peer_id not in closed:
+                if reader.peer_id not in left:
                     data = {"targetPeerId": reader.peer_id, "answer": DESCRIPTION}
                     await carol.send("webrtc:answer", data)
-            await carol.request("ping")  # whatever happens to the others, she is answered
-            closed = {f["data"]["peerId"] for f in carol.unread if f["event"] == "peer:left"}
-    assert closed == {reader.peer_id for reader in slow.all}
+            await carol.request("ping")  # the sender is answered all the time
+            left = {f["data"]["peerId"] for f in carol.unread if f["event"] == "peer:left"}
+    assert left == {reader.peer_id for reader in slow.all}
 
 
-async def sees_why(reader: RawSocket) -> None:
-    """Read the remaining relays, then the error, then the close code."""
+async def assert_closed_as_too_slow(reader: RawSocket) -> None:
+    """Read the rest: relays that were already sent, then the error, then the close frame."""
     events = []
     async with asyncio.timeout(10):
         while True:
@@ -188,22 +188,20 @@ async def sees_why(reader: RawSocket) -> None:
     assert events[-1]["data"]["code"] == "peer_busy"
 
 
-def check_that_the_site_is_idle(carol: SignallingCommunicator) -> None:
-    """Check that only relays to peers that were already closed were refused."""
+def assert_no_other_errors(carol: SignallingCommunicator) -> None:
+    """Only relays to peers that had already been closed were refused."""
     errors = [frame["data"] for frame in carol.unread if frame["event"] == "error"]
     assert {error["code"] for error in errors} <= {"peer_not_found"}
 
 
-async def test_a_client_that_floods_during_its_join_is_no_longer_read(
-    site: Site, lock: Lock
-) -> None:
-    """The join waits for a locked row. The 30 MB of pings behind it must not be lost."""
+async def test_a_flood_is_not_read_while_a_join_waits(site: Site, lock: Lock) -> None:
+    """The join waits for a locked row, and 30 MB of pings wait behind it; none may be lost."""
     room, count = site.room(), 500
     async with site.client("flooder") as flooder, site.client("bob") as bob:
         await bob.request("ping")
         sent = 0
 
-        async def floods() -> None:
+        async def send_pings() -> None:
             nonlocal sent
             padding = "x" * 60_000
             for number in range(count):
@@ -215,18 +213,18 @@ async def test_a_client_that_floods_during_its_join_is_no_longer_read(
         with lock.holds(ROOM_LOCK, room):
             await flooder.send("join:room", {"roomCode": room})
             lock.blocks_a_transaction()
-            flood = asyncio.create_task(floods())
+            flood = asyncio.create_task(send_pings())
             await wait_until(lambda: sent > 0, "the first ping")
             last, unchanged_since = sent, time.monotonic()
             while time.monotonic() - unchanged_since < 0.5:
-                await bob.request("ping")  # a flooder is no matter of others
+                await bob.request("ping")  # other clients are not affected
                 if sent != last:
                     last, unchanged_since = sent, time.monotonic()
-            assert not flood.done(), "all of it was read"
-            assert memory(site.worker) - before < BOUND
+            assert not flood.done(), "the server read everything"
+            assert memory(site.worker) - before < MEMORY_LIMIT
         await flooder.receive("room:joined")
         for number in range(count):
             await flooder.receive("pong")
             assert json.loads(flooder.last_frame)["id"] == f"ping {number}"
         await flood
-        assert memory(site.worker) - before < BOUND
+        assert memory(site.worker) - before < MEMORY_LIMIT

@@ -1,4 +1,4 @@
-"""The consumer on the channel layers of channels and channels_redis."""
+"""The consumer on Channels' own channel layers: the core events and outages of Redis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.fixtures import Logs, MakeSite
 from tests.integration.servers import Site
 from tests.integration.stores import Redis, running
-from tests.integration.test_seed import TestEdgeCases, TestJoinRoom, TestLeaveRoom, TestSignalling
+from tests.integration.test_core_events import (
+    TestEdgeCases,
+    TestJoinRoom,
+    TestLeaveRoom,
+    TestSignalling,
+)
 from tests.integration.traffic import wait_until
 
 __all__ = ["TestEdgeCases", "TestJoinRoom", "TestLeaveRoom", "TestSignalling"]
@@ -24,7 +29,7 @@ ON_REDIS = {
     "core": "channels_redis.core.RedisChannelLayer",
     "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
 }
-SAID_OF_IT = {
+LOGGED = {
     "core": "Channel layer unavailable, retrying",
     "pubsub": "Unexpected exception in receive task",
 }
@@ -33,13 +38,13 @@ OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A private Redis: tests of this module kill it."""
+    """A Redis of this module, which it may kill."""
     with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
         yield redis
 
 
 def make_stock_site(make_site: MakeSite, layer: str, redis: Redis) -> Site:
-    """Return a site of two workers, which clients use in turn, or of one with the layer in memory."""
+    """Return a site whose clients are spread over two workers; one worker for the memory layer."""
     if layer == "memory":
         return make_site(channel_layer={"BACKEND": "channels.layers.InMemoryChannelLayer"})
     config: dict[str, Any] = {"hosts": [redis.url]}
@@ -61,7 +66,7 @@ def room(site: Site) -> str:
     return site.room()
 
 
-async def test_join_relay_and_leave(site: Site, room: str) -> None:
+async def test_joins_relays_and_leaves(site: Site, room: str) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
         await alice.join(room)
         await bob.join(room)
@@ -81,7 +86,7 @@ async def test_join_relay_and_leave(site: Site, room: str) -> None:
 
 
 @pytest.mark.parametrize("site", ON_REDIS, indirect=True, scope="module")
-async def test_a_room_is_closed_by_another_process(site: Site, room: str) -> None:
+async def test_a_room_closed_by_another_process_closes_its_sockets(site: Site, room: str) -> None:
     async with site.client("alice") as alice, site.client("bob") as bob:
         await alice.join(room)
         await bob.join(room)
@@ -100,8 +105,8 @@ async def test_a_room_is_closed_by_another_process(site: Site, room: str) -> Non
 async def test_a_restart_of_redis_closes_no_socket(
     make_site: MakeSite, redis: Redis, logs: Logs, layer: str
 ) -> None:
-    """Stock layers lose their groups, so the peers have to join again."""
-    logs.expect(SAID_OF_IT[layer])
+    """The stock layers lose their groups, so the peers join again."""
+    logs.expect(LOGGED[layer])
     site = make_stock_site(make_site, layer, redis)
     room = site.room()
     async with site.client("alice") as alice, site.client("bob") as bob:
@@ -128,7 +133,7 @@ async def test_a_restart_of_redis_closes_no_socket(
 
 
 async def wait_for_relays(one: SignallingCommunicator, other: SignallingCommunicator) -> None:
-    """Relay until a relay arrives: a stock layer loses messages before it has reconnected."""
+    """Relay until something arrives: a stock layer loses messages until it has reconnected."""
     async with asyncio.timeout(10):
         while not any(frame["event"] == "webrtc:ice" for frame in other.unread):
             with suppress(RequestRefused):

@@ -1,4 +1,7 @@
-"""The seed's module description, word for word, by clients that know only the seed's events."""
+"""The core events (v1), with clients that know no other events.
+
+The names of the tests follow the description of the gateway that introduced these events.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,10 @@ def room(site: Site) -> str:
     return site.room()
 
 
-async def says(
+async def send(
     client: SignallingCommunicator, event: str, data: dict[str, Any] | None = None
 ) -> None:
-    """Send a frame exactly as a client of the seed does: no id, no extras."""
+    """Send a frame as a client that knows only the core events: without an id."""
     frame: dict[str, Any] = {"event": event}
     if data is not None:
         frame["data"] = data
@@ -37,7 +40,7 @@ async def says(
 
 
 async def join(client: SignallingCommunicator, code: str) -> dict[str, Any]:
-    await says(client, "join:room", {"roomCode": code})
+    await send(client, "join:room", {"roomCode": code})
     joined = await client.receive("room:joined")
     client.peer_id = joined["peerId"]
     return joined
@@ -58,7 +61,7 @@ class TestJoinRoom:
 
     async def test_server_validates_room_exists(self, site: Site) -> None:
         async with site.client("alice") as alice:
-            await says(alice, "join:room", {"roomCode": "NOSUCH"})
+            await send(alice, "join:room", {"roomCode": "NOSUCH"})
             await alice.receive_error("room_not_found")
 
     async def test_server_adds_socket_to_room(self, site: Site, room: str) -> None:
@@ -93,27 +96,27 @@ class TestLeaveRoom:
             await join(alice, room)
             await join(bob, room)
             await alice.receive("peer:joined")
-            await says(bob, "leave:room")
+            await send(bob, "leave:room")
             assert (await alice.receive("peer:left"))["peerId"] == bob.peer_id
             await bob.receive_nothing()
             await alice.receive_nothing()
 
-    @pytest.mark.parametrize("way", ["close", "reset"])
+    @pytest.mark.parametrize("ending", ["close", "reset"])
     async def test_client_disconnects_and_server_broadcasts_peer_left_to_remaining_peers(
-        self, site: Site, room: str, way: str
+        self, site: Site, room: str, ending: str
     ) -> None:
         async with site.client("alice") as alice, site.client("bob") as bob:
             await join(alice, room)
             await join(bob, room)
             await alice.receive("peer:joined")
-            await getattr(bob, way)()
+            await getattr(bob, ending)()
             assert (await alice.receive("peer:left"))["peerId"] == bob.peer_id
             await alice.receive_nothing()
 
     async def test_server_removes_socket_from_room(self, site: Site, room: str) -> None:
         async with site.client("alice") as alice, site.client("bob") as bob:
             await join(alice, room)
-            await says(alice, "leave:room")
+            await send(alice, "leave:room")
             await alice.receive_nothing()
             assert site.database.live_rows(room) == 0
             assert (await join(bob, room))["peers"] == []
@@ -121,7 +124,7 @@ class TestLeaveRoom:
 
 
 class TestSignalling:
-    """Use cases 3 to 5: the server forwards to the target peer, and to nobody else."""
+    """The server forwards to the target peer only."""
 
     @pytest.mark.parametrize(
         ("event", "payload"),
@@ -141,7 +144,7 @@ class TestSignalling:
         ):
             for client in (alice, bob, carol):
                 await join(client, room)
-            await says(carol, event, {"targetPeerId": alice.peer_id, **payload})
+            await send(carol, event, {"targetPeerId": alice.peer_id, **payload})
             await alice.receive("peer:joined")
             await alice.receive("peer:joined")
             assert await alice.receive(event) == {
@@ -153,16 +156,16 @@ class TestSignalling:
             for client in (alice, bob, carol):
                 await client.receive_nothing()
 
-    async def test_a_whole_negotiation(self, site: Site, room: str) -> None:
+    async def test_server_forwards_a_complete_negotiation(self, site: Site, room: str) -> None:
         async with site.client("alice") as alice, site.client("bob") as bob:
             await join(alice, room)
             (peer,) = (await join(bob, room))["peers"]
-            await says(bob, "webrtc:offer", {"targetPeerId": peer["id"], "offer": OFFER})
+            await send(bob, "webrtc:offer", {"targetPeerId": peer["id"], "offer": OFFER})
             assert (await alice.receive("peer:joined"))["peerId"] == bob.peer_id
             caller = (await alice.receive("webrtc:offer"))["fromPeerId"]
-            await says(alice, "webrtc:answer", {"targetPeerId": caller, "answer": ANSWER})
+            await send(alice, "webrtc:answer", {"targetPeerId": caller, "answer": ANSWER})
             assert (await bob.receive("webrtc:answer"))["answer"] == ANSWER
-            await says(alice, "webrtc:ice", {"targetPeerId": caller, "candidate": CANDIDATE})
+            await send(alice, "webrtc:ice", {"targetPeerId": caller, "candidate": CANDIDATE})
             assert (await bob.receive("webrtc:ice"))["candidate"] == CANDIDATE
 
 
@@ -171,11 +174,11 @@ class TestEdgeCases:
         self, site: Site, room: str
     ) -> None:
         async with site.client("alice") as alice:
-            await says(alice, "join:room", {"roomCode": "NOSUCH"})
+            await send(alice, "join:room", {"roomCode": "NOSUCH"})
             error = await alice.receive_error("room_not_found")
             assert error["event"] == "join:room"
             assert "check the code or create the room" in error["message"]
-            await join(alice, room)  # the client checked its code
+            await join(alice, room)  # with the right code
 
     async def test_target_peer_not_found_sends_error_response_to_client(
         self, site: Site, room: str
@@ -186,17 +189,17 @@ class TestEdgeCases:
             await alice.receive("peer:joined")
             await bob.close()
             await alice.receive("peer:left")
-            await says(alice, "webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
+            await send(alice, "webrtc:offer", {"targetPeerId": bob.peer_id, "offer": OFFER})
             assert (await alice.receive_error("peer_not_found"))["event"] == "webrtc:offer"
             await alice.receive_nothing()
 
     async def test_authentication_required_allows_only_authenticated_users_to_join(
         self, site: Site, room: str
     ) -> None:
-        async with site.anonymous_client() as stranger:
-            await says(stranger, "join:room", {"roomCode": room})
-            await stranger.receive_error("authentication_required")
-            assert await stranger.receive_close() == 4401
+        async with site.anonymous_client() as anonymous:
+            await send(anonymous, "join:room", {"roomCode": room})
+            await anonymous.receive_error("authentication_required")
+            assert await anonymous.receive_close() == 4401
         assert site.database.live_rows(room) == 0
 
     async def test_authentication_required_verifies_jwt_and_associates_socket_with_user(
@@ -217,7 +220,7 @@ class TestEdgeCases:
             await client.connect()
         for client in clients[:10]:
             assert (await join(client, room))["mode"] == "p2p"
-        await says(clients[10], "join:room", {"roomCode": room})
+        await send(clients[10], "join:room", {"roomCode": room})
         error = await clients[10].receive_error("room_full")
         assert (error["limit"], error["mode"]) == (10, "p2p")
         await clients[0].close()
