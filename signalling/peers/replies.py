@@ -73,7 +73,7 @@ class Replies:
         if self.is_closing:
             return
         self._mark_closed(code)
-        # Without a reason: Daphne drops it, and the error event before it says more.
+        # No close reason: Daphne drops it, and the error event before it has the details.
         close = {"type": "websocket.close", "code": int(code)}
         try:
             self._send_queue.put(close)

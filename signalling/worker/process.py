@@ -118,7 +118,7 @@ class WorkerProcess:
             self.worker_id = registering.result()
 
     def fence(self, reason: str = "it was suspended for longer than its lease") -> None:
-        """Close all sockets, before any frame is handled: their seats may have been given away."""
+        """Close all sockets, before any frame is handled: other peers may have their seats."""
         logger.warning("Closing all sockets of this process: %s", reason)
         self.worker_id = None
         self.alive_until = monotonic() + self.lease

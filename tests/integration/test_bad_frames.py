@@ -25,7 +25,7 @@ def relayed(event: str, **data: Any) -> str:
 BAD_FRAMES: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "bad_json"),
     "empty binary": (b"", "bad_json"),
-    "binary that is no UTF-8": (b"\xff\xfe\x00", "bad_json"),
+    "binary that is not UTF-8": (b"\xff\xfe\x00", "bad_json"),
     "word": ("hello", "bad_json"),
     "open": ('{"event": "ping"', "bad_json"),
     "two": ('{"event": "ping"}{"event": "ping"}', "bad_json"),
