@@ -34,15 +34,16 @@ class Lock:
         self._observer = postgresql.connect(site.database.name)
 
     @contextmanager
-    def holds(self, statement: str, *parameters: str) -> Iterator[None]:
+    def hold(self, statement: str, *parameters: str) -> Iterator[None]:
         with self._holder.transaction():
             self._holder.execute(statement.encode(), parameters or None)
             yield
 
-    def blocks_a_transaction(self) -> None:
-        eventually(lambda: self._count() > 0, "the statement that has to wait")
+    def wait_until_blocking(self) -> None:
+        """Wait until a statement of another connection waits for the lock."""
+        eventually(lambda: self._count() > 0, "a statement that waits for the lock")
 
-    def is_held_by_another(self, statement: str, *parameters: str) -> None:
+    def take_without_waiting(self, statement: str, *parameters: str) -> None:
         """Try to take the lock again, without waiting. Raises ``LockNotAvailable``."""
         self._observer.execute(f"{statement} NOWAIT".encode(), parameters or None)
 
@@ -63,7 +64,7 @@ class WriteLock:
         self._holder = sqlite3.connect(site.database.name, isolation_level=None)
 
     @contextmanager
-    def holds(self) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
         self._holder.execute("BEGIN IMMEDIATE")
         try:
             yield

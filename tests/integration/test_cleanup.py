@@ -106,9 +106,9 @@ async def test_an_end_during_a_join_frees_the_seat(
         await bob.join(room)
         alice = EndingClient(site, ending)
         await alice.connect()
-        with lock.holds(ROOM_LOCK, room):
+        with lock.hold(ROOM_LOCK, room):
             await alice.send("join:room", roomCode=room)
-            lock.blocks_a_transaction()
+            lock.wait_until_blocking()
             await alice.end()
             assert site.database.live_rows(room) == 1
         # The join was completed without its socket, so both events are announced.
@@ -127,9 +127,9 @@ async def test_an_end_during_a_leave_ends_the_membership_once(
     await alice.connect()
     await alice.send("join:room", roomCode=room)
     eventually(lambda: site.database.live_rows(room) == 1, "the join")
-    with lock.holds(PEER_LOCK, room):
+    with lock.hold(PEER_LOCK, room):
         await alice.send("leave:room")
-        lock.blocks_a_transaction()
+        lock.wait_until_blocking()
         await alice.end()
     site.wait_until_empty(room)
     assert site.database.reasons(room) == ["left"]
@@ -140,13 +140,13 @@ async def test_an_end_during_the_handshake_leaves_a_working_site(
     site: Site, lock: Lock, ending: str
 ) -> None:
     token = site.token("alice")  # before the table of users is locked
-    with lock.holds(USERS_LOCK):
+    with lock.hold(USERS_LOCK):
         if ending == "kill":
             victim = site.victim()
-            lock.blocks_a_transaction()
+            lock.wait_until_blocking()
             victim.kill()
         else:
-            send_and_reset(site, handshake(site, token), after=lock.blocks_a_transaction)
+            send_and_reset(site, handshake(site, token), after=lock.wait_until_blocking)
     await assert_site_works(site)
 
 
@@ -284,9 +284,9 @@ async def test_sigterm_during_a_join_frees_the_seat(
     alice = site.client("alice")
     await alice.connect()
     await wait_for_daphne()
-    with lock.holds(ROOM_LOCK, room):
+    with lock.hold(ROOM_LOCK, room):
         await alice.send("join:room", {"roomCode": room})
-        lock.blocks_a_transaction()
+        lock.wait_until_blocking()
         site.worker.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.2)  # the worker may handle the signal first: both orders are valid
     lock.close()
@@ -296,5 +296,5 @@ async def test_sigterm_during_a_join_frees_the_seat(
 
 def test_a_lock_excludes_other_connections(site: Site, lock: Lock, room: str) -> None:
     """The tests above rely on this."""
-    with lock.holds(ROOM_LOCK, room), pytest.raises(psycopg.errors.LockNotAvailable):
-        lock.is_held_by_another(ROOM_LOCK, room)
+    with lock.hold(ROOM_LOCK, room), pytest.raises(psycopg.errors.LockNotAvailable):
+        lock.take_without_waiting(ROOM_LOCK, room)

@@ -15,7 +15,7 @@ from tests.integration.fixtures import PAIRS, MakeSite
 from tests.integration.locks import ALL_LOCK, ROOM_LOCK, Lock, WriteLock
 from tests.integration.servers import Site
 from tests.integration.stores import PostgreSQL
-from tests.integration.traffic import Talker, wait_until
+from tests.integration.traffic import RelayingPeer, wait_until
 
 STALL = 3.0
 """Seconds. A relay that waited for the lock would take about as long."""
@@ -40,26 +40,26 @@ def lock(request: pytest.FixtureRequest, site: Site) -> Iterator[Lock | WriteLoc
 
 def held(lock: Lock | WriteLock, statement: str, *parameters: str) -> AbstractContextManager[None]:
     """Hold a lock; SQLite has only one."""
-    return lock.holds(statement, *parameters) if isinstance(lock, Lock) else lock.holds()
+    return lock.hold(statement, *parameters) if isinstance(lock, Lock) else lock.hold()
 
 
 @pytest.fixture
-async def talkers(site: Site) -> AsyncIterator[list[Talker]]:
+async def peers(site: Site) -> AsyncIterator[list[RelayingPeer]]:
     """Two peers of one room that relay to each other all the time; no relay may be refused."""
     room = site.room()
     async with AsyncExitStack() as stack:
-        talkers = [Talker(await stack.enter_async_context(site.client(f"t{n}"))) for n in range(2)]
-        for talker in talkers:
-            await talker.client.join(room)
-        await talkers[0].client.receive("peer:joined")
-        listeners = [asyncio.create_task(talker.read_relays()) for talker in talkers]
-        first, second = talkers
-        tasks = [
-            asyncio.create_task(one.relay_to(other)) for one, other in (talkers, talkers[::-1])
+        peers = [
+            RelayingPeer(await stack.enter_async_context(site.client(f"t{n}"))) for n in range(2)
         ]
-        yield talkers
-        for talker in talkers:
-            talker.is_done = True
+        for peer in peers:
+            await peer.client.join(room)
+        await peers[0].client.receive("peer:joined")
+        listeners = [asyncio.create_task(peer.read_relays()) for peer in peers]
+        first, second = peers
+        tasks = [asyncio.create_task(one.relay_to(other)) for one, other in (peers, peers[::-1])]
+        yield peers
+        for peer in peers:
+            peer.is_done = True
         await asyncio.gather(*tasks)
         for one, other in ((first, second), (second, first)):
             assert not one.refused
@@ -73,14 +73,14 @@ def p99(waits: list[float]) -> float:
 
 
 async def test_relays_and_pings_do_not_wait_for_a_blocked_join(
-    site: Site, lock: Lock | WriteLock, talkers: list[Talker]
+    site: Site, lock: Lock | WriteLock, peers: list[RelayingPeer]
 ) -> None:
     room = site.room()
     async with site.client("alice") as alice, site.client("bob") as bob:
-        await wait_until(lambda: all(len(t.round_trips) >= 100 for t in talkers), "relays before")
-        before = [wait for talker in talkers for wait in talker.round_trips]
-        for talker in talkers:
-            talker.round_trips.clear()
+        await wait_until(lambda: all(len(t.round_trips) >= 100 for t in peers), "relays before")
+        before = [wait for peer in peers for wait in peer.round_trips]
+        for peer in peers:
+            peer.round_trips.clear()
 
         with held(lock, ROOM_LOCK, room):
             joining = asyncio.create_task(join(alice, room))
@@ -88,7 +88,7 @@ async def test_relays_and_pings_do_not_wait_for_a_blocked_join(
             while time.monotonic() < end:
                 await bob.request("ping", within=1)
                 assert not joining.done(), "the join was not blocked"
-            during = [wait for talker in talkers for wait in talker.round_trips]
+            during = [wait for peer in peers for wait in peer.round_trips]
         outcome = await asyncio.wait_for(joining, 10)
 
         assert outcome in ("joined", "unavailable")
@@ -108,23 +108,23 @@ async def join(client: SignallingCommunicator, room: str) -> str:
 
 
 async def test_a_relay_needs_no_query(
-    site: Site, lock: Lock | WriteLock, talkers: list[Talker]
+    site: Site, lock: Lock | WriteLock, peers: list[RelayingPeer]
 ) -> None:
     """With all tables locked, a query would wait until the end of the test."""
     with held(lock, ALL_LOCK):
-        ends = [len(talker.round_trips) + 200 for talker in talkers]
+        ends = [len(peer.round_trips) + 200 for peer in peers]
         await wait_until(
-            lambda: all(len(t.round_trips) >= end for t, end in zip(talkers, ends, strict=True)),
+            lambda: all(len(t.round_trips) >= end for t, end in zip(peers, ends, strict=True)),
             "relays with all tables locked",
         )
 
 
-async def test_a_relay_wakes_no_other_thread(site: Site, talkers: list[Talker]) -> None:
+async def test_a_relay_wakes_no_other_thread(site: Site, peers: list[RelayingPeer]) -> None:
     """All threads of a worker except its event loop sleep while it relays."""
-    ends = [len(talker.round_trips) + 250 for talker in talkers]
+    ends = [len(peer.round_trips) + 250 for peer in peers]
     before = sleep_counts(site)
     await wait_until(
-        lambda: all(len(t.round_trips) >= end for t, end in zip(talkers, ends, strict=True)),
+        lambda: all(len(t.round_trips) >= end for t, end in zip(peers, ends, strict=True)),
         "500 relays",
     )
     after = sleep_counts(site)

@@ -96,9 +96,9 @@ async def connect_and_join(
 async def test_a_join_does_not_wait_for_the_lock_of_another_room(site: Site, lock: Lock) -> None:
     locked, free = site.room(), site.room()
     async with site.client("alice") as alice, site.client("bob") as bob:
-        with lock.holds(ROOM_LOCK, locked):
+        with lock.hold(ROOM_LOCK, locked):
             joining = asyncio.create_task(alice.join(locked, within=20))
-            await asyncio.to_thread(lock.blocks_a_transaction)
+            await asyncio.to_thread(lock.wait_until_blocking)
             await bob.join(free, within=UNBLOCKED_SECONDS)
             await bob.leave()
             async with site.client("carol") as carol:  # a handshake does not wait either
@@ -117,9 +117,9 @@ async def test_joins_of_one_room_wait_for_each_other_and_all_succeed(
         clients = [site.client(f"guest{number}") for number in range(10)]
         for client in clients:
             await stack.enter_async_context(client)
-        with lock.holds(ROOM_LOCK, room):
+        with lock.hold(ROOM_LOCK, room):
             joins = [asyncio.create_task(client.join(room, within=20)) for client in clients]
-            await asyncio.to_thread(lock.blocks_a_transaction)
+            await asyncio.to_thread(lock.wait_until_blocking)
         rooms = await asyncio.gather(*joins)
         assert sorted(len(each["peers"]) for each in rooms) == list(range(10))
     site.wait_until_empty(room)

@@ -72,11 +72,11 @@ async def test_a_restart_of_redis_closes_no_socket(
     redis.wait()
     outage = asyncio.create_task(asyncio.sleep(1))
     await join_leave_and_reset(visitors, talk.room)
-    await talk.goes_on(*talk.together)
+    await talk.wait_for_relays(*talk.local_pairs)
     await outage
-    assert all(talker.refused for talker in talk.parted)
+    assert all(peer.refused for peer in talk.remote_pair)
     await asyncio.to_thread(redis.start)
-    await talk.goes_on(*talk.together, talk.parted, within=RECOVERY_SECONDS)
+    await talk.wait_for_relays(*talk.local_pairs, talk.remote_pair, within=RECOVERY_SECONDS)
     await talk.check_rosters_against_database()
 
 
@@ -88,11 +88,11 @@ async def test_a_hanging_redis_closes_no_socket(
     try:
         await join_leave_and_reset(visitors, talk.room)
         while not outage.done():
-            await talk.goes_on(*talk.together)
+            await talk.wait_for_relays(*talk.local_pairs)
     finally:
         redis.send_signal(signal.SIGCONT)
-    assert all(talker.refused for talker in talk.parted)
-    await talk.goes_on(*talk.together, talk.parted, within=RECOVERY_SECONDS)
+    assert all(peer.refused for peer in talk.remote_pair)
+    await talk.wait_for_relays(*talk.local_pairs, talk.remote_pair, within=RECOVERY_SECONDS)
     await talk.check_rosters_against_database()
 
 
@@ -107,15 +107,15 @@ async def test_repeated_disconnections_from_redis_close_no_socket(
         if second == 2:
             await join_leave_and_reset(visitors, talk.room)
         while not pause.done():
-            await talk.goes_on(*talk.together)
-    await talk.goes_on(*talk.together, talk.parted, within=RECOVERY_SECONDS)
+            await talk.wait_for_relays(*talk.local_pairs)
+    await talk.wait_for_relays(*talk.local_pairs, talk.remote_pair, within=RECOVERY_SECONDS)
     await talk.check_rosters_against_database()
 
 
 async def test_a_flushed_redis_refuses_no_relay(talk: Conversation, redis: Redis) -> None:
     redis.client.flushall()
-    await talk.goes_on(*talk.together, talk.parted, within=RECOVERY_SECONDS)
-    assert not any(talker.refused for talker in talk.talkers)
+    await talk.wait_for_relays(*talk.local_pairs, talk.remote_pair, within=RECOVERY_SECONDS)
+    assert not any(peer.refused for peer in talk.peers)
 
 
 async def test_an_idle_redis_connection_closes_no_socket(site: Site) -> None:

@@ -106,7 +106,7 @@ class SlowClients:
     async def read_slowly(self, size: int, every: float) -> None:
         reader = self.reader if size > 1 else self.trickling
         pause = asyncio.Event()  # never set: every wait ends with the timeout
-        while await reader.takes(size):
+        while await reader.read(size):
             with suppress(TimeoutError):
                 async with asyncio.timeout(every):
                     await pause.wait()
@@ -151,7 +151,7 @@ async def test_slow_clients_are_closed_and_delay_no_other_peer(site: Site) -> No
         await assert_closed_as_too_slow(slow.reader)
         if site.worker.name == "daphne":  # an application on uvicorn cannot abort a connection
             for reader in slow.all[1:]:
-                await wait_until(lambda each=reader: not each.is_held(), f"{reader.name}'s end")  # type: ignore[misc]
+                await wait_until(lambda each=reader: not each.is_open(), f"{reader.name}'s end")  # type: ignore[misc]
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -210,9 +210,9 @@ async def test_a_flood_is_not_read_while_a_join_waits(site: Site, lock: Lock) ->
                 sent += 1
 
         before = memory(site.worker)
-        with lock.holds(ROOM_LOCK, room):
+        with lock.hold(ROOM_LOCK, room):
             await flooder.send("join:room", {"roomCode": room})
-            lock.blocks_a_transaction()
+            lock.wait_until_blocking()
             flood = asyncio.create_task(send_pings())
             await wait_until(lambda: sent > 0, "the first ping")
             last, unchanged_since = sent, time.monotonic()

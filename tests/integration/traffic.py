@@ -40,7 +40,7 @@ def memory(worker: Worker) -> int:
 # --- Peers that relay all the time ------------------------------------------------------------------
 
 
-class Talker:
+class RelayingPeer:
     """A peer that relays candidates to another peer and records the outcome of each."""
 
     def __init__(self, client: SignallingCommunicator) -> None:
@@ -53,7 +53,7 @@ class Talker:
         """The number of the last relay that arrived."""
         self.round_trips: list[float] = []
 
-    async def relay_to(self, other: Talker, *, every: float = 0.004) -> None:
+    async def relay_to(self, other: RelayingPeer, *, every: float = 0.004) -> None:
         """Relay until ``is_done``. Each relay has an ``id``, so the server answers it."""
         for number in count():
             if self.is_done:
@@ -75,11 +75,11 @@ class Talker:
             self.received[note] += 1
             self.latest = int(note.rpartition(" ")[2])
 
-    def lost_to(self, other: Talker) -> set[str]:
+    def lost_to(self, other: RelayingPeer) -> set[str]:
         """Return the relays that were acknowledged and did not arrive."""
         return self.acknowledged - other.received.keys()
 
-    def reports_of(self, other: Talker) -> int:
+    def reports_of(self, other: RelayingPeer) -> int:
         """Return how many losses the server has reported later, in errors without an ``id``."""
         errors = [frame for frame in self.client.unread if frame["event"] == "error"]
         assert all(error["data"]["code"] == "unavailable" for error in errors), errors
@@ -104,60 +104,62 @@ class Conversation:
         self.site = site
         self.room = room
         places = {"anna": 0, "boris": 1, "clara": 0, "dmitri": 0, "emma": 1, "fjodor": 1}
-        self.talkers = [Talker(site.client(name, worker=at)) for name, at in places.items()]
-        pairs = list(zip(self.talkers[::2], self.talkers[1::2], strict=True))
-        self.parted, self.together = pairs[0], pairs[1:]
+        self.peers = [RelayingPeer(site.client(name, worker=at)) for name, at in places.items()]
+        pairs = list(zip(self.peers[::2], self.peers[1::2], strict=True))
+        self.remote_pair, self.local_pairs = pairs[0], pairs[1:]
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
-    def directions(self) -> list[tuple[Talker, Talker]]:
-        pairs = [self.parted, *self.together]
+    def directions(self) -> list[tuple[RelayingPeer, RelayingPeer]]:
+        pairs = [self.remote_pair, *self.local_pairs]
         return [*pairs, *((second, first) for first, second in pairs)]
 
-    async def begins(self) -> None:
-        for talker in self.talkers:
-            await talker.client.connect()
-            await talker.client.join(self.room)
-        for talker in self.talkers:
-            await wait_until(lambda t=talker: len(t.roster) == 6, "the roster")  # type: ignore[misc]
-            self._spawn(talker.read_relays())
+    async def start(self) -> None:
+        for peer in self.peers:
+            await peer.client.connect()
+            await peer.client.join(self.room)
+        for peer in self.peers:
+            await wait_until(lambda t=peer: len(t.roster) == 6, "the roster")  # type: ignore[misc]
+            self._spawn(peer.read_relays())
         for first, second in self.directions:
             self._spawn(first.relay_to(second))
-        await self.goes_on(self.parted, *self.together)
+        await self.wait_for_relays(self.remote_pair, *self.local_pairs)
 
     def _spawn(self, work: Any) -> None:
         self._tasks.append(asyncio.create_task(work))
 
-    async def goes_on(self, *pairs: tuple[Talker, Talker], within: float = 5.0) -> None:
+    async def wait_for_relays(
+        self, *pairs: tuple[RelayingPeer, RelayingPeer], within: float = 5.0
+    ) -> None:
         """Wait until a relay in each direction arrives that was sent after this call."""
         directions = [*pairs, *((second, first) for first, second in pairs)]
         # The relay that is under way has the number of answered relays.
-        sent = [len(speaker.round_trips) for speaker, _ in directions]
+        sent = [len(sender.round_trips) for sender, _ in directions]
 
-        def goes_on() -> bool:
+        def have_arrived() -> bool:
             return all(
-                listener.latest > number
-                for (_, listener), number in zip(directions, sent, strict=True)
+                receiver.latest > number
+                for (_, receiver), number in zip(directions, sent, strict=True)
             )
 
-        await wait_until(goes_on, "the conversation", within=within)
+        await wait_until(have_arrived, "relays in each direction", within=within)
 
     async def check_rosters_against_database(self) -> None:
         """Wait until the rosters of all peers are equal to the database."""
 
         def is_known() -> bool:
             present = self.site.database.live_peers(self.room)
-            return all(talker.roster == present for talker in self.talkers)
+            return all(peer.roster == present for peer in self.peers)
 
         await wait_until(is_known, "a roster like the database's")
 
-    async def ends(self) -> None:
+    async def finish(self) -> None:
         """End the conversation. Check that every loss was reported and no socket closed."""
-        for talker in self.talkers:
-            talker.is_done = True
-        await asyncio.gather(*self._tasks[len(self.talkers) :])
+        for peer in self.peers:
+            peer.is_done = True
+        await asyncio.gather(*self._tasks[len(self.peers) :])
         await wait_until(self._is_accounted_for, "an account of every relay")
-        assert [talker.client.close_code for talker in self.talkers] == [None] * 6
+        assert [peer.client.close_code for peer in self.peers] == [None] * 6
         for first, second in self.directions:
             assert set(first.refused.values()) <= {"unavailable", "peer_busy"}, first.refused
             assert set(second.received.values()) == {1}, "a relay arrived twice"
@@ -169,8 +171,8 @@ class Conversation:
         )
 
     async def close(self) -> None:
-        for talker in self.talkers:
-            await talker.client.close()
+        for peer in self.peers:
+            await peer.client.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
@@ -179,9 +181,9 @@ async def conversation(site: Site) -> AsyncIterator[Conversation]:
     """Run a conversation in a new room. At its end every relay must be accounted for."""
     talk = Conversation(site, site.room())
     try:
-        await talk.begins()
+        await talk.start()
         yield talk
-        await talk.ends()
+        await talk.finish()
     finally:
         await talk.close()
 
@@ -211,7 +213,7 @@ class RawSocket:
             self.port = self._socket.getsockname()[1]
             await loop.sock_sendall(self._socket, handshake(self.site, self.site.token(self.name)))
             while b"\r\n\r\n" not in self._buffer:
-                await self.takes(1)
+                await self.read(1)
             self._buffer.clear()
             await self.send("join:room", {"roomCode": room})
             opcode, payload = await self.frame()
@@ -222,7 +224,7 @@ class RawSocket:
         payload = json.dumps({"event": event, "data": data or {}}).encode()
         await asyncio.get_running_loop().sock_sendall(self._socket, client_frame(payload))
 
-    async def takes(self, size: int) -> int:
+    async def read(self, size: int) -> int:
         """Read at most ``size`` bytes from the socket and return how many; 0 at its end."""
         try:
             taken = await asyncio.get_running_loop().sock_recv(self._socket, size)
@@ -237,7 +239,7 @@ class RawSocket:
             found = self._frame()
             if found is not None:
                 return found
-            if not await self.takes(1 if not self.peer_id else 65_536):
+            if not await self.read(1 if not self.peer_id else 65_536):
                 return -1, b""
 
     def _frame(self) -> tuple[int, bytes] | None:
@@ -254,7 +256,7 @@ class RawSocket:
         del buffer[: start + size]
         return opcode, payload
 
-    def is_held(self) -> bool:
+    def is_open(self) -> bool:
         """Return whether the server still has the connection."""
         connections = psutil.Process(self.site.worker.pid).net_connections("tcp")
         return any(each.raddr and each.raddr.port == self.port for each in connections)

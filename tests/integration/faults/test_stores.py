@@ -128,7 +128,7 @@ async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, log
         assert "peer:left" not in [frame["event"] for frame in watcher.unread]
         assert keen.reconnects == 0
         await late.join(code)
-        assert all(talker.client.close_code is None for talker in talk.talkers)
+        assert all(peer.client.close_code is None for peer in talk.peers)
 
 
 async def test_a_peer_disconnected_during_an_outage_of_the_database_resumes(
@@ -189,7 +189,7 @@ async def test_a_lock_held_longer_than_a_lease_ends_no_worker(
         joiners = [
             await stack.enter_async_context(site.client(f"joiner{n}", worker=0)) for n in range(4)
         ]
-        with lock.holds(ROOM_LOCK, code):
+        with lock.hold(ROOM_LOCK, code):
             joins = [asyncio.create_task(join_with_retries(client, code)) for client in joiners]
             await asyncio.sleep(2 * LEASES["LEASE_SECONDS"] + 3)
             assert site.database.workers() == 2
