@@ -81,7 +81,7 @@ async def test_error_code(code: ErrorCode, stage: Stage) -> None:
     assert error["message"]
     if code in CLOSE_THE_SOCKET:
         assert await client.receive_close() == CloseCode.AUTHENTICATION
-    elif code not in (ErrorCode.PEER_BUSY, ErrorCode.REMOVED):  # these have been closed
+    elif code not in (ErrorCode.PEER_BUSY, ErrorCode.REMOVED):  # these sockets are closed
         while client.unread:
             await client.receive_error(code)
         await client.receive_nothing()

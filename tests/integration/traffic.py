@@ -37,7 +37,7 @@ def memory(worker: Worker) -> int:
     return int(psutil.Process(worker.pid).memory_info().rss)
 
 
-# --- Peers that relay all the time ------------------------------------------------------------------
+# --- Peers that relay continuously ------------------------------------------------------------------
 
 
 class RelayingPeer:
@@ -188,7 +188,7 @@ async def conversation(site: Site) -> AsyncIterator[Conversation]:
         await talk.close()
 
 
-# --- Peers that do not keep up ------------------------------------------------------------------------
+# --- Peers that read too slowly ------------------------------------------------------------------------
 
 
 class RawSocket:
@@ -200,7 +200,7 @@ class RawSocket:
         self.peer_id = ""
         self.port = 0
         self._socket = socket.socket()
-        # Before the connection is made, or it does not count.
+        # It only has an effect before the connection is made.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._socket.setblocking(False)
         self._buffer = bytearray()

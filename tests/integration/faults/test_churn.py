@@ -19,10 +19,10 @@ from tests.integration.stores import PostgreSQL
 from tests.integration.traffic import memory, wait_until
 
 SECONDS = float(os.environ.get("CHURN_SECONDS", "8"))
-RATE = 100  # comings, and goings, a second, where the machine can do that
+RATE = 100  # clients a second, if the machine is fast enough
 AT_ONCE = 40
 ROOMS = 100
-WINDOW = 3  # seconds; enough for a busy machine to come back in
+WINDOW = 3  # seconds: enough for a resume on a busy machine
 
 
 @dataclass(frozen=True)
@@ -128,5 +128,5 @@ async def test_no_resource_grows_while_clients_come_and_go(
     assert after.redis_keys <= before.redis_keys
     assert after.redis_clients <= before.redis_clients + 1
     assert after.database_connections <= before.database_connections + 1
-    # The cycles of 500 sockets wait for the collector, and the allocator keeps what it had at the peak.
+    # Cycles of 500 sockets wait for the garbage collector, and the allocator keeps its peak.
     assert after.memory <= before.memory + 12 * 1024 * 1024 + count * 256

@@ -35,7 +35,7 @@ class Link:
     _numbers = itertools.count()
 
     def __init__(self) -> None:
-        # The kernel takes its time to forget a name.
+        # A new name each time: the kernel removes a namespace with a delay.
         self.name = f"s{os.getpid()}n{next(self._numbers)}"
         self.inside = ("ip", "netns", "exec", self.name)
 
@@ -164,7 +164,7 @@ async def test_only_one_of_two_sockets_with_the_same_token_keeps_the_peer(site: 
             both = await asyncio.gather(
                 *(client.resume(code, token) for client in (one, other)), return_exceptions=True
             )
-            # The token before is good for a lost reply: so both resume, and the later one fences.
+            # The previous token stays valid for a lost reply, so both resume and the later one fences.
             assert all(isinstance(result, dict) for result in both), both
             closes = [asyncio.create_task(client.receive_close()) for client in (one, other)]
             done, pending = await asyncio.wait(closes, return_when=asyncio.FIRST_COMPLETED)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 SEATS = 3
 NAMES = st.sampled_from(["ann", "bob", "cyd", "dan", "eve"])
 PLACES = st.sampled_from([0, 1])
-PICKS = st.integers(0, 59)  # of however many there are to be picked from
+PICKS = st.integers(0, 59)  # an index, modulo the number of choices
 
 
 def picked(choices: list[T], pick: int) -> T:
@@ -75,7 +75,7 @@ class Machine(RuleBasedStateMachine):
         self.number = 0
         self.kills = 0
 
-    # --- What happens -----------------------------------------------------------------------
+    # --- The rules --------------------------------------------------------------------------
 
     @rule(name=NAMES, room=PLACES, worker=PLACES, resumable=st.sampled_from([True, True, False]))
     def join(self, name: str, room: int, worker: int, resumable: bool) -> None:
@@ -165,7 +165,7 @@ class Machine(RuleBasedStateMachine):
         try:
             await sender.client.request("webrtc:ice", data)
         except RequestRefused as refused:
-            # Of the same room: of a worker that was killed, or with news that are still on the way.
+            # In the same room: its worker was killed, or an announcement is still under way.
             expected = {"peer_not_found"} | (
                 {"unavailable"} if sender.room == target.room else set()
             )
@@ -204,7 +204,7 @@ class Machine(RuleBasedStateMachine):
         for person in self.people.values():
             person.due.pop(former.peer_id, None)
 
-    # --- What must hold -----------------------------------------------------------------------
+    # --- The invariants -----------------------------------------------------------------------
 
     async def _settle(self) -> None:
         for room in self.rooms:
@@ -219,7 +219,7 @@ class Machine(RuleBasedStateMachine):
         for person in self.people.values():
             if not person.is_away:
                 await wait_until(lambda p=person: self._knows_all(p), "its roster", within=10)  # type: ignore[misc]
-                await wait_until(lambda p=person: self._heard_all(p), "its relays", within=10)  # type: ignore[misc]
+                await wait_until(lambda p=person: self._received_all(p), "its relays", within=10)  # type: ignore[misc]
                 self._check(person)
 
     def _knows_all(self, person: Person) -> bool:
@@ -231,7 +231,7 @@ class Machine(RuleBasedStateMachine):
             if other.room == person.room and other is not person
         }
 
-    def _heard_all(self, person: Person) -> bool:
+    def _received_all(self, person: Person) -> bool:
         person.reads()
         for other in self.people.values():
             other.reads()
@@ -269,7 +269,7 @@ def test_invariants_hold_in_any_order_of_events(site: Site) -> None:
         stateful_step_count=40,
         deadline=None,
         derandomize=True,
-        phases=[Phase.generate],  # to shrink what failed would take many minutes
+        phases=[Phase.generate],  # shrinking a failure would take many minutes
         suppress_health_check=list(HealthCheck),
     )
     with asyncio.Runner() as runner:

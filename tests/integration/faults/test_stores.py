@@ -226,7 +226,7 @@ async def test_an_outage_of_redis(site: Site, redis: Redis) -> None:
         await near[0].wait_for("peer:back", peerId=keen.peer_id)
         await asyncio.to_thread(redis.start)
         await is_ready(site)
-        # What the far one has missed it reads from the database: the peer is reached elsewhere now.
+        # The remote peer reads from the database what it has missed: keen has another channel now.
         await far.wait_for("peer:back", peerId=keen.peer_id, within=10)
         await far.request("webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": "far"})
         assert (await again.wait_for("webrtc:ice", candidate="far"))["fromPeerId"] == far.peer_id
