@@ -25,7 +25,7 @@ from tests.integration.servers import Site
 
 @pytest.fixture
 def site(make_site: MakeSite) -> Site:
-    """Two servers behind each other, where each knows what the other knew."""
+    """Two servers that share their database and Redis."""
     site = make_site(redis=True, workers=2, server="uvicorn")
     for name in ("alice", "bob"):
         site.user(name)
@@ -34,7 +34,7 @@ def site(make_site: MakeSite) -> Site:
 
 @pytest.fixture
 def at(site: Site, browser: Browser) -> Iterator[Callable[[Demo, str], Person]]:
-    """Return a function that gives a signed-in person at an address."""
+    """Return a function that creates a signed-in person at an address."""
     people: list[Person] = []
 
     def at(demo: Demo, username: str) -> Person:
@@ -48,7 +48,7 @@ def at(site: Site, browser: Browser) -> Iterator[Callable[[Demo, str], Person]]:
     assert [error for person in people for error in person.errors] == []
 
 
-def test_the_media_goes_on_when_a_server_is_killed(
+def test_media_continues_when_a_server_is_killed(
     site: Site, at: Callable[[Demo, str], Person]
 ) -> None:
     passwords = {"alice": "alice", "bob": "bob"}
