@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
+from rooms.exceptions import NotInRoom
 from rooms.services import Joined
 
 from . import database, metrics, protocol
@@ -39,21 +40,20 @@ T = TypeVar("T")
 class SignallingConsumer(BoundedConsumer):
     """One WebSocket. Implements ``peers.port.Peer`` for the handlers.
 
-    Requires ``SignallingMiddlewareStack``, which sets ``identity`` and ``refusal`` in the scope. It
-    never raises. Its membership ends with it, whatever ends it, unless the client may resume.
+    Requires ``SignallingMiddlewareStack``, which sets ``identity`` and ``refusal`` in the scope.
+    Errors of handlers and stores become ``error`` events. The membership ends with the socket,
+    unless the client may resume.
     """
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         settings = self.settings = conf()
-        self.outbound_frames, self.outbound_bytes = (
-            settings.outbound_frames,
-            settings.outbound_bytes,
-        )
+        self.outbound_frames = settings.outbound_frames
+        self.outbound_bytes = settings.outbound_bytes
         self.limits = SocketLimits(settings)
         self.frame_limits = settings.frame_limits
         self.identity: Identity | None = scope["identity"]
         self.address = client_address(scope)
-        self.leave_reason = "disconnected"
+        self.has_hung_up = False
         self.worker = get_worker()
         with self.worker.serving(self):
             await super().__call__(scope, receive, send)
@@ -73,6 +73,7 @@ class SignallingConsumer(BoundedConsumer):
             send_queue=self.send_queue,
             heartbeat=self.heartbeat,
             timers=self.timers,
+            subscription=self.subscription,
             release_subscription=self.release_subscription,
         )
         self.room = RoomEvents(
@@ -142,14 +143,13 @@ class SignallingConsumer(BoundedConsumer):
             self.replies.answer(protocol.Ack())
 
     async def disconnect(self, code: int) -> None:
-        if code in (1000, 1001):
-            self.leave_reason = "left"
+        self.has_hung_up = code in (1000, 1001)
 
     def deliver(self, message: dict[str, Any]) -> None:
         self.room.deliver(message)
 
     def delivery_failed(self, message_type: str) -> None:
-        self.replies.send_error(internal_error(message_type, close=CloseCode.INTERNAL))
+        self.replies.push_error(internal_error(message_type, close=CloseCode.INTERNAL))
 
     def overflowed(self) -> None:
         self.replies.close_too_slow()
@@ -195,7 +195,8 @@ class SignallingConsumer(BoundedConsumer):
         return await self.worker.register()
 
     async def seat(self, service: Callable[..., Joined], **arguments: Any) -> Joined:
-        assert self.membership is not None
+        if self.membership is None:  # the socket was closed in the meantime
+            raise NotInRoom
         joined: Joined = await self.stores.shield(_seat(self.membership, service, arguments))
         return joined
 
@@ -242,7 +243,7 @@ class SignallingConsumer(BoundedConsumer):
         self.replies.push_error(errors.unavailable(close=CloseCode.UNAVAILABLE))
 
     async def clean_up(self) -> None:
-        self.replies.is_closing = True
+        self.replies.stop()
         self.timers.cancel_all()
         if self.tasks:
             await asyncio.wait(self.tasks)
@@ -253,10 +254,10 @@ class SignallingConsumer(BoundedConsumer):
     async def leave(self) -> None:
         """End the membership, or detach a peer that may resume."""
         await self.stores.settled()
-        if self._detach():
+        if self._detach_if_resumable():
             return
         try:
-            await handlers.leave(self, reason=self.leave_reason)
+            await handlers.leave(self, reason="left" if self.has_hung_up else "disconnected")
         except (ProtocolError, *database.DATABASE_UNAVAILABLE) as error:
             logger.warning(
                 "The leave of %s was not announced to all peers: %r", self.address, error
@@ -268,13 +269,13 @@ class SignallingConsumer(BoundedConsumer):
         membership = self.membership
         if self.replies.closed_with == CloseCode.TOO_SLOW and membership is not None:
             membership.has_gap = True  # the queued frames were dropped
-        if not self._detach():  # at once, so that relays sent from now on are held
+        if not self._detach_if_resumable():  # at once, so that relays sent from now on are held
             spawn(self.leave(), self.tasks)
 
-    def _detach(self) -> bool:
+    def _detach_if_resumable(self) -> bool:
         """Detach the peer if its client may resume; return whether it may."""
-        membership, has_hung_up = self.membership, self.leave_reason == "left"
-        if membership is None or not self.resumption.is_possible(membership, has_hung_up):
+        membership = self.membership
+        if membership is None or not self.resumption.is_possible(membership, self.has_hung_up):
             return False
         self.room.detach(membership, is_abandoned=self.is_abandoned)
         return True

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from rooms import services, switching
 from rooms.conf import hook
-from rooms.exceptions import NotInRoom
 from signalling import protocol, sfu
 from signalling.auth.tokens import Identity, TokenRefused
 from signalling.conf import conf
@@ -19,6 +18,7 @@ from signalling.protocol import ErrorCode, ProtocolError
 from signalling.protocol.errors import authentication_required, peer_not_found
 
 from . import joining, messages
+from .joining import require_membership
 from .membership import Membership
 from .port import Peer
 
@@ -73,7 +73,9 @@ async def join_room(peer: Peer, event: protocol.JoinRoom) -> None:
         await joining.fetch_held(peer, joined.resumed)
     if joined.resume_token is not None:
         peer.expect_heartbeat()
-    await peer.answer(joining.room_joined(joined, _require_membership(peer)))
+    membership = require_membership(peer)
+    gap = membership.take_gap()
+    await peer.answer(joining.room_joined(joined, membership.mode, gap=gap))
     peer.follow_mode(joined.participant.sfu_claim)
     peer.seated()
     if peer.membership is not None:  # unless it was removed at once
@@ -82,14 +84,14 @@ async def join_room(peer: Peer, event: protocol.JoinRoom) -> None:
 
 @handles(protocol.LeaveRoom)
 async def leave_room(peer: Peer, event: protocol.LeaveRoom) -> None:
-    _require_membership(peer)
+    require_membership(peer)
     await leave(peer, reason="left")
 
 
 @handles(protocol.WebrtcOffer, protocol.WebrtcAnswer, protocol.WebrtcIce)
 async def relay(peer: Peer, event: protocol.Relay) -> None:
     """Relay an offer, an answer or a candidate, without the database or a thread."""
-    membership = _require_membership(peer)
+    membership = require_membership(peer)
     if event.target_peer_id not in membership.roster:
         await _to_sfu(membership, event)
         return
@@ -100,7 +102,7 @@ async def relay(peer: Peer, event: protocol.Relay) -> None:
 @handles(protocol.PeerUpdate)
 async def peer_update(peer: Peer, event: protocol.PeerUpdate) -> None:
     """Store the peer's media state and display name, and announce them to the others."""
-    membership = _require_membership(peer)
+    membership = require_membership(peer)
     changes = event.changes()
     await peer.database(
         services.update_participant, membership.peer_id, epoch=membership.epoch, **changes
@@ -112,7 +114,7 @@ async def peer_update(peer: Peer, event: protocol.PeerUpdate) -> None:
 @handles(protocol.ChooseMode)
 async def choose_mode(peer: Peer, event: protocol.ChooseMode) -> None:
     """Route the room through an SFU or make it a mesh, at the request of its host."""
-    membership, identity = _require_membership(peer), _require_identity(peer)
+    membership, identity = require_membership(peer), _require_identity(peer)
     alias = await sfu.get_sfus().first_healthy() if event.mode == "sfu" else ""
     await peer.database(
         switching.set_mode, membership.room_code, event.mode, user=identity.user, sfu=alias
@@ -122,7 +124,7 @@ async def choose_mode(peer: Peer, event: protocol.ChooseMode) -> None:
 @handles(protocol.SfuState)
 async def sfu_state(peer: Peer, event: protocol.SfuState) -> None:
     """Record whether the peer receives through the SFU, and announce it if it does."""
-    membership = _require_membership(peer)
+    membership = require_membership(peer)
     counts = await peer.database(
         switching.record_sfu_state,
         membership.peer_id,
@@ -138,7 +140,7 @@ async def sfu_state(peer: Peer, event: protocol.SfuState) -> None:
 @handles(protocol.SfuRestart)
 async def sfu_restart(peer: Peer, event: protocol.SfuRestart) -> None:
     """Restart the peer's connections to the SFU."""
-    link = _require_membership(peer).link
+    link = require_membership(peer).link
     if link is None:
         raise peer_not_found()
     await link.restart(recreate=event.anew)
@@ -183,10 +185,3 @@ def _require_identity(peer: Peer) -> Identity:
             ErrorCode.TOKEN_EXPIRED, "The access token has expired; renew it with authenticate."
         )
     return peer.identity
-
-
-def _require_membership(peer: Peer) -> Membership:
-    membership = peer.membership
-    if membership is None:
-        raise NotInRoom
-    return membership

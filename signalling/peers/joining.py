@@ -7,12 +7,13 @@ from typing import Any, cast
 from msgspec import UNSET
 
 from rooms import codes, resuming, services
-from rooms.exceptions import CodeInvalid, RoomNotFound, SfuRequired
+from rooms.exceptions import CodeInvalid, NotInRoom, RoomNotFound, SfuRequired
 from rooms.services import Joined, ResumeState
 from signalling import protocol, sfu
 from signalling.auth.tokens import Identity
 from signalling.conf import conf
 from signalling.protocol import CloseCode, ProtocolError
+from signalling.sfu.mode import Mode
 from signalling.sfu.routes import route
 from signalling.throttling import failures
 
@@ -43,18 +44,26 @@ async def take_seat(peer: Peer, identity: Identity, event: protocol.JoinRoom) ->
             return await peer.seat(resuming.resume, **place, token=event.resume_token)
         place |= {"peer_id": membership.peer_id, "resumable": event.resumable}
         return await _join(peer, place)
-    except Exception as refusal:
+    except (RoomNotFound, CodeInvalid):
+        failures.failed(*keys)
         await _abort(peer)
-        if isinstance(refusal, (RoomNotFound, CodeInvalid)):
-            failures.failed(*keys)
-            raise RoomNotFound from None
+        raise RoomNotFound from None
+    except Exception:
+        await _abort(peer)
         raise
+
+
+def require_membership(peer: Peer) -> Membership:
+    """Return the membership of a peer. Raises ``NotInRoom``."""
+    membership = peer.membership
+    if membership is None:
+        raise NotInRoom
+    return membership
 
 
 async def fetch_held(peer: Peer, resumed: ResumeState) -> None:
     """Restore the frames that were held for a peer that resumes."""
-    assert peer.membership is not None
-    peer.membership.has_gap = resumed.gap
+    require_membership(peer).has_gap = resumed.gap
     if resumed.previous_channel is not None:
         await peer.take_over(resumed.previous_channel)
     elif resumed.held is not None:
@@ -75,11 +84,10 @@ async def announce(peer: Peer, joined: Joined) -> None:
         raise
 
 
-def room_joined(joined: Joined, membership: Membership) -> protocol.RoomJoined:
-    """Return the answer to ``join:room``. Resets the membership's ``has_gap``."""
+def room_joined(joined: Joined, mode: Mode, *, gap: bool) -> protocol.RoomJoined:
+    """Return the answer to ``join:room``. ``gap``: frames to the peer may have been lost."""
     room, participant, settings = joined.room, joined.participant, conf()
-    sfu_route = route(membership.mode, room.code, participant.peer_id)
-    gap, membership.has_gap = membership.has_gap, False
+    sfu_route = route(mode, room.code, participant.peer_id)
     token = joined.resume_token
     return protocol.RoomJoined(
         room_id=room.public_id,

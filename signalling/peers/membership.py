@@ -58,6 +58,11 @@ class Membership:
         self.roster = {intern(other.peer_id): intern(other.channel_name) for other in joined.others}
         self.epochs = {other.peer_id: other.epoch for other in joined.others if other.epoch}
 
+    def take_gap(self) -> bool:
+        """Return ``has_gap`` and reset it: the client is being notified."""
+        gap, self.has_gap = self.has_gap, False
+        return gap
+
     def apply(self, change: RosterChange) -> bool:
         """Update the roster. Return false for a change that is already known or out of date."""
         peer_id, channel, number = change["peer_id"], change["channel"], change["number"]

@@ -68,6 +68,10 @@ class Replies:
         except Overflow:
             self.close_too_slow()
 
+    def stop(self) -> None:
+        """Drop everything that is written from now on: the client has disconnected."""
+        self.is_closing = True
+
     def close(self, code: CloseCode) -> None:
         """Close the socket after the frames that are queued."""
         if self.is_closing:

@@ -44,7 +44,7 @@ SPARE_SECONDS = 10.0
 class Resumption:
     """Detaches the peer of one socket, and resumes on it a peer that was detached elsewhere.
 
-    ``release_subscription`` hands over the socket's channel, which outlives the socket.
+    ``release_subscription`` keeps the socket's channel open for the detached peer.
     """
 
     def __init__(
@@ -57,7 +57,8 @@ class Resumption:
         send_queue: SendQueue,
         heartbeat: Heartbeat,
         timers: Timers,
-        release_subscription: Callable[[], ChannelSubscription],
+        subscription: ChannelSubscription,
+        release_subscription: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._worker = worker
@@ -66,6 +67,7 @@ class Resumption:
         self._send_queue = send_queue
         self._heartbeat = heartbeat
         self._timers = timers
+        self._subscription = subscription
         self._release_subscription = release_subscription
         self._restored: list[HeldFrame] = []
         self._handover: asyncio.Future[HeldState] | None = None
@@ -92,7 +94,7 @@ class Resumption:
         membership.has_gap |= self._may_have_lost_frames(is_abandoned)
         waiting = self._reorder.flush() if self._reorder else []
         detached = DetachedPeer(
-            self._release_subscription(),
+            self._subscription,
             membership,
             frames=[*self._restored, *waiting],
             max_frames=self._settings.held_frames,
@@ -100,6 +102,7 @@ class Resumption:
             lifetime=self._settings.resume_window + SPARE_SECONDS,
             on_end=self._worker.detached.discard,
         )
+        self._release_subscription()
         self._worker.detached.add(detached)
         if membership.link is not None:
             membership.link.detach_client()
@@ -130,9 +133,9 @@ class Resumption:
     def _may_have_lost_frames(self, is_abandoned: bool) -> bool:
         """Return whether a relay may have been written to a connection that had already failed.
 
-        Everything before the server's close frame arrives. After an unexpected end it is unknown
-        when the connection failed; but it still worked when the client sent its last frame, so
-        everything written one round trip before that has arrived.
+        After an unexpected end: true if a relay was written later than one round trip before the
+        client's last frame, when the connection still worked. After a close by the server nothing
+        is lost but the frames in the queue.
         """
         if self._send_queue.waiting or is_abandoned:
             return True
@@ -159,7 +162,8 @@ class Resumption:
                 await self._stores.send(channel, takeover)
                 held = await self._handover
         except Exception as error:
-            logger.warning("%s resumes without its held frames: %r", membership.peer_id, error)
+            cause = error.__cause__ or error
+            logger.warning("%s resumes without its held frames: %r", membership.peer_id, cause)
             membership.has_gap = True
         else:
             self.restore(membership, held)
@@ -172,7 +176,10 @@ class Resumption:
         self._reorder = ReorderBuffer(membership.received, self._replies.write)
 
     def accept_handover(self, message: Message) -> bool:
-        """Take the answer to ``take_over``. Return whether ``message`` was that."""
+        """Take the answer to ``take_over``, or the news that there is none.
+
+        Return whether ``message`` was one of these.
+        """
         handover = self._handover
         if handover is None or message["type"] not in {"signalling.handover", "channel.lost"}:
             return False
@@ -187,6 +194,8 @@ class Resumption:
     def release(self, membership: Membership) -> None:
         """Send the held frames of peers that are still in the room, after ``room:joined``."""
         frames, self._restored = self._restored, []
+        if frames:
+            self._relayed_at = monotonic()
         for sender, _, frame in frames:
             if sender in membership.roster:
                 self._replies.write(frame)

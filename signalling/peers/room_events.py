@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from rooms import services, switching
+from rooms.exceptions import RoomNotFound
 from signalling import database, metrics, protocol
 from signalling.conf import SignallingSettings
 from signalling.protocol import CloseCode, errors
@@ -167,15 +168,20 @@ class RoomEvents:
         except database.DATABASE_UNAVAILABLE:
             logger.warning("Database unavailable, roster not refreshed")
             return
+        except RoomNotFound:  # deleted since the participants were read
+            participants = []
         if self.membership is not membership:
             return
         if membership.peer_id not in {participant.peer_id for participant in participants}:
             self._forget(membership)
             self._replies.push_error(errors.out_of_room())
             return
-        for change in membership.missed(participants):
-            self.deliver(change)
-        self.deliver(messages.mode_changed(room, MISSED))
+        try:
+            for change in membership.missed(participants):
+                self.deliver(change)
+            self.deliver(messages.mode_changed(room, MISSED))
+        except Overflow:
+            self._replies.close_too_slow()
 
     # --- Out ----------------------------------------------------------------------------------
 
@@ -244,7 +250,7 @@ class RoomEvents:
 
     def detach(self, membership: Membership, *, is_abandoned: bool) -> None:
         """Keep the seat of a peer that may resume, and send ``peer:away`` to the others."""
-        detached = self._detach(membership, is_abandoned=is_abandoned)
+        detached = self._replace_socket(membership, is_abandoned=is_abandoned)
         spawn(self._resumption.announce_away(detached), self._tasks)
 
     async def unsubscribe(self, room_code: str) -> None:
@@ -252,14 +258,15 @@ class RoomEvents:
         self._early.clear()
         await self._stores.unsubscribe(room_code)
 
-    def _detach(self, membership: Membership, *, is_abandoned: bool) -> DetachedPeer:
+    def _replace_socket(self, membership: Membership, *, is_abandoned: bool) -> DetachedPeer:
+        detached = self._resumption.detach(membership, self._early, is_abandoned=is_abandoned)
         self.membership = None
-        return self._resumption.detach(membership, self._early, is_abandoned=is_abandoned)
+        return detached
 
     def _taken_over(self, membership: Membership, message: Takeover) -> None:
         """Hand the peer over to the socket that has resumed it, and close this one."""
         if message["peer_id"] == membership.peer_id:
-            self._detach(membership, is_abandoned=False).deliver(dict(message))
+            self._replace_socket(membership, is_abandoned=False).deliver(dict(message))
             self._replies.push_error(errors.resumed_elsewhere())
 
     def _resumed_elsewhere(self, membership: Membership) -> None:

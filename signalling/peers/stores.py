@@ -105,13 +105,13 @@ class Stores:
         try:
             self._put(channel, message)
         except ChannelFull as error:
-            raise layer_error(error) from None
+            raise layer_error(error) from error
 
     async def _call(self, call: Coroutine[Any, Any, None]) -> None:
         try:
             await call
         except Exception as error:
-            raise layer_error(error) from None
+            raise layer_error(error) from error
 
 
 class LayerUnavailable(ProtocolError):

@@ -29,7 +29,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.consumer import get_handler_name
-from channels.exceptions import StopConsumer
+from channels.exceptions import InvalidChannelLayerError, StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
 
@@ -62,7 +62,7 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
         self.base_send = self._put
         self._application = asyncio.current_task()
         self.is_abandoned = False
-        self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        self.channel_layer = self._get_channel_layer()
         self.subscription = ChannelSubscription(self.channel_layer, self._deliver)
         self.channel_name = ""
         self._owns_subscription = True
@@ -120,10 +120,16 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
             except Overflow:
                 self.overflowed()
 
-    def release_subscription(self) -> ChannelSubscription:
-        """Return the subscription and keep it open after the socket has closed."""
+    def release_subscription(self) -> None:
+        """Keep the subscription open after the socket has closed. Its new owner closes it."""
         self._owns_subscription = False
-        return self.subscription
+
+    def _get_channel_layer(self) -> Any:
+        try:
+            return get_channel_layer(self.channel_layer_alias)
+        except InvalidChannelLayerError:  # ``listen`` raises
+            logger.exception("The channel layer is misconfigured")
+            return None
 
     def _deliver(self, message: dict[str, Any]) -> None:
         try:

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from channels.exceptions import InvalidChannelLayerError
+
 logger = logging.getLogger("signalling")
 
 Message = dict[str, Any]
@@ -30,8 +32,10 @@ class ChannelSubscription:
     async def open(self) -> None:
         """Create the channel and start to receive.
 
-        Raises what ``new_channel`` of the layer raises.
+        Raises ``InvalidChannelLayerError`` without a layer, and what its ``new_channel`` raises.
         """
+        if self.layer is None:
+            raise InvalidChannelLayerError("No channel layer is configured.")
         self.name = await self.layer.new_channel()
         if hasattr(self.layer, "attach"):
             self.layer.attach(self.name, self.deliver)

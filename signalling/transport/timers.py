@@ -13,19 +13,19 @@ class Timers:
 
     def __init__(self, run: Callable[[Callable[[], None]], None]) -> None:
         self._run = run
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
 
     def start(self, seconds: float, function: Callable[[], None]) -> None:
         """Start the timer of a function, and cancel a previous one."""
         self.cancel(function)
         loop = asyncio.get_running_loop()
-        self._timers[function.__name__] = loop.call_later(seconds, self._run, function)
+        self._timers[function] = loop.call_later(seconds, self._run, function)
 
     def is_running(self, function: Callable[[], None]) -> bool:
-        return function.__name__ in self._timers
+        return function in self._timers
 
     def cancel(self, function: Callable[[], None]) -> None:
-        timer = self._timers.pop(function.__name__, None)
+        timer = self._timers.pop(function, None)
         if timer is not None:
             timer.cancel()
 
