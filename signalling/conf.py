@@ -60,7 +60,7 @@ class SignallingSettings(RoomSettings):
     violations: int = 100
     """Malformed frames in a burst, refilled at 1 per second, before a close with 4400."""
     failure_limit: int = 10
-    """Failed joins and authentications per user and per address before delays begin."""
+    """Wrong codes per user and per address, and wrong tokens per address, before delays begin."""
     failure_window: float = 1800.0
     """Seconds during which a failure counts."""
 
@@ -82,7 +82,7 @@ class SignallingSettings(RoomSettings):
     authentication_timeout: float = 5.0
     """Seconds from the handshake until the client must have authenticated."""
     heartbeat_timeout: float = 45.0
-    """Seconds without a frame after which a client that has sent ``ping`` is closed with 4408."""
+    """Seconds without a frame before a client that pings or is resumable is closed with 4408."""
 
     @cached_property
     def frame_limits(self) -> FrameLimits:

@@ -1,6 +1,6 @@
-"""The handlers: one function for each event, registered with ``@handles``.
+"""The handlers of the events, registered with ``@handles``.
 
-Handlers use a ``Peer`` and ``rooms.services``, neither Channels nor the ORM. To refuse a request
+Handlers use a ``Peer`` and the services of ``rooms``, neither Channels nor the ORM. To refuse a request
 they raise ``ProtocolError``, or ``RoomError`` of the domain; the consumer sends it as an ``error``.
 """
 

@@ -34,7 +34,7 @@ def check(*keys: str, close: CloseCode | None = None) -> None:
 
 
 def failed(*keys: str) -> None:
-    """Count a failure for each key, such as ``user:1`` or ``address:192.0.2.1``."""
+    """Count a failure for each key, such as ``code:<user id>`` or ``token:<address>``."""
     _throttle().failed(*keys)
 
 

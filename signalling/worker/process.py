@@ -1,6 +1,6 @@
 """This serving process: its lease, its sockets, its detached peers, and its shutdown.
 
-There is one ``WorkerProcess`` for each event loop. It starts with the first socket, because Daphne
+There is one ``WorkerProcess`` for each event loop, normally one per process. It starts with the first socket, because Daphne
 has no ASGI lifespan. At every heartbeat, ``LEASE_RENEWAL`` seconds apart, it renews the lease with
 one UPDATE, reaps dead workers, expires detached peers and flushes the queued writes.
 """
@@ -74,7 +74,7 @@ class WorkerProcess:
         self.pending = PendingWrites()
         self.is_draining = False
         self.alive_until = monotonic() + self.lease
-        """Extended every second. After this time the process has been suspended for its lease."""
+        """Extended every second. Once past, the process was suspended for longer than its lease."""
         self._monitor = leases.LeaseMonitor(
             confirm_seconds=2 * self.renewal, grace_seconds=2 * self.lease
         )
