@@ -1,8 +1,9 @@
-"""How pytest-xdist shares the tests among its processes: ``pytest -n 3``.
+"""How pytest-xdist shares the tests among its processes: ``pytest -n 2``.
 
 A file is never divided, so what its tests share is started once. All tests in Chromium are one unit
-and share one browser; all tests of SFUs with real media are another and share one Janus. The longest
-units begin first.
+and share one browser; all tests of SFUs with real media are another and share one Janus. Both need
+most of a processor, so the order keeps them apart: while one process runs the tests in Chromium, the
+other runs tests that mostly wait.
 """
 
 from __future__ import annotations
@@ -19,7 +20,17 @@ UNITS = {
     "tests/integration/sfu/": "sfu",
     "tests/integration/test_aiortc.py": "sfu",
 }
-ORDER = ["browser", "sfu", "tests/integration/", "tests/"]
+ORDER = [
+    "browser",
+    "tests/integration/faults/test_clients.py",
+    "tests/integration/faults/test_stores.py",
+    "tests/integration/faults/test_workers.py",
+    "tests/integration/test_redis_faults.py",
+    "tests/integration/test_stock_layers.py",
+    "sfu",
+    "tests/integration/",
+    "tests/",
+]
 
 
 def unit_of(nodeid: str) -> str:

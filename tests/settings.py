@@ -15,7 +15,3 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # A site of the integration tests may have another channel layer than the example site would choose.
 if chosen := json.loads(os.environ.get("CHANNEL_LAYERS", "{}")):
     CHANNEL_LAYERS = chosen
-
-# The tests of outages wait until a pool has given up.
-if pool := DATABASES["default"].get("OPTIONS", {}).get("pool"):  # noqa: F405
-    pool.update(timeout=1, reconnect_timeout=1)

@@ -211,7 +211,7 @@ async def test_a_rolling_restart_loses_no_acknowledged_relay(make_site: MakeSite
             worker.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(worker.wait) == 0
             await asyncio.to_thread(worker.start)
-            await asyncio.sleep(2)  # of traffic between two restarts
+            await asyncio.sleep(1)  # of traffic between two restarts
         done.set()
         await asyncio.gather(*speaking)
         for number, peer in enumerate(peers):
