@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 
 from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.fixtures import MakeSite
+from tests.integration.processes import eventually
 from tests.integration.servers import Site
+from tests.integration.sfu.conftest import UNUSED_ROOM_SECONDS
 from tests.integration.sfu.janus import Janus
-
-pytestmark = pytest.mark.usefixtures("no_rooms_left")
 
 OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 
@@ -20,6 +21,13 @@ OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite, janus: Janus) -> Site:
     return make_site(signalling={"SFU": janus.settings})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_rooms_left(site: Site, janus: Janus) -> Iterator[None]:
+    """Check once that no test has left a room in Janus: the site takes seconds to destroy one."""
+    yield
+    eventually(lambda: not janus.rooms(), "a room is left in Janus", within=UNUSED_ROOM_SECONDS)
 
 
 @pytest.fixture
