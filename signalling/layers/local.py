@@ -186,7 +186,8 @@ class LocalChannelLayer(BaseChannelLayer):
     def attach(self, channel: str, deliver: Deliver) -> None:
         """Call ``deliver`` with each message of a channel, in the sender's turn of the event loop.
 
-        ``deliver`` must return at once and may raise only ``ChannelFull``. Messages that wait already come first.
+        ``deliver`` must return at once and may raise only ``ChannelFull``. Messages that wait
+        already come first.
         """
         mailbox = self._mailbox(channel)
         self._gone.pop(channel, None)

@@ -1,8 +1,9 @@
 """This serving process: its lease, its sockets, its detached peers, and its shutdown.
 
-There is one ``WorkerProcess`` for each event loop, normally one per process. It starts with the first socket, because Daphne
-has no ASGI lifespan. At every heartbeat, ``LEASE_RENEWAL`` seconds apart, it renews the lease with
-one UPDATE, reaps dead workers, expires detached peers and flushes the queued writes.
+There is one ``WorkerProcess`` for each event loop, normally one per process. It starts with the
+first socket, because Daphne has no ASGI lifespan. At every heartbeat, ``LEASE_RENEWAL`` seconds
+apart, it renews the lease with one UPDATE, reaps dead workers, expires detached peers and flushes
+the queued writes.
 """
 
 from __future__ import annotations
