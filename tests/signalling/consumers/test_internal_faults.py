@@ -46,7 +46,7 @@ async def test_a_refresh_that_fills_the_queue_closes_the_socket(
         assert await first.receive_close() == 4508
 
 
-async def test_a_bug_at_a_receiver_with_a_full_queue_costs_the_sender_nothing(
+async def test_a_bug_at_a_receiver_with_a_full_queue_does_not_affect_the_sender(
     room: Room, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with in_room(alice, bob) as (first, second):
@@ -61,7 +61,7 @@ async def test_a_bug_at_a_receiver_with_a_full_queue_costs_the_sender_nothing(
         await second.receive_nothing()
 
 
-async def test_held_frames_that_a_failed_connection_may_have_lost_are_a_gap(
+async def test_held_frames_that_may_have_been_lost_are_reported_as_a_gap(
     room: Room, alice: User, bob: User
 ) -> None:
     async with in_room(alice) as (first,), connected(bob) as second:

@@ -151,3 +151,11 @@ def test_a_membership_adopts_its_seat_and_roster() -> None:
     assert mine.is_resumable
     assert mine.roster == {OTHER: "channel!other", "peer_new": "channel!new"}
     assert mine.epochs == {OTHER: 2}
+
+
+def test_a_gap_is_reported_once() -> None:
+    mine = membership()
+    assert not mine.take_gap()
+    mine.has_gap = True
+    assert mine.take_gap()
+    assert not mine.take_gap()
