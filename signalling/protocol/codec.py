@@ -9,21 +9,9 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from .errors import CloseCode, ErrorCode, ProtocolError
-from .events import (
-    CLIENT_EVENTS,
-    SFU_SUBSCRIBE,
-    ClientEvent,
-    Error,
-    Relay,
-    RelayedAnswer,
-    RelayedIce,
-    RelayedOffer,
-    RequestId,
-    ServerEvent,
-    WebrtcAnswer,
-    WebrtcIce,
-    WebrtcOffer,
-)
+from .events import Error, RelayedAnswer, RelayedIce, RelayedOffer, ServerEvent
+from .names import SFU_SUBSCRIBE, RequestId
+from .requests import CLIENT_EVENTS, ClientEvent, Relay, WebrtcAnswer, WebrtcIce, WebrtcOffer
 
 # --- In ---------------------------------------------------------------------------------------
 

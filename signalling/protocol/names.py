@@ -1,0 +1,17 @@
+"""Names and ids that the wire protocol reserves, and the type of a request's id."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+SUBPROTOCOL = "signalling.v1"
+BEARER_PREFIX = "bearer."
+
+SFU_PUBLISH = "sfu:publish"
+SFU_SUBSCRIBE = "sfu:subscribe"
+SFU_PEERS = {SFU_PUBLISH, SFU_SUBSCRIBE}
+"""Reserved peer ids of a peer's two connections to the SFU. No real peer id contains a colon."""
+
+RequestId = Annotated[str, Meta(max_length=128)] | int | float
