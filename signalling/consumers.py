@@ -41,8 +41,7 @@ class SignallingConsumer(BoundedConsumer):
     """One WebSocket. Implements ``peers.port.Peer`` for the handlers.
 
     Requires ``SignallingMiddlewareStack``, which sets ``identity`` and ``refusal`` in the scope.
-    Errors of handlers and stores become ``error`` events. The membership ends with the socket,
-    unless the client may resume.
+    Errors become ``error`` events. The membership ends with the socket or may be resumed.
     """
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
