@@ -1,3 +1,5 @@
+"""The WebSocket routes and the lifespan handler that a site mounts in its ASGI application."""
+
 from typing import Any
 
 from channels.security.websocket import WebsocketDenier
@@ -8,12 +10,12 @@ from .worker import process
 
 websocket_urlpatterns = [path("ws/signalling/", SignallingConsumer.as_asgi(), name="signalling")]
 
-# Last in a URLRouter: refuses (403) what matches nothing. Daphne would answer 500 and log a traceback.
+# Last in a URLRouter: answers 403 to other paths. Without it Daphne answers 500 with a traceback.
 no_such_socket = re_path(r"", WebsocketDenier.as_asgi())
 
 
 async def lifespan(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """ASGI's lifespan protocol, for plain uvicorn: what it has cut off is left in order at the end."""
+    """Drain at the shutdown of an ASGI server with lifespan support, such as plain uvicorn."""
     while True:
         event = await receive()
         if event["type"] == "lifespan.shutdown":

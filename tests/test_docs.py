@@ -139,7 +139,7 @@ def test_the_readme_names_supported_versions() -> None:
 
 
 def exists(path: str) -> bool:
-    """Tell whether a path exists, from the root or as Django finds a template or a static file."""
+    """Return whether a path exists, from the root or as Django finds a template or a static file."""
     bases = (ROOT, ROOT / "signalling/static", ROOT / "signalling/templates")
     return any((base / path).exists() for base in bases)
 
@@ -186,7 +186,7 @@ def test_modules_and_names_exist(document: str) -> None:
 
 
 def is_defined(name: str) -> bool:
-    """Tell whether a dotted name is a module or something that a module defines."""
+    """Return whether a dotted name is a module or something that a module defines."""
     module, _, attribute = name.rpartition(".")
     with suppress(ModuleNotFoundError):  # ``module`` is no package
         if find_spec(name) is not None:
