@@ -27,7 +27,7 @@ def eventually(check: Callable[[], T], what: str = "", *, within: float = 10.0) 
     deadline = time.monotonic() + within
     while not (value := check()):
         assert time.monotonic() < deadline, f"{what or check} is still {value!r} after {within} s"
-        time.sleep(0.01)
+        time.sleep(0.05)  # a check may cost a connection to a store
     return value
 
 

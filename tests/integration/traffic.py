@@ -28,7 +28,7 @@ async def wait_until(check: Callable[[], T], what: str, *, within: float = 10.0)
     deadline = time.monotonic() + within
     while not (value := check()):
         assert time.monotonic() < deadline, f"{what}: still {value!r} after {within} s"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
     return value
 
 
