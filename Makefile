@@ -23,7 +23,7 @@ demo-sfu: .venv/site ## Serve the demo with Janus as SFU, for rooms of more than
 	@$(BIN)/python scripts/demo_env.py $(DEMO_DIR)
 	@ENV_FILE=$(abspath $(DEMO_DIR))/env exec $(BIN)/python manage.py demo --port $(PORT) --sfu
 
-fake-peers: .venv/dev ## Add fake peers to the room of the running demo (N=12: how many)
+fake-peers: .venv/dev ## Add fake peers to the room of the running demo (N=12: how many; PORT as in make demo)
 	@exec $(BIN)/python -m fake_peers --demo $(DEMO_DIR) --url http://127.0.0.1:$(PORT) -n $(N)
 
 test: ## Run all checks and all tests, as CI does; install what they need

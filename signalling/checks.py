@@ -69,7 +69,10 @@ def check_sfu(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Ch
             problems.append(
                 Error(
                     f"The SFU {alias!r} in SIGNALLING['SFU'] has no valid backend: {error!r}.",
-                    hint="Set BACKEND to the import path of one, such as "
+                    hint="Install the missing package, for Janus with "
+                    'pip install "django-signalling[janus]".'
+                    if isinstance(error, ModuleNotFoundError)
+                    else "Set BACKEND to the import path of one, such as "
                     "{'BACKEND': 'signalling.sfu.janus.JanusSfu', 'URL': 'ws://127.0.0.1:8188'}.",
                     id="signalling.E005",
                 )

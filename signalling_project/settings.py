@@ -34,7 +34,9 @@ from django.core.exceptions import ImproperlyConfigured
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-env.read_env(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
+env_file = Path(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
+if env_file.exists() or "ENV_FILE" in env:
+    env.read_env(str(env_file))
 
 
 def secret(name: str) -> str:
@@ -244,6 +246,6 @@ LOGGING = {
     "loggers": {
         "rooms": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False},
         "signalling": {"handlers": ["console"], "level": LOG_LEVEL, "propagate": False},
-        "django": {"handlers": ["console"], "level": "WARNING"},
+        "django": {"handlers": ["console"], "level": "WARNING", "propagate": False},
     },
 }
