@@ -17,8 +17,8 @@ from tests.integration.traffic import wait_until
 
 SERVERS: list[ServerName] = ["daphne", "uvicorn"]
 LEASES = {"LEASE_SECONDS": 3, "LEASE_RENEWAL": 1}
-GHOST_SECONDS = 7.0
-"""Seconds until the peers of a killed worker are gone with these leases (15 with the default)."""
+GHOST_SECONDS = 15.0
+"""Seconds until the peers of a killed worker are gone, with the default leases."""
 
 
 def candidate(number: int) -> str:
@@ -92,9 +92,7 @@ async def test_stock_servers_leave_nothing_behind(make_site: MakeSite, server: S
 
 async def test_a_killed_worker_leaves_no_ghosts(make_site: MakeSite) -> None:
     """In five rooms on three workers, peers leave in time, and resumable peers resume."""
-    site = make_site(
-        engine="postgresql", redis=True, workers=3, server="uvicorn", signalling=LEASES
-    )
+    site = make_site(engine="postgresql", redis=True, workers=3, server="uvicorn")
     async with AsyncExitStack() as stack:
         watchers, plain, keen = [], [], []
         for _ in range(5):
