@@ -37,7 +37,9 @@ def lock_room(code: str, user: AbstractBaseUser) -> Room:
     Raise ``RoomNotFound``, or ``UserInactive`` if the user was deactivated or deleted.
     """
     # A socket can outlive its user. The same statement that locks the room checks the user.
-    rooms = Room.objects.select_for_update().annotate(user_is_active=Exists(_active(user)))
+    rooms = Room.objects.select_for_update(no_key=True).annotate(
+        user_is_active=Exists(_active(user))
+    )
     try:
         found: Any = rooms.get(code=codes.normalise(code))
     except (CodeInvalid, Room.DoesNotExist) as missing:

@@ -114,7 +114,7 @@ def _delete(workers: QuerySet[Worker], *, away_until: datetime) -> int:
             return 0
         mine = Participant.objects.live().filter(worker=worker)
         # Lock the rows: a peer that is resuming on another worker must not be announced as away.
-        peers = list(mine.select_related("room").select_for_update(of=("self",)))
+        peers = list(mine.select_related("room").select_for_update(of=("self",), no_key=True))
         away, left = _detach_or_end(mine, peers, away_until)
         worker.delete()
         signals.send_on_commit(signals.participants_lost, Participant, left=left, away=away)

@@ -206,7 +206,7 @@ def update_participant(
     """
     with transaction.atomic():
         mine = Participant.objects.of_socket(peer_id, epoch)
-        participant = mine.select_for_update().first()
+        participant = mine.select_for_update(no_key=True).first()
         if participant is None:
             raise NotInRoom
         if media:

@@ -194,4 +194,4 @@ def _shrink(room: Room, live: int) -> None:
 
 
 def _lock(code: str) -> Room:
-    return Room.objects.select_for_update().get(code=code)
+    return Room.objects.select_for_update(no_key=True).get(code=code)

@@ -116,7 +116,7 @@ def make_site(
             if redis is True:
                 shared = request.getfixturevalue("redis")
             site = Site(folder, database, redis=shared, **options)
-            if "faults" in request.path.parts:
+            if {"faults", "sfu"} & set(request.path.parts):
                 # These tests load and time a server. To record coverage doubles what it computes.
                 site.environment.pop("COVERAGE_PROCESS_START", None)
             stack.callback(_stop, site)

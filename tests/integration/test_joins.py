@@ -12,7 +12,7 @@ import pytest
 from rooms.models import Room
 from signalling.testing import SignallingCommunicator
 from tests.integration.fixtures import MakeSite
-from tests.integration.locks import ROOM_LOCK, Lock
+from tests.integration.locks import PEER_LOCK, ROOM_LOCK, Lock
 from tests.integration.servers import Site
 from tests.integration.stores import PostgreSQL
 from tests.integration.traffic import wait_until
@@ -123,3 +123,22 @@ async def test_joins_of_one_room_wait_for_each_other_and_all_succeed(
         rooms = await asyncio.gather(*joins)
         assert sorted(len(each["peers"]) for each in rooms) == list(range(10))
     site.wait_until_empty(room)
+
+
+async def test_a_resume_that_waits_leaves_the_key_of_its_room_unlocked(
+    site: Site, lock: Lock
+) -> None:
+    """Other transactions check references to the room at their commit.
+
+    The end of a worker updates its peers twice, so PostgreSQL checks their rooms again. It held the
+    row that a resume was waiting for, and waited for the room that the resume had locked.
+    """
+    room = site.room()
+    async with site.client("bob") as bob, site.client("bob") as again:
+        token = (await bob.join(room, resumable=True))["resumeToken"]
+        with lock.hold(PEER_LOCK, room):
+            resuming = asyncio.create_task(again.resume(room, token))
+            await asyncio.to_thread(lock.wait_until_blocking)
+            key = "SELECT 1 FROM signalling_rooms_room WHERE code = %s FOR KEY SHARE"
+            lock.take_without_waiting(key, room)
+        assert (await asyncio.wait_for(resuming, 10))["resumed"] is True
