@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 UNITS = {
     "tests/browser/": "browser",
+    "tests/integration/faults/test_cut_link.py": "browser",  # it changes the network of Chromium
     "tests/integration/sfu/": "sfu",
     "tests/integration/test_aiortc.py": "sfu",
 }

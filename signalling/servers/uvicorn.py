@@ -35,7 +35,7 @@ CLOSE_SECONDS = 3.0
 FRAMES_WAITING = 16  # for a busy consumer, before reading pauses
 DEFAULTS = ["--ws", "websockets-sansio", "--ws-max-size", "65536"]
 DEFAULTS += ["--ws-per-message-deflate", "false", "--lifespan", "off"]
-DEFAULTS += ["--timeout-graceful-shutdown", "10"]
+DEFAULTS += ["--timeout-graceful-shutdown", "14"]  # longer than a drain
 
 
 class SignallingProtocol(WebSocketsSansIOProtocol):

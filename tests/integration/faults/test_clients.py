@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from typing import Self
 
 import pytest
 
 from signalling.client import ResumingClient
 from signalling.testing import RequestRefused
 from tests.integration.fixtures import MakeSite
-from tests.integration.processes import ROOT, ClientProcess, Process, require
+from tests.integration.processes import ROOT, Process
 from tests.integration.servers import ServerName, Site
 from tests.integration.traffic import wait_until
 
 SERVERS: list[ServerName] = ["daphne", "uvicorn"]
 CANDIDATE = "candidate:1 1 UDP 1 192.0.2.1 1 typ host"
-
-
-class Link:
-    """A network namespace for one client, with a link that can be cut."""
-
-    address = "10.213.77.1"
-
-    _numbers = itertools.count()
-
-    def __init__(self) -> None:
-        # A new name each time: the kernel removes a namespace with a delay.
-        self.name = f"s{os.getpid()}n{next(self._numbers)}"
-        self.inside = ("ip", "netns", "exec", self.name)
-
-    def __enter__(self) -> Self:
-        near, far = f"{self.name}a", f"{self.name}b"
-        self._ip("netns", "add", self.name)
-        self._ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", self.name)
-        self._ip("addr", "add", f"{self.address}/30", "dev", near)
-        self._ip("link", "set", near, "up")
-        self._ip("-n", self.name, "addr", "add", "10.213.77.2/30", "dev", far)
-        self._ip("-n", self.name, "link", "set", far, "up")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._ip("netns", "del", self.name)
-
-    def is_cut(self) -> None:
-        """Cut the link. Both ends keep their connections, but nothing arrives."""
-        self._ip("link", "set", f"{self.name}a", "down")
-
-    def _ip(self, *arguments: str) -> None:
-        subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -125,33 +86,6 @@ async def test_a_laptop_that_wakes_up_resumes_as_the_same_peer(
         await watcher.wait_for("peer:back", peerId=peer_id, within=6)
         await watcher.receive_nothing()
         sleeper.stop()
-
-
-@pytest.fixture
-def link() -> Iterator[Link]:
-    if os.geteuid() or shutil.which("ip") is None:
-        require("ip", "iproute2")
-        pytest.skip("a network namespace can be made by root alone")
-    with Link() as link:
-        yield link
-
-
-@pytest.mark.parametrize("server", SERVERS)
-async def test_a_link_that_is_cut_without_a_close(
-    make_site: MakeSite, server: ServerName, link: Link
-) -> None:
-    site = make_site(server=server, signalling={"HEARTBEAT_TIMEOUT": 2})
-    far = site.start_worker(server, host=link.address)
-    code = site.room()
-    async with site.client("watcher", worker=1) as watcher:
-        await watcher.join(code)
-        victim = ClientProcess(far.url, site.token("far"), site.folder, *link.inside)
-        victim.send("join:room", roomCode=code, resumable=True)
-        peer_id = (await watcher.wait_for("peer:joined", within=10))["peerId"]
-        link.is_cut()
-        await watcher.request("webrtc:ice", {"targetPeerId": peer_id, "candidate": CANDIDATE})
-        await watcher.wait_for("peer:away", peerId=peer_id, within=6)
-        victim.kill()
 
 
 async def test_only_one_of_two_sockets_with_the_same_token_keeps_the_peer(site: Site) -> None:
