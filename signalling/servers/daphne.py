@@ -35,8 +35,6 @@ from twisted.internet.tcp import Connection
 
 from signalling.worker.gc import cycles
 
-from .receive_queue import ReceiveQueue
-
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
@@ -125,7 +123,7 @@ class BoundedProtocol(WebSocketProtocol):
 
     def wrap(self, send: Send) -> tuple[Receive, Send]:
         """Return ``receive`` and ``send`` of the application, with flow control."""
-        self.receive_queue = ReceiveQueue()
+        self.receive_queue: asyncio.Queue[Event] = asyncio.Queue()
 
         async def bounded_receive() -> Event:
             event = await self.receive_queue.get()

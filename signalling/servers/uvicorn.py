@@ -27,8 +27,6 @@ except ImportError:  # websockets was built without its C extension
 
 from signalling.worker.gc import cycles
 
-from .receive_queue import ReceiveQueue
-
 FINAL_TEXT = 0x81  # FIN, no reserved bit, opcode 1: RFC 6455, section 5.2
 MASKED = 0x80
 CLOSE_SECONDS = 3.0
@@ -46,10 +44,6 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
 
     0: it is between two frames, so a complete frame may bypass it. None: unknown.
     """
-
-    def connection_made(self, transport: Any) -> None:
-        self.queue = ReceiveQueue()  # type: ignore[assignment]
-        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         text = self._whole_text(data) if self.rest == 0 else None
