@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from msgspec import UNSET
 
@@ -19,7 +19,6 @@ from signalling.throttling import failures
 
 from . import messages
 from .membership import Membership
-from .messages import HeldState
 from .port import Peer
 
 
@@ -67,7 +66,7 @@ async def fetch_held(peer: Peer, resumed: ResumeState) -> None:
     if resumed.previous_channel is not None:
         await peer.take_over(resumed.previous_channel)
     elif resumed.held is not None:
-        peer.restore(cast(HeldState, resumed.held))
+        peer.restore(messages.held_state(resumed.held))
 
 
 async def announce(peer: Peer, joined: Joined) -> None:

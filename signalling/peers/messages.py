@@ -6,7 +6,7 @@ Each type has a ``Literal`` type name, so ``match message["type"]`` narrows a ``
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from rooms.models import Participant, Room
 from signalling import protocol
@@ -41,6 +41,16 @@ class HeldState(TypedDict):
     sent: dict[str, int]
     received: dict[str, int]
     gap: bool
+
+
+def held_state(stored: dict[str, Any]) -> HeldState:
+    """Return what ``Participant.held`` contains. An earlier build named ``received`` ``heard``."""
+    return HeldState(
+        frames=[(sender, number, frame) for sender, number, frame in stored["frames"]],
+        sent=stored["sent"],
+        received=stored["received"] if "received" in stored else stored["heard"],
+        gap=stored["gap"],
+    )
 
 
 class Takeover(TypedDict):

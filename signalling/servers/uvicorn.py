@@ -91,9 +91,16 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
         self.tasks.add(draining)  # the server waits for these
         draining.add_done_callback(self.tasks.discard)
         if self.close_sent:  # give the client time to answer
-            self.loop.call_later(CLOSE_SECONDS, self.transport.close)
+            self.loop.call_later(CLOSE_SECONDS, self._close_or_abort)
         else:
             super().shutdown()
+
+    def _close_or_abort(self) -> None:
+        """Close the connection, without waiting for a client that does not read."""
+        if self.writable.is_set():
+            self.transport.close()
+        else:
+            self.transport.abort()
 
     def on_task_complete(self, task: Any) -> None:
         """Abort the connection if the client does not read once its application has ended."""

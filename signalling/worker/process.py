@@ -151,11 +151,11 @@ class WorkerProcess:
         begun = monotonic()
         if self.worker_id and not await run_in_background_thread(leases.renew)(self.worker_id):
             self.fence("other workers consider it dead")
-        await self.pending.flush()
         found = await run_in_background_thread(leases.read_all)()
         if monotonic() - begun > self.renewal:
             # The database was slow. Leases of other workers may have expired for the same reason.
             self._monitor.reset()
+        await self.pending.flush()
         for lease in self._monitor.find_dead(found):
             ended = await run_in_background_thread(leases.reap)(lease)
             if ended:

@@ -231,3 +231,17 @@ async def test_a_drain_closes_all_sockets_and_stores_the_resumable_peers(
         assert stored.held is not None
         assert stored.held["frames"] == []
         assert joined["peerId"] == stored.peer_id
+
+
+async def test_a_peer_that_an_earlier_build_left_behind_resumes(room: Room, bob: User) -> None:
+    """Until November 2026 the relay counters were stored under other names."""
+    first = await open_socket(bob)
+    joined = await first.join(resumable=True)
+    await first.disconnect(1006)
+    left_behind = {"frames": [], "sent": {}, "heard": {"peer_x": 3}, "gap": False}
+    participants = Participant.objects.filter(peer_id=first.peer_id)
+    await participants.aupdate(held=left_behind, worker_id=None)
+    again = await open_socket(bob)
+    answer = (await resume(again, joined["resumeToken"]))["data"]
+    assert (answer["peerId"], answer["resumed"]) == (first.peer_id, True)
+    await again.disconnect()
