@@ -1,9 +1,9 @@
-"""How pytest-xdist shares the tests among its processes: ``pytest -n 2``.
+"""How pytest-xdist shares the tests among its processes: ``pytest -n 3``.
 
-A file is never divided, so what its tests share is started once. All tests in Chromium are one unit
-and share one browser; all tests of SFUs with real media are another and share one Janus. Both need
-most of a processor, so the order keeps them apart: while one process runs the tests in Chromium, the
-other runs tests that mostly wait.
+A file is never divided, so what its tests share is started once. Tests with real media need most of
+a processor: all of them, in Chromium and with Janus, are one unit, so they never run at the same time.
+They share one browser and one Janus. The tests of faults put servers under load and are another unit.
+The remaining tests mostly wait.
 """
 
 from __future__ import annotations
@@ -16,22 +16,14 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
 UNITS = {
-    "tests/browser/": "browser",
-    "tests/integration/faults/test_cut_link.py": "browser",  # it changes the network of Chromium
-    "tests/integration/sfu/": "sfu",
-    "tests/integration/test_aiortc.py": "sfu",
+    "tests/browser/": "media",
+    "tests/integration/sfu/": "media",
+    "tests/integration/test_aiortc.py": "media",
+    # Chromium aborts its requests when a network interface appears, as it does in this file.
+    "tests/integration/faults/test_cut_link.py": "media",
+    "tests/integration/faults/": "faults",
 }
-ORDER = [
-    "browser",
-    "tests/integration/faults/test_clients.py",
-    "tests/integration/faults/test_stores.py",
-    "tests/integration/faults/test_workers.py",
-    "tests/integration/test_redis_faults.py",
-    "tests/integration/test_stock_layers.py",
-    "sfu",
-    "tests/integration/",
-    "tests/",
-]
+ORDER = ["media", "faults", "tests/integration/", "tests/"]
 
 
 def unit_of(nodeid: str) -> str:
