@@ -33,7 +33,7 @@ async def test_a_socket_without_a_channel_layer_is_closed_as_unavailable(
     socket = await open_socket(alice)
     await socket.receive_error("unavailable")
     assert await socket.receive_close() == 4503
-    await socket.wait_finished()
+    await socket.disconnect(4503)
 
 
 async def test_a_join_that_cannot_subscribe_takes_no_seat(
