@@ -59,10 +59,6 @@ class AppSocket:
         await self.communicator.send_input({"type": "websocket.disconnect", "code": code})
         await self.communicator.wait(TIMEOUT)
 
-    async def wait_finished(self) -> None:
-        """Wait until the application has cleaned up after a close of its own."""
-        await self.communicator.wait(TIMEOUT)
-
     async def cancel(self) -> None:
         """Cancel the application, as a server does at its shutdown."""
         self.communicator.future.cancel()
