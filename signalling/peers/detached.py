@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 from channels.exceptions import ChannelFull
 
@@ -63,25 +63,25 @@ class DetachedPeer:
         self._timer = asyncio.get_running_loop().call_later(lifetime, self.end)
         subscription.pass_to(self.deliver)
 
-    def deliver(self, message: dict[str, Any]) -> None:
+    def deliver(self, received: Any) -> None:
         """Hold, forward or end. Raises ``ChannelFull`` to the sender if the limit is reached."""
-        typed = cast(Message, message)
+        message: Message = received
         mine = self.peer_id
-        match typed["type"]:
+        match message["type"]:
             case "signalling.relay":
-                if typed["target"] == mine:
-                    self._relayed(typed)
+                if message["target"] == mine:
+                    self._relayed(message)
             case "signalling.takeover":
-                if typed["peer_id"] == mine:
-                    self._hand_over(typed)
+                if message["peer_id"] == mine:
+                    self._hand_over(message)
             case "signalling.roster":
-                if typed["peer_id"] == mine:
-                    self._changed(typed)
+                if message["peer_id"] == mine:
+                    self._changed(message)
             case "signalling.removed":
-                if typed["peer_id"] == mine:
+                if message["peer_id"] == mine:
                     self.end(has_left=True)
             case "signalling.mode":
-                self._mode_changed(typed)
+                self._mode_changed(message)
             case "signalling.closed":
                 self.end(has_left=True)
             case "channel.lost":  # a relay of this peer was lost; it cannot be notified now

@@ -108,7 +108,7 @@ class Resumption:
             membership.link.detach_client()
         for message in undelivered:
             try:
-                detached.deliver(dict(message))
+                detached.deliver(message)
             except ChannelFull:  # the sender has been acknowledged already
                 membership.has_gap = True
         return detached

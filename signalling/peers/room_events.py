@@ -266,7 +266,7 @@ class RoomEvents:
     def _taken_over(self, membership: Membership, message: Takeover) -> None:
         """Hand the peer over to the socket that has resumed it, and close this one."""
         if message["peer_id"] == membership.peer_id:
-            self._replace_socket(membership, is_abandoned=False).deliver(dict(message))
+            self._replace_socket(membership, is_abandoned=False).deliver(message)
             self._replies.push_error(errors.resumed_elsewhere())
 
     def _resumed_elsewhere(self, membership: Membership) -> None:

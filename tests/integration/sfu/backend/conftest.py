@@ -43,3 +43,12 @@ async def create_peer(sfu: JanusSfu, room: SfuRoom) -> AsyncIterator[CreatePeer]
         await peer.close()
     await sfu.close_room(room)
     assert room not in await sfu.rooms()
+
+
+async def publishing_pair(create_peer: CreatePeer) -> tuple[MediaPeer, MediaPeer]:
+    """Create alice and bob in the room, publishing; return both."""
+    pair = create_peer("peer_alice"), create_peer("peer_bob")
+    for peer in pair:
+        await peer.open()
+        await peer.publish()
+    return pair

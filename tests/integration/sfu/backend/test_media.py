@@ -8,7 +8,7 @@ import pytest
 
 from signalling.sfu.base import InvalidDescription, SfuRoom
 from signalling.sfu.janus import JanusSfu
-from tests.integration.sfu.backend.conftest import CreatePeer
+from tests.integration.sfu.backend.conftest import CreatePeer, publishing_pair
 from tests.integration.sfu.backend.media import wait_until
 
 
@@ -47,10 +47,7 @@ async def test_a_peer_that_leaves_is_removed_and_the_others_get_an_offer_without
 
 
 async def test_a_receiving_connection_can_be_restarted(create_peer: CreatePeer) -> None:
-    alice, bob = create_peer("peer_alice"), create_peer("peer_bob")
-    for peer in (alice, bob):
-        await peer.open()
-        await peer.publish()
+    alice, bob = await publishing_pair(create_peer)
     await alice.receive_frames(bob.id)
     offers = len(alice.offers)
     await alice.transports.restart()
@@ -77,10 +74,7 @@ async def test_a_restart_repeats_an_offer_that_was_not_answered(create_peer: Cre
 async def test_a_removed_peer_neither_sends_nor_receives(
     sfu: JanusSfu, room: SfuRoom, create_peer: CreatePeer
 ) -> None:
-    alice, bob = create_peer("peer_alice"), create_peer("peer_bob")
-    for peer in (alice, bob):
-        await peer.open()
-        await peer.publish()
+    alice, bob = await publishing_pair(create_peer)
     await alice.receive_frames(bob.id)
     await bob.receive_frames(alice.id)
     await sfu.remove(room, bob.id, bob.claim)
@@ -92,10 +86,7 @@ async def test_a_removed_peer_neither_sends_nor_receives(
 async def test_the_sections_of_a_kicked_peer_are_freed(
     sfu: JanusSfu, room: SfuRoom, create_peer: CreatePeer
 ) -> None:
-    alice, bob = create_peer("peer_alice"), create_peer("peer_bob")
-    for peer in (alice, bob):
-        await peer.open()
-        await peer.publish()
+    alice, bob = await publishing_pair(create_peer)
     await alice.receive_frames(bob.id)
     await sfu.remove(room, bob.id, None)
     await alice.wait_until(lambda: alice.offers[-1] == [])
@@ -109,10 +100,7 @@ async def test_an_invalid_offer_is_refused(create_peer: CreatePeer) -> None:
 
 
 async def test_a_peer_that_publishes_again_is_received_again(create_peer: CreatePeer) -> None:
-    alice, bob = create_peer("peer_alice"), create_peer("peer_bob")
-    for peer in (alice, bob):
-        await peer.open()
-        await peer.publish()
+    alice, bob = await publishing_pair(create_peer)
     await bob.receive_frames(alice.id)
     await alice.close_publisher()
     await alice.wait_until(lambda: alice.resets == 1)
@@ -137,10 +125,7 @@ async def test_a_peer_that_does_not_publish_gets_no_offers(create_peer: CreatePe
 async def test_an_offer_from_a_new_connection_replaces_the_old_connection(
     sfu: JanusSfu, room: SfuRoom, create_peer: CreatePeer
 ) -> None:
-    alice, bob = create_peer("peer_alice"), create_peer("peer_bob")
-    for peer in (alice, bob):
-        await peer.open()
-        await peer.publish()
+    alice, bob = await publishing_pair(create_peer)
     await bob.receive_frames(alice.id)
     before = alice.claim
     await alice.publish()

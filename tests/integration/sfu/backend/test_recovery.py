@@ -6,7 +6,7 @@ import pytest
 
 from signalling.sfu.base import SfuRequestFailed, SfuRoom, SfuUnavailable
 from signalling.sfu.janus import JanusSfu
-from tests.integration.sfu.backend.conftest import CreatePeer
+from tests.integration.sfu.backend.conftest import CreatePeer, publishing_pair
 from tests.integration.sfu.backend.media import MediaPeer, wait_until
 from tests.integration.sfu.janus import Janus
 
@@ -14,10 +14,7 @@ from tests.integration.sfu.janus import Janus
 async def test_another_worker_claims_the_connections_and_media_continues(
     sfu: JanusSfu, janus: Janus, create_peer: CreatePeer
 ) -> None:
-    alice, bob = create_peer("peer_alice"), create_peer("peer_bob")
-    for peer in (alice, bob):
-        await peer.open()
-        await peer.publish()
+    alice, bob = await publishing_pair(create_peer)
     await bob.receive_frames(alice.id)
     survivor = JanusSfu("default", janus.settings)
     resumed = create_peer("peer_alice", survivor)
@@ -41,10 +38,7 @@ async def test_an_outdated_claim_is_not_an_error(create_peer: CreatePeer) -> Non
 async def test_a_lost_connection_to_janus_is_reopened_and_media_continues(
     sfu: JanusSfu, create_peer: CreatePeer
 ) -> None:
-    alice, bob = create_peer("peer_alice"), create_peer("peer_bob")
-    for peer in (alice, bob):
-        await peer.open()
-        await peer.publish()
+    alice, bob = await publishing_pair(create_peer)
     await bob.receive_frames(alice.id)
     before = bob.connections[-1]
     assert sfu.connection._socket is not None
@@ -58,10 +52,7 @@ async def test_a_lost_connection_to_janus_is_reopened_and_media_continues(
 async def test_all_peers_are_reset_after_a_restart_of_janus(
     sfu: JanusSfu, janus: Janus, create_peer: CreatePeer
 ) -> None:
-    alice, bob = create_peer("peer_alice"), create_peer("peer_bob")
-    for peer in (alice, bob):
-        await peer.open()
-        await peer.publish()
+    alice, bob = await publishing_pair(create_peer)
     await bob.receive_frames(alice.id)
     calls: list[str] = []
     sfu.on_down = lambda: calls.append("down")
@@ -84,10 +75,7 @@ async def test_all_peers_are_reset_after_a_restart_of_janus(
 async def test_closing_a_replaced_receiving_connection_does_not_affect_the_new_one(
     sfu: JanusSfu, create_peer: CreatePeer
 ) -> None:
-    alice, bob = create_peer("peer_alice"), create_peer("peer_bob")
-    for peer in (alice, bob):
-        await peer.open()
-        await peer.publish()
+    alice, bob = await publishing_pair(create_peer)
     await bob.receive_frames(alice.id)
     first = bob.connections[-1]
     assert sfu.connection._socket is not None
@@ -135,10 +123,7 @@ async def test_a_session_that_ended_silently_is_noticed_when_it_is_used(
 async def test_a_peer_that_was_kicked_by_mistake_enters_again(
     sfu: JanusSfu, room: SfuRoom, create_peer: CreatePeer
 ) -> None:
-    alice, bob = create_peer("peer_alice"), create_peer("peer_bob")
-    for peer in (alice, bob):
-        await peer.open()
-        await peer.publish()
+    alice, bob = await publishing_pair(create_peer)
     await bob.receive_frames(alice.id)
     await sfu.remove(room, alice.id, None)
     await alice.wait_until(lambda: alice.resets == 1)
@@ -149,10 +134,7 @@ async def test_a_peer_that_was_kicked_by_mistake_enters_again(
 async def test_a_peer_survives_an_offer_from_a_new_connection_while_janus_is_unavailable(
     sfu: JanusSfu, janus: Janus, create_peer: CreatePeer
 ) -> None:
-    alice, bob = create_peer("peer_alice"), create_peer("peer_bob")
-    for peer in (alice, bob):
-        await peer.open()
-        await peer.publish()
+    alice, bob = await publishing_pair(create_peer)
     await bob.receive_frames(alice.id)
     janus.kill()
     await wait_until(lambda: sfu.is_down)
