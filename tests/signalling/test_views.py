@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def signed_in(client: Client, alice: User) -> Client:
-    """The browser of alice, who is signed in."""
+    """A browser in which alice is signed in."""
     client.force_login(alice)
     return client
 

@@ -44,8 +44,8 @@ class Subscriber:
         self._session: JanusSession | None = None
         self._handle: Handle | None = None
         self._connection = 0
-        self._publishers: set[str] = set()  # who publishes in the room
-        self._subscribed: set[str] = set()  # to whom the handle is subscribed
+        self._publishers: set[str] = set()  # the ids of the room's publishers
+        self._subscribed: set[str] = set()  # the publishers in the subscription
         self._streams: list[Message] = []  # as Janus last described them
         self._offer: Description | None = None  # the pending offer
         self._answered = asyncio.Event()  # set while no offer is pending

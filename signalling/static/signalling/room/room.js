@@ -1,5 +1,5 @@
 /**
- * One room: who is in it, and where each participant's media comes from. No DOM. switch.js chooses
+ * One room: its participants, and the source of their media. No DOM. switch.js chooses
  * the path of the media; a participant shows it in `path` and `stream`. When a socket is lost, ours
  * or another participant's, no stream ends. Participants that have left are removed once
  * we are back.
