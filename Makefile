@@ -76,16 +76,16 @@ clean: ## Remove environments, the demo and caches
 
 .venv/site: requirements.txt | .venv/bin/python
 	@echo "Installing the pinned packages …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@scripts/install $(BIN)/python -r requirements.txt
 	@touch $@
 
 .venv/dev: requirements-dev.txt | .venv/bin/python
 	@echo "Installing the pinned development packages …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@scripts/install $(BIN)/python -r requirements-dev.txt
 	@touch $@ .venv/site
 
 .venv/bench: benchmarks/requirements.txt | .venv/dev
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements-dev.txt -r benchmarks/requirements.txt
+	@scripts/install $(BIN)/python -c requirements-dev.txt -r benchmarks/requirements.txt
 	@touch $@
 
 benchmarks/peers/node_modules/.done: benchmarks/peers/package.json benchmarks/peers/package-lock.json benchmarks/peers/nest/tsconfig.json $(wildcard benchmarks/peers/nest/*.ts)

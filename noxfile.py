@@ -32,6 +32,16 @@ MAIN = f"{sys.version_info.major}.{sys.version_info.minor}", "5.2"
 REQUIREMENTS = Path("requirements-dev.txt")
 NOT_INSTALLED = {"django", "django-stubs", "import-linter", "grimp", "mypy", "playwright", "ruff"}
 """Pinned packages that the matrix replaces (Django) or that the unit tests do not use."""
+NOT_RUN = [
+    "browser",
+    "hostile",
+    "integration",
+    "test_docs.py",
+    "test_javascript.py",
+    "test_javascript_imports.py",
+    "test_packaging.py",
+]
+"""Tests that no interpreter and no Django changes, and tests of servers."""
 
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
@@ -68,7 +78,9 @@ def unit(session: nox.Session, django: str) -> None:
     lines = REQUIREMENTS.read_text().splitlines(keepends=True)
     pinned = [line for line in lines if re.split("[=[]", line)[0] not in NOT_INSTALLED]
     requirements.write_text("".join(pinned))
-    session.install("--no-deps", "--no-compile", "-r", str(requirements), DJANGOS[django])
+    python = Path(session.virtualenv.bin, "python")
+    packages = ["--no-deps", "-r", str(requirements), DJANGOS[django]]
+    session.run("scripts/install", str(python), *packages, external=True)
     session.run("python", "-m", "django", "--version", env={"DJANGO_SETTINGS_MODULE": ""})
-    ignored = ["--ignore=tests/integration", "--ignore=tests/browser"]
+    ignored = [f"--ignore=tests/{path}" for path in NOT_RUN]
     session.run("pytest", "-q", "-n", "2", *session.posargs, "tests", *ignored)
