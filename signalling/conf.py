@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from msgspec.structs import replace
+
 from rooms.conf import RoomSettings, load
 
 from .protocol import FrameLimits
@@ -36,6 +38,8 @@ class SignallingSettings(RoomSettings):
 
     frame_bytes: int = 64 * 1024
     """Maximum size of a frame, in bytes."""
+    unauthenticated_frame_bytes: int = 8 * 1024
+    """The same until the client has authenticated."""
     sdp_bytes: int = 48 * 1024
     """Maximum size of an SDP, in bytes."""
     candidate_bytes: int = 4 * 1024
@@ -93,6 +97,12 @@ class SignallingSettings(RoomSettings):
             candidate=self.candidate_bytes,
             depth=self.json_depth,
         )
+
+    @cached_property
+    def early_frame_limits(self) -> FrameLimits:
+        """The limits for clients that have not authenticated."""
+        size = min(self.unauthenticated_frame_bytes, self.frame_bytes)
+        return replace(self.frame_limits, frame=size, is_authenticated=False)
 
 
 def conf() -> SignallingSettings:

@@ -115,10 +115,11 @@ class SignallingConsumer(BoundedConsumer):
         if now > self.worker.alive_until:  # after a suspension, before the worker's own check
             self.worker.fence()
             return
+        limits = self.settings.early_frame_limits if self.identity is None else self.frame_limits
         request: Request | None = None
         try:
-            self.limits.check_frame(len(frame), now)
-            request = protocol.decode(frame, self.frame_limits)
+            self.limits.check_frame(min(len(frame), limits.frame), now)
+            request = protocol.decode(frame, limits)
             replies.request_id = request.id
             await self.handle(request)
         except Overflow:  # handled by BoundedConsumer
@@ -131,8 +132,6 @@ class SignallingConsumer(BoundedConsumer):
     async def handle(self, request: Request) -> None:
         """Run the handler of a request; acknowledge it unless the handler has answered."""
         event = request.event
-        if self.identity is None and not isinstance(event, protocol.Authenticate):
-            raise errors.authentication_required()
         self.limits.check_event(event)
         if isinstance(event, protocol.Ping):  # a client that pings must keep pinging
             self.heartbeat.expect()
@@ -158,7 +157,8 @@ class SignallingConsumer(BoundedConsumer):
         if isinstance(error, FrameRefused):
             self._refuse_frame(error)
             return
-        if request is None:  # over the rate limit, so it was not decoded
+        # Over the rate limit, so it was not decoded.
+        if request is None and len(frame) <= self.frame_limits.frame:
             self.replies.request_id = protocol.identify(frame)[0]
         event = request.event.event if request else None
         self.replies.reply_error(to_protocol_error(error, event or "frame"), event)
@@ -166,7 +166,7 @@ class SignallingConsumer(BoundedConsumer):
     def _refuse_frame(self, refusal: FrameRefused) -> None:
         self.replies.request_id = refusal.request_id
         event = refusal.request_event
-        if self.identity is None and event != protocol.Authenticate.event:
+        if self.identity is None and event != protocol.Authenticate.event and refusal.was_read:
             self.replies.reply_error(errors.authentication_required())
             return
         refusal.close = self.limits.violated() or refusal.close

@@ -11,7 +11,6 @@ from typing import Any
 
 from channels.auth import get_user
 from django.conf import settings
-from django.http import parse_cookie
 
 from signalling import database
 from signalling.protocol import CloseCode, ErrorCode
@@ -20,6 +19,9 @@ from signalling.throttling.buckets import network
 
 from . import tokens
 from .tokens import Identity, TokenRefused
+
+COOKIE_LENGTH = 4096
+"""The longest session cookie: browsers need not store a longer one (RFC 6265, section 6.1)."""
 
 Scope = dict[str, Any]
 """The ASGI scope of a WebSocket connection."""
@@ -52,9 +54,8 @@ async def identify_session(scope: Scope) -> Identity | None:
 
     Raises ``TokenRefused`` if the user is not active.
     """
-    cookies = parse_cookie("; ".join(header_values(scope, b"cookie")))
-    session_key = cookies.get(settings.SESSION_COOKIE_NAME)
-    if not session_key:
+    session_key = find_cookie(scope, settings.SESSION_COOKIE_NAME)
+    if not session_key or len(session_key) > COOKIE_LENGTH:
         return None
     session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     user = await get_user({"session": session})
@@ -73,6 +74,21 @@ def client_address(scope: Scope) -> str:
     """
     client = scope.get("client")
     return network(client[0]) if client else "unknown"
+
+
+def find_cookie(scope: Scope, name: str) -> str | None:
+    """Return the last cookie with this name (RFC 6265, section 4.2.1), ``None`` without one.
+
+    Not ``django.http.parse_cookie``: it removes quotes with ``http.cookies``, in quadratic time
+    before Python 3.12.6 and 3.11.10 (CVE-2024-7592). Session keys are never quoted.
+    """
+    pairs = (
+        pair.partition("=")
+        for header in header_values(scope, b"cookie")
+        for pair in header.split(";")
+    )
+    values = [value.strip() for key, _, value in pairs if key.strip() == name]
+    return values[-1] if values else None
 
 
 def header_values(scope: Scope, name: bytes) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote_plus
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import DatabaseError
@@ -22,9 +22,12 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, InvalidToken
 from rest_framework_simplejwt.settings import api_settings
 
-from signalling.protocol import BEARER_PREFIX, CloseCode, ErrorCode, ProtocolError
+from signalling.protocol import BEARER_PREFIX, TOKEN_LENGTH, CloseCode, ErrorCode, ProtocolError
 
 logger = logging.getLogger("signalling")
+
+QUERY_FIELDS = 100
+"""A query string with more fields is not read."""
 
 _MESSAGES = {
     ErrorCode.TOKEN_INVALID: "The access token is not valid; sign in again.",
@@ -63,6 +66,8 @@ def authenticate(token: str) -> Identity:
 
     Raises ``TokenRefused``; ``DatabaseError`` if the user cannot be read.
     """
+    if len(token) > TOKEN_LENGTH:
+        raise TokenRefused(ErrorCode.TOKEN_INVALID)
     authentication: Any = JWTAuthentication()
     try:
         validated = authentication.get_validated_token(token)
@@ -94,7 +99,7 @@ def find(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
     for offered in subprotocols(headers):
         if offered.startswith(BEARER_PREFIX):
             return offered.removeprefix(BEARER_PREFIX)
-    return dict(parse_qsl(query.decode("latin-1"))).get("token")
+    return dict(parse_qsl(b"&".join(_fields(query)).decode("latin-1"))).get("token")
 
 
 def subprotocols(headers: Mapping[bytes, bytes]) -> list[str]:
@@ -105,8 +110,18 @@ def subprotocols(headers: Mapping[bytes, bytes]) -> list[str]:
 
 def redact(query: bytes) -> bytes:
     """Return the query string without the token: servers log the query of a handshake."""
-    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    return urlencode([(key, value) for key, value in pairs if key != "token"]).encode()
+    return b"&".join(field for field in _fields(query) if _name(field) != "token")
+
+
+def _fields(query: bytes) -> list[bytes]:
+    """Return the fields of a query string; none of one that is longer than any client needs."""
+    if len(query) > 2 * TOKEN_LENGTH or query.count(b"&") >= QUERY_FIELDS:
+        return []
+    return query.split(b"&")
+
+
+def _name(field: bytes) -> str:
+    return unquote_plus(field.partition(b"=")[0].decode("latin-1"))
 
 
 def _why_invalid(token: str) -> ErrorCode:

@@ -38,7 +38,15 @@ from .events import (
     SfuReset,
     SfuStream,
 )
-from .names import BEARER_PREFIX, SFU_PEERS, SFU_PUBLISH, SFU_SUBSCRIBE, SUBPROTOCOL, RequestId
+from .names import (
+    BEARER_PREFIX,
+    SFU_PEERS,
+    SFU_PUBLISH,
+    SFU_SUBSCRIBE,
+    SUBPROTOCOL,
+    TOKEN_LENGTH,
+    RequestId,
+)
 from .requests import (
     CLIENT_EVENTS,
     RATE_LIMITED_EVENTS,
@@ -71,6 +79,7 @@ __all__ = [
     "SFU_PUBLISH",
     "SFU_SUBSCRIBE",
     "SUBPROTOCOL",
+    "TOKEN_LENGTH",
     "Ack",
     "AnswerDescription",
     "Authenticate",

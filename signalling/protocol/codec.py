@@ -8,21 +8,33 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from .errors import CloseCode, ErrorCode, ProtocolError
+from .errors import CloseCode, ErrorCode, ProtocolError, authentication_required
 from .events import Error, RelayedAnswer, RelayedIce, RelayedOffer, ServerEvent
 from .names import SFU_SUBSCRIBE, RequestId
-from .requests import CLIENT_EVENTS, ClientEvent, Relay, WebrtcAnswer, WebrtcIce, WebrtcOffer
+from .requests import (
+    CLIENT_EVENTS,
+    Authenticate,
+    ClientEvent,
+    Relay,
+    WebrtcAnswer,
+    WebrtcIce,
+    WebrtcOffer,
+)
 
 # --- In ---------------------------------------------------------------------------------------
 
 
 class FrameLimits(Struct, frozen=True, kw_only=True):
-    """The largest frame, SDP and candidate in bytes, and the deepest nesting of JSON."""
+    """The largest frame, SDP and candidate in bytes, and the deepest nesting of JSON.
+
+    Unless the client ``is_authenticated``, only ``authenticate`` is accepted.
+    """
 
     frame: int = 64 * 1024
     sdp: int = 48 * 1024
     candidate: int = 4 * 1024
     depth: int = 16
+    is_authenticated: bool = True
 
 
 class Request(Struct, frozen=True):
@@ -61,18 +73,23 @@ class FrameRefused(ProtocolError):
     request_id: RequestId | None = None
     request_event: str | None = None
 
+    @property
+    def was_read(self) -> bool:
+        """Whether the frame was small enough to be parsed."""
+        return self.code != ErrorCode.MESSAGE_TOO_LARGE or "path" in self.details
+
 
 def decode(frame: str | bytes, limits: FrameLimits) -> Request:
-    """Return the request in a frame.
+    """Return the request in a frame, in time that is linear in the frame's length.
 
     Raises ``FrameRefused`` with the code ``message_too_large``, ``bad_json``, ``bad_request``
-    (``path`` is the JSON path of the fault) or ``unknown_event``. Of duplicate keys the last one
-    wins, as in ``JSON.parse``.
+    (``path`` is the JSON path of the fault), ``unknown_event`` or ``authentication_required``. Of
+    duplicate keys the last one wins, as in ``JSON.parse``.
     """
     try:
         return _decode(frame, limits)
     except FrameRefused as refusal:
-        if refusal.code != ErrorCode.MESSAGE_TOO_LARGE or "path" in refusal.details:
+        if refusal.was_read:
             refusal.request_id, refusal.request_event = identify(frame)
         raise
 
@@ -94,6 +111,9 @@ def _decode(frame: str | bytes, limits: FrameLimits) -> Request:
             ErrorCode.BAD_REQUEST, f"JSON may be nested {limits.depth} levels deep.", path="$"
         )
     envelope = _read(_envelope_decoder, frame, "$")
+    if not limits.is_authenticated and envelope.event != Authenticate.event:
+        required = authentication_required()
+        raise FrameRefused(required.code, required.message, close=required.close)
     decoder = _event_decoders.get(envelope.event)
     if decoder is None:
         raise FrameRefused(ErrorCode.UNKNOWN_EVENT, "Unknown event.")
@@ -128,7 +148,8 @@ def _read(
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `")
         where = path + name + where.rstrip("`").removeprefix("$")
-        raise FrameRefused(ErrorCode.BAD_REQUEST, reason, path=where) from None
+        # The reason may quote the invalid value, which may be as long as the frame.
+        raise FrameRefused(ErrorCode.BAD_REQUEST, reason[:200], path=where) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise FrameRefused(ErrorCode.BAD_JSON, "The frame is not a JSON object.") from None
 

@@ -9,6 +9,9 @@ from msgspec import Meta
 SUBPROTOCOL = "signalling.v1"
 BEARER_PREFIX = "bearer."
 
+TOKEN_LENGTH = 16_384
+"""The longest access token, in characters. Longer ones are refused unread."""
+
 SFU_PUBLISH = "sfu:publish"
 SFU_SUBSCRIBE = "sfu:subscribe"
 SFU_PEERS = {SFU_PUBLISH, SFU_SUBSCRIBE}

@@ -10,6 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from .names import TOKEN_LENGTH
+
 CLIENT_EVENTS: dict[str, type[ClientEvent]] = {}
 """The requests by event name."""
 
@@ -27,7 +29,7 @@ class ClientEvent(Struct, rename="camel"):
 
 class Authenticate(ClientEvent):
     event = "authenticate"
-    token: Annotated[str, Meta(max_length=16_384)]
+    token: Annotated[str, Meta(max_length=TOKEN_LENGTH)]
 
 
 class JoinRoom(ClientEvent):

@@ -184,7 +184,9 @@ async def test_the_session_does_not_count_on_other_pages(
 OWN = {"host": "localhost", "origin": "http://localhost"}
 
 
-@pytest.mark.parametrize("cookie", ["", "sessionid=", "sessionid=forged", "sessionid", "a=b"])
+@pytest.mark.parametrize(
+    "cookie", ["", "sessionid=", "sessionid=forged", "sessionid", "a=b", "sessionid=" + "x" * 4097]
+)
 async def test_an_invalid_session_proves_nothing(cookie: str) -> None:
     inside = await seen(scope(cookie=cookie, **OWN))
     assert (inside["identity"], inside["refusal"]) == (None, None)

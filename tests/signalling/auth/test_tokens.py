@@ -183,6 +183,8 @@ QUERY = b"token=from-query"
         ([], b"x=1&token=a%2Eb&y=2", "a.b"),
         ([], b"token=", None),
         ([], b"tokens=a", None),
+        ([], b"a=1&" * 99 + b"token=a", "a"),
+        ([], b"a=1&" * 100 + b"token=a", None),
         ([], b"\xff=\xfe&token=a", "a"),
     ],
 )
@@ -200,7 +202,9 @@ def test_the_first_token_found_counts(
         (b"a=1&token=secret&b=", b"a=1&b="),
         (b"token=secret&token=secret", b""),
         (b"%74oken=secret", b""),
-        (b"a=%20", b"a=+"),
+        (b"a=%20&=&b&+token=1", b"a=%20&=&b&+token=1"),
+        (b"&".join([b"a=1"] * 101), b""),
+        (b"a=" + b"x" * 32_768, b""),
     ],
 )
 def test_redact_removes_the_token_from_a_query(query: bytes, redacted: bytes) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 
 from rooms.models import Room
+from signalling.protocol import codec
 from tests.conftest import access_token
 from tests.signalling.consumers.conftest import Configure
 from tests.signalling.sockets import AppSocket, connected, in_room
@@ -33,6 +36,41 @@ async def test_an_unauthenticated_socket_can_only_authenticate(room: Room, event
     answer = await socket.request(event, {"roomCode": "ABC123"})
     assert answer["data"]["code"] == "authentication_required"
     assert await socket.receive_close() == 4401
+    await socket.disconnect()
+
+
+@pytest.mark.parametrize("kind", [str, str.encode])
+@pytest.mark.parametrize("frame", ["{", "[" * 8192, '{"event":"ping","data":[]}'])
+async def test_other_frames_are_not_read_before_authentication(frame: str, kind: Any) -> None:
+    socket = AppSocket()
+    await socket.connect()
+    await socket.send_raw(kind(frame))
+    await socket.receive_error("authentication_required")
+    assert await socket.receive_close() == 4401
+    await socket.disconnect()
+
+
+@pytest.mark.parametrize("kind", [str, str.encode])
+async def test_frames_before_authentication_have_a_limit_of_their_own(
+    kind: Any, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A larger frame is not even parsed to find its id."""
+    socket = AppSocket()
+    await socket.connect()
+    monkeypatch.setattr(codec, "identify", pytest.fail)
+    frame = json.dumps({"event": "authenticate", "data": {"token": access_token(bob)}, "id": 1})
+    await socket.send_raw(kind(frame + " " * (8193 - len(frame))))
+    await socket.receive_error("message_too_large")
+    assert await socket.receive_close() == 4400
+    await socket.disconnect()
+
+
+async def test_a_frame_of_8_kib_can_authenticate(bob: User) -> None:
+    socket = AppSocket()
+    await socket.connect()
+    frame = json.dumps({"event": "authenticate", "data": {"token": access_token(bob)}})
+    await socket.send_raw(frame + " " * (8192 - len(frame)))
+    await socket.receive("authenticated")
     await socket.disconnect()
 
 
