@@ -8,6 +8,7 @@ the default registry of ``prometheus_client``; serve them with its ``make_asgi_a
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 
@@ -15,12 +16,15 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from .layers import drops
 from .protocol import ClientEvent
 
 requests: Counter[type[ClientEvent]] = Counter()
 errors: Counter[str] = Counter()
 closes: Counter[int] = Counter()
 totals: Counter[str] = Counter()  # keys: "sockets" (currently open), "overflows", "undelivered"
+ignored = drops.Drops(logging.getLogger("signalling"))
+"""Messages of the channel layer that a socket could not read; the reasons are in ``foreign``."""
 
 
 class SignallingCollector(Collector):
@@ -31,6 +35,18 @@ class SignallingCollector(Collector):
         yield _counter("requests", "Requests by event", "event", by_event)
         yield _counter("errors", "Error events by code", "code", errors)
         yield _counter("closes", "Connections closed by the application, by code", "code", closes)
+        yield _counter(
+            "ignored_messages",
+            "Messages of the channel layer that sockets ignored, by reason",
+            "reason",
+            ignored.counts,
+        )
+        yield _counter(
+            "bus_drops",
+            "Payloads and messages from Redis that the layer dropped, by reason",
+            "reason",
+            drops.bus.counts,
+        )
         yield GaugeMetricFamily("signalling_sockets", "Open sockets", value=totals["sockets"])
         yield CounterMetricFamily(
             "signalling_overflows",

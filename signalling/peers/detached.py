@@ -11,6 +11,7 @@ from channels.exceptions import ChannelFull
 
 from signalling.transport.subscription import ChannelSubscription
 
+from . import foreign
 from .membership import Membership
 from .messages import (
     Handover,
@@ -66,6 +67,13 @@ class DetachedPeer:
     def deliver(self, received: Any) -> None:
         """Hold, forward or end. Raises ``ChannelFull`` to the sender if the limit is reached."""
         message: Message = received
+        try:
+            self._handle(message)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            if not foreign.ignore_malformed(message):
+                raise
+
+    def _handle(self, message: Message) -> None:
         mine = self.peer_id
         match message["type"]:
             case "signalling.relay":
@@ -86,6 +94,10 @@ class DetachedPeer:
                 self.end(has_left=True)
             case "channel.lost":  # a relay of this peer was lost; it cannot be notified now
                 self.membership.has_gap = True
+            case "signalling.announcement" | "signalling.handover" | "channel.missed":
+                pass
+            case _:
+                foreign.ignore_unknown(message)
 
     @property
     def peer_id(self) -> str:

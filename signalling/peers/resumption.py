@@ -21,7 +21,7 @@ from signalling.transport.subscription import ChannelSubscription
 from signalling.transport.timers import Timers
 from signalling.worker.process import SETTLE_SECONDS, WorkerProcess
 
-from . import messages
+from . import foreign, messages
 from .detached import DetachedPeer
 from .membership import Membership
 from .messages import HeldFrame, HeldState, Message, Relayed, Takeover
@@ -185,7 +185,9 @@ class Resumption:
             return False
         if handover.done():
             return True
-        if message["type"] == "signalling.handover":
+        if foreign.ignore_malformed(message):
+            handover.set_exception(Undeliverable("the previous channel sent an invalid answer"))
+        elif message["type"] == "signalling.handover":
             handover.set_result(message)
         else:
             handover.set_exception(Undeliverable("the previous channel is closed"))

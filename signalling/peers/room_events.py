@@ -16,7 +16,7 @@ from signalling.sfu.link import SfuLink
 from signalling.transport.send_queue import Overflow
 from signalling.transport.tasks import spawn
 
-from . import messages
+from . import foreign, messages
 from .detached import DetachedPeer
 from .membership import Membership
 from .messages import (
@@ -66,38 +66,42 @@ class RoomEvents:
         if membership is None:
             return
         message: Message = received
-        if not membership.is_seated:
-            self._keep(message)
-            return
-        match message["type"]:
-            case "signalling.relay":
-                if membership.peer_id == message["target"] and (
-                    message["sender"] in membership.roster
-                ):
-                    self._resumption.receive(membership, message)
-            case "signalling.roster":
-                self._roster_changed(membership, message)
-            case "signalling.announcement":
-                if message["room"] == membership.room_code and (
-                    message["peer_id"] in membership.roster
-                ):
-                    self._replies.write(message["frame"])
-            case "signalling.closed":
-                self._closed(membership, message)
-            case "signalling.removed":
-                self._removed(membership, message["peer_id"])
-            case "signalling.mode":
-                self._mode_changed(membership, message)
-            case "signalling.takeover":
-                self._taken_over(membership, message)
-            case "signalling.handover":
-                logger.warning("The held frames of %s came too late", membership.peer_id)
-            case "channel.lost":
-                self._lost(membership, message)
-            case "channel.missed":
-                spawn(self._refresh(), self._tasks)
-            case unknown:
-                raise ValueError(f"no handler for {unknown}")
+        try:
+            if not membership.is_seated:
+                self._keep(message)
+                return
+            match message["type"]:
+                case "signalling.relay":
+                    if membership.peer_id == message["target"] and (
+                        message["sender"] in membership.roster
+                    ):
+                        self._resumption.receive(membership, message)
+                case "signalling.roster":
+                    self._roster_changed(membership, message)
+                case "signalling.announcement":
+                    if message["room"] == membership.room_code and (
+                        message["peer_id"] in membership.roster
+                    ):
+                        self._replies.write(message["frame"])
+                case "signalling.closed":
+                    self._closed(membership, message)
+                case "signalling.removed":
+                    self._removed(membership, message["peer_id"])
+                case "signalling.mode":
+                    self._mode_changed(membership, message)
+                case "signalling.takeover":
+                    self._taken_over(membership, message)
+                case "signalling.handover":
+                    logger.warning("The held frames of %s came too late", membership.peer_id)
+                case "channel.lost":
+                    self._lost(membership, message)
+                case "channel.missed":
+                    spawn(self._refresh(), self._tasks)
+                case _:
+                    foreign.ignore_unknown(message)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            if not foreign.ignore_malformed(message):
+                raise
 
     def seated(self) -> None:
         """Deliver the messages that waited for ``room:joined`` to be sent."""

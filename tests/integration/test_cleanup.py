@@ -33,7 +33,7 @@ def site(make_site: MakeSite) -> Site:
     return make_site(
         engine="postgresql",
         redis=True,
-        signalling={"CAN_JOIN": "tests.integration.hooks.can_join"},
+        signalling={"CAN_JOIN": "tests.integration.hooks.can_join", "SFU": hooks.BROKEN_SFU},
     )
 
 
@@ -218,7 +218,7 @@ async def test_a_bug_outside_a_request_closes_the_socket_and_frees_the_seat(
     async with site.client("alice") as alice:
         await alice.join(room)
         layer = RedisChannelLayer(hosts=[redis.url])
-        await layer.group_send(room_group(room), {"type": "no.such.handler"})
+        await layer.group_send(room_group(room), hooks.broken_mode(room))
         await alice.receive_error("internal")
         assert await alice.receive_close() == CloseCode.INTERNAL
         await layer.close()

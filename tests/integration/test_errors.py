@@ -49,6 +49,7 @@ def strict(make_site: MakeSite) -> Site:
             "FRAME_BURST": 30,
             "FRAME_RATE": 10,
             "FLOOD_FRAMES": 20,
+            "SFU": hooks.BROKEN_SFU,
             "OFFER_RATE": 1,
             "FAILURE_LIMIT": 3,
         },

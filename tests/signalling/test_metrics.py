@@ -13,6 +13,7 @@ from signalling import metrics, protocol
 from tests.signalling.sockets import AppSocket, connected, in_room
 
 NAMES = {"sockets", "overflows", "undelivered", "requests", "errors", "closes"}
+NAMES |= {"ignored_messages", "bus_drops"}
 
 
 def value(name: str, **labels: str) -> float:
@@ -31,6 +32,8 @@ def test_all_counters_are_exposed_from_the_start() -> None:
 def test_no_label_contains_a_room_a_user_or_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "requests", Counter({protocol.Ping: 2}))
     monkeypatch.setattr(metrics, "errors", Counter({"room_full": 1}))
+    monkeypatch.setattr(metrics.ignored, "counts", Counter({"malformed": 4}))
+    assert value("ignored_messages_total", reason="malformed") == 4
     assert value("requests_total", event="ping") == 2
     assert value("errors_total", code="room_full") == 1
     labels = {
@@ -39,7 +42,7 @@ def test_no_label_contains_a_room_a_user_or_an_address(monkeypatch: pytest.Monke
         for sample in family.samples
         for name in sample.labels
     }
-    assert labels == {"event", "code"}
+    assert labels == {"event", "code", "reason"}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,6 +6,7 @@ from signalling.layers import RedisChannelLayer
 from signalling.peers.messages import room_group
 from signalling.protocol import CloseCode
 from signalling.testing import SignallingCommunicator
+from tests.integration import hooks
 from tests.integration.provocations.stage import (
     Stage,
     alice_is_removed,
@@ -81,14 +82,14 @@ async def a_client_that_floods(stage: Stage) -> SignallingCommunicator:
 
 
 @provokes_close(CloseCode.INTERNAL)
-async def an_invalid_message_of_the_channel_layer(stage: Stage) -> SignallingCommunicator:
+async def a_bug_outside_a_request(stage: Stage) -> SignallingCommunicator:
     room = stage.strict.room()
     alice = await stage.has(stage.strict.client())
     await alice.join(room)
     layer = RedisChannelLayer(hosts=[stage.redis.url])
     stage.stack.push_async_callback(layer.close)
     stage.logs.expect("Internal error")
-    await layer.group_send(room_group(room), {"type": "signalling.roster"})
+    await layer.group_send(room_group(room), hooks.broken_mode(room))
     assert (await alice.receive_error("internal"))["reference"]
     return alice
 

@@ -21,9 +21,10 @@ async def test_a_socket_receives_again_after_a_stock_layer_has_failed(
     layer.connection_lost.set()
     await socket.receive_nothing()
     layer.connection_lost.clear()
-    await send_to_channel(await channel_of(socket), {"type": "no.such.thing"})
-    await socket.receive_error("internal")  # so the socket receives again
-    assert await socket.receive_close() == 4500
+    closed = {"type": "signalling.closed", "room": "ABC123", "reason": "closed"}
+    await send_to_channel(await channel_of(socket), closed)
+    await socket.receive("room:closed")
+    assert await socket.receive_close() == 4410
 
 
 async def test_a_socket_without_a_channel_layer_is_closed_as_unavailable(

@@ -99,10 +99,3 @@ async def test_messages_after_a_leave_are_ignored(room: Room, alice: User, bob: 
         await send_to_channel(channel, room_closed("ABC123"))
         await send_to_channel(channel, relay_message(target=first.peer_id, sender=second.peer_id))
         await first.receive_nothing()
-
-
-async def test_an_unknown_message_type_closes_the_socket(room: Room, bob: User) -> None:
-    async with in_room(bob) as (socket,):
-        await send_to_channel(await channel_of(socket), {"type": "no.such.thing"})
-        await socket.receive_error("internal")
-        assert await socket.receive_close() == 4500

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from channels.exceptions import ChannelFull
 
+from signalling import metrics
 from signalling.layers import ChannelGone, LocalChannelLayer
 from signalling.peers.detached import DetachedPeer
 from signalling.peers.membership import Membership
@@ -128,4 +129,28 @@ async def test_after_stop_holding_it_refuses_relays_and_still_hands_over() -> No
         harness.layer.put(peer.subscription.name, relayed(2))
     await harness.take_over(peer, socket)
     assert [number for _, number, _ in harness.received[0]["frames"]] == [1]
+    peer.end()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"type": "room.reactions"}, {"type": "signalling.relay"}, {"type": "signalling.mode"}, {}],
+)
+async def test_it_ignores_messages_of_another_build(message: dict[str, Any]) -> None:
+    harness = Harness()
+    peer = await harness.detach()
+    before = metrics.ignored.counts.total()
+    harness.layer.put(peer.subscription.name, message)
+    assert metrics.ignored.counts.total() == before + 1
+    assert (peer.has_ended, peer.frames) == (False, [])
+    peer.end()
+
+
+async def test_messages_for_sockets_alone_are_not_counted() -> None:
+    harness = Harness()
+    peer = await harness.detach()
+    before = metrics.ignored.counts.total()
+    for name in ("signalling.announcement", "signalling.handover", "channel.missed"):
+        harness.layer.put(peer.subscription.name, {"type": name})
+    assert metrics.ignored.counts.total() == before
     peer.end()

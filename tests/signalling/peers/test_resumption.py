@@ -13,6 +13,8 @@ from pytest_django import Settings
 
 from rooms import resuming, services
 from rooms.models import Participant, Room
+from signalling.peers.detached import DetachedPeer
+from signalling.peers.messages import Takeover
 from signalling.worker import process
 from tests.signalling.sockets import AppSocket, connected, in_room, open_socket
 
@@ -245,3 +247,18 @@ async def test_a_peer_that_an_earlier_build_left_behind_resumes(room: Room, bob:
     answer = (await resume(again, joined["resumeToken"]))["data"]
     assert (answer["peerId"], answer["resumed"]) == (first.peer_id, True)
     await again.disconnect()
+
+
+async def test_a_handover_that_this_build_cannot_read_is_a_gap(
+    room: Room, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hand_over(peer: DetachedPeer, message: Takeover) -> None:
+        peer.subscription.send(message["reply_channel"], {"type": "signalling.handover"})
+
+    monkeypatch.setattr(DetachedPeer, "_hand_over", hand_over)
+    async with connected(bob) as socket:
+        joined = await socket.join(resumable=True)
+        await socket.disconnect(1006)
+        async with connected(bob) as again:
+            answer = (await resume(again, joined["resumeToken"]))["data"]
+            assert (answer["resumed"], answer["gap"]) == (True, True)
