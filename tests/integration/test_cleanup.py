@@ -22,7 +22,7 @@ from tests.integration.locks import PEER_LOCK, ROOM_LOCK, USERS_LOCK, Lock
 from tests.integration.processes import ClientProcess, eventually
 from tests.integration.servers import ServerName, Site
 from tests.integration.stores import PostgreSQL, Redis, running
-from tests.integration.traffic import handshake
+from tests.integration.wire import handshake
 
 ENDINGS = ["close", "reset", "kill"]
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import random
-import struct
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
 from tests.integration.fixtures import MakeSite
 from tests.integration.servers import ServerName, Site
+from tests.integration.wire import CONTINUATION, PING, TEXT, client_frame, handshake, server_frames
 
-TEXT, CONTINUATION, PING = 0x1, 0x0, 0x9
 
-
-def frame(payload: bytes, *, opcode: int = TEXT, final: bool = True) -> bytes:
-    """Return a masked client frame (RFC 6455, 5.2)."""
-    mask = os.urandom(4)
-    size = len(payload)
-    length = bytes([0x80 | size]) if size < 126 else b"\xfe" + struct.pack("!H", size)
-    masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
-    return bytes([opcode | (0x80 if final else 0)]) + length + mask + masked
+def frame(payload: bytes, **options: Any) -> bytes:
+    """Return a frame of a client, with a random mask."""
+    return client_frame(payload, mask=os.urandom(4), **options)
 
 
 def request(number: int, rng: random.Random) -> Iterator[bytes]:
@@ -53,16 +47,14 @@ def split(stream: bytes, rng: random.Random) -> Iterator[bytes]:
 
 async def pongs(reader: asyncio.StreamReader) -> AsyncIterator[int]:
     """Yield the ids of the answers in the order of arrival."""
-    while True:
-        first, second = await reader.readexactly(2)
-        size = second & 0x7F
-        if size == 126:
-            (size,) = struct.unpack("!H", await reader.readexactly(2))
-        payload = await reader.readexactly(size)
-        if first & 0xF == TEXT:
-            answer = json.loads(payload)
-            assert answer["event"] == "pong", answer
-            yield answer["id"]
+    buffer = bytearray()
+    while received := await reader.read(65_536):
+        buffer += received
+        for opcode, payload in server_frames(buffer):
+            if opcode == TEXT:
+                answer = json.loads(payload)
+                assert answer["event"] == "pong", answer
+                yield answer["id"]
 
 
 @pytest.fixture(scope="module", params=["daphne", "uvicorn"])
@@ -76,12 +68,7 @@ async def test_every_request_is_answered_once_and_in_order(site: Site, seed: int
     rng = random.Random(seed)
     host, port = site.worker.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    key = base64.b64encode(os.urandom(16)).decode()
-    writer.write(
-        f"GET /ws/signalling/ HTTP/1.1\r\nHost: {site.worker.address}\r\nUpgrade: websocket\r\n"
-        f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
-        f"Authorization: Bearer {site.token('alice')}\r\n\r\n".encode()
-    )
+    writer.write(handshake(site, site.token("alice")))
     assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
     count = 120
     stream = b"".join(part for number in range(count) for part in request(number, rng))

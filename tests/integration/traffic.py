@@ -16,6 +16,7 @@ import psutil
 
 from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.servers import Site, Worker
+from tests.integration.wire import client_frame, handshake, server_frames
 
 T = TypeVar("T")
 
@@ -236,25 +237,10 @@ class RawSocket:
     async def frame(self) -> tuple[int, bytes]:
         """Return opcode and payload of the next frame, or opcode -1 at the end of the connection."""
         while True:
-            found = self._frame()
-            if found is not None:
+            for found in server_frames(self._buffer):
                 return found
             if not await self.read(1 if not self.peer_id else 65_536):
                 return -1, b""
-
-    def _frame(self) -> tuple[int, bytes] | None:
-        buffer = self._buffer
-        if len(buffer) < 2:
-            return None
-        size, start = buffer[1], 2
-        if size >= 126:
-            start += 2 if size == 126 else 8
-            size = int.from_bytes(buffer[2:start], "big")
-        if len(buffer) < start + size:
-            return None
-        opcode, payload = buffer[0] & 0x0F, bytes(buffer[start : start + size])
-        del buffer[: start + size]
-        return opcode, payload
 
     def is_open(self) -> bool:
         """Return whether the server still has the connection."""
@@ -263,25 +249,3 @@ class RawSocket:
 
     def close(self) -> None:
         self._socket.close()
-
-
-def client_frame(payload: bytes) -> bytes:
-    """Return a text frame with a mask of zeros."""
-    size = len(payload)
-    length = bytes([size]) if size < 126 else bytes([126]) + size.to_bytes(2, "big")
-    head = bytes([0x81, 0x80 | length[0]]) + length[1:]
-    return head + bytes(4) + payload
-
-
-def handshake(site: Site, token: str) -> bytes:
-    """Return the opening handshake of a client for the first worker."""
-    lines = [
-        "GET /ws/signalling/ HTTP/1.1",
-        f"Host: {site.worker.address}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version: 13",
-        f"Authorization: Bearer {token}",
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
