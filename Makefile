@@ -8,7 +8,7 @@ N ?= 12
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sfu fake-peers test lint types unit integration browser matrix \
+.PHONY: help demo demo-sfu fake-peers test lint types unit integration browser hostile matrix \
 	screenshots bench lock clean
 
 help: ## Show this help
@@ -41,7 +41,7 @@ types: .venv/dev node_modules/.done ## Check the types of Python and JavaScript
 	node_modules/.bin/tsc --noEmit -p .
 
 unit: .venv/dev node_modules/.done ## Run the tests that need no server and no browser
-	$(BIN)/pytest tests --ignore tests/integration --ignore tests/browser
+	$(BIN)/pytest tests --ignore tests/integration --ignore tests/browser --ignore tests/hostile
 
 integration: .venv/dev ## Run the tests with real servers, Redis, PostgreSQL and Janus
 	@scripts/system-packages
@@ -50,6 +50,10 @@ integration: .venv/dev ## Run the tests with real servers, Redis, PostgreSQL and
 browser: .venv/dev ## Run the tests in Chromium
 	@scripts/system-packages
 	$(BIN)/pytest tests/browser
+
+hostile: .venv/dev ## Attack real servers
+	@scripts/system-packages
+	$(BIN)/pytest tests/hostile
 
 matrix: .venv/dev node_modules/.done ## Run the unit tests on every installed Python 3.11+, with Django 5.2 and 6
 	$(BIN)/nox

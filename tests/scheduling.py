@@ -2,8 +2,8 @@
 
 A file is never divided, so what its tests share is started once. Tests with real media need most of
 a processor: all of them, in Chromium and with Janus, are one unit, so they never run at the same time.
-They share one browser and one Janus. The tests of faults put servers under load and are another unit.
-The remaining tests mostly wait.
+They share one browser and one Janus. The tests of faults put servers under load and are another unit,
+and so are the attacks of ``tests/hostile``. The remaining tests mostly wait.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ UNITS = {
     # Chromium aborts its requests when a network interface appears, as it does in this file.
     "tests/integration/faults/test_cut_link.py": "media",
     "tests/integration/faults/": "faults",
+    "tests/hostile/": "hostile",
 }
-ORDER = ["media", "faults", "tests/integration/", "tests/"]
+ORDER = ["media", "faults", "hostile", "tests/integration/", "tests/"]
 
 
 def unit_of(nodeid: str) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,9 @@ from tests.integration.stores import PostgreSQL, Redis, running
 Engine = Literal["sqlite", "postgresql"]
 MakeSite = Callable[..., Site]
 BUGS = ("Traceback", "Internal error", "Exception inside application")
+
+TIMED = {"faults", "hostile", "sfu"}
+"""The folders of the tests that load and time a server."""
 
 PAIRS = [
     pytest.param({"server": "daphne", "engine": "sqlite"}, id="daphne-sqlite"),
@@ -98,6 +101,23 @@ def make_site(
     django_db_blocker: DjangoDbBlocker,
 ) -> Iterator[MakeSite]:
     """Return a function that starts a site and its workers. They stop at the end of the module."""
+    is_timed = bool(TIMED & set(request.node.nodeid.split("/")))
+    with sites(request, tmp_path_factory, django_db_blocker, is_timed=is_timed) as make_site:
+        yield make_site
+
+
+@contextmanager
+def sites(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    django_db_blocker: DjangoDbBlocker,
+    *,
+    is_timed: bool,
+) -> Iterator[MakeSite]:
+    """Yield a function that starts a site and its workers. They stop at the end.
+
+    ``is_timed``: do not record the coverage of the servers, which doubles what they compute.
+    """
     # The databases of sites are not Django's test database; see ``Database``.
     with django_db_blocker.unblock(), ExitStack() as stack:
 
@@ -116,8 +136,7 @@ def make_site(
             if redis is True:
                 shared = request.getfixturevalue("redis")
             site = Site(folder, database, redis=shared, **options)
-            if {"faults", "sfu"} & set(request.path.parts):
-                # These tests load and time a server. To record coverage doubles what it computes.
+            if is_timed:
                 site.environment.pop("COVERAGE_PROCESS_START", None)
             stack.callback(_stop, site)
             site.start_workers(workers, server)

@@ -1,0 +1,1 @@
+"""Attacks on real servers; see ``conftest.py`` for the harness."""
