@@ -33,7 +33,7 @@ def main() -> None:
         for name in names
         if name.endswith(("_RATE", "_BURST")) or name.startswith("FLOOD_")
     }
-    limits["FAILURE_LIMIT"] = UNLIMITED
+    limits["FAILURE_LIMIT"] = limits["SEATS_PER_USER"] = UNLIMITED
     sys.stdout.write(json.dumps({"token": str(AccessToken.for_user(user)), "limits": limits}))
 
 

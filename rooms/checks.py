@@ -52,6 +52,21 @@ def check_limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
 
 
 @register()
+def check_seats(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Require a number of seats per user with which users can join."""
+    seats = conf().seats_per_user
+    if isinstance(seats, int) and seats >= 1:
+        return []
+    return [
+        Error(
+            f"SIGNALLING['SEATS_PER_USER'] is {seats!r}.",
+            hint="It must be an integer of at least 1, such as 3.",
+            id="signalling_rooms.E005",
+        )
+    ]
+
+
+@register()
 def check_leases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Require a lease that survives late renewals."""
     lease, renewal = conf().lease_seconds, conf().lease_renewal

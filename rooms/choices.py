@@ -39,5 +39,6 @@ class LeaveReason(models.TextChoices):
     LEFT = "left", _("left")
     DISCONNECTED = "disconnected", _("disconnected")
     REMOVED = "removed", _("removed")
+    EVICTED = "evicted", _("gave the seat to the host")
     ROOM_CLOSED = "room_closed", _("room closed")
     SERVER_LOST = "server_lost", _("server lost")

@@ -29,6 +29,8 @@ class RoomSettings:
     """Maximum number of peers in a mesh, for new rooms; at most 10."""
     total_limit: int = 50
     """Maximum number of peers when an SFU serves the room, for new rooms."""
+    seats_per_user: int = 3
+    """Maximum number of peers of one user in a room."""
     switch_seconds: float = 15.0
     """Seconds that the peers of a room have to connect to the SFU before a switch is decided."""
     switch_quorum: float = 0.8

@@ -7,11 +7,13 @@
     ├── RoomClosed
     ├── RoomLocked
     ├── RoomFull         details: {"limit": int, "mode": "p2p" | "sfu"}
+    ├── TooManyDevices   the user holds too many seats of the room; details: {"limit": int}
     ├── SfuUnavailable   no SFU is healthy, or none can serve the room
     ├── NotInRoom        the peer has left or never joined
     ├── ResumeInvalid    the token is not of this room and user, or was used before
     ├── ResumeExpired    the membership has ended
     ├── Removed          the participant was removed from the room
+    ├── Evicted          the participant had to give its seat to the host
     ├── UserInactive     the user was deactivated or deleted
     └── Forbidden        a policy refused the request
 
@@ -72,6 +74,11 @@ class RoomFull(RoomError):
     message = _("This room is full; try again when a participant has left.")
 
 
+class TooManyDevices(RoomError):
+    code = "too_many_devices"
+    message = _("You have joined this room on too many devices; leave it on one of them first.")
+
+
 class SfuUnavailable(RoomError):
     code = "sfu_unavailable"
     message = _("The media server for larger groups is unavailable; try again later.")
@@ -95,6 +102,11 @@ class ResumeExpired(RoomError):
 class Removed(RoomError):
     code = "removed"
     message = _("You have been removed from this room.")
+
+
+class Evicted(RoomError):
+    code = "evicted"
+    message = _("The room is full, and the host needed your seat; join again when one is free.")
 
 
 class UserInactive(RoomError):

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from . import admission, services, signals
 from .conf import conf, hook
-from .exceptions import Forbidden, Removed, ResumeExpired, ResumeInvalid, RoomClosed
+from .exceptions import Evicted, Forbidden, Removed, ResumeExpired, ResumeInvalid, RoomClosed
 from .models import Participant, Room
 from .services import Joined, ResumeState, digest
 
@@ -51,9 +51,9 @@ def resume(
 ) -> Joined:
     """Move a membership to a new socket of its user, in one transaction.
 
-    Raise ``ResumeInvalid``, ``ResumeExpired`` or ``Removed``; also ``UserInactive``,
+    Raise ``ResumeInvalid``, ``ResumeExpired``, ``Removed`` or ``Evicted``; also ``UserInactive``,
     ``RoomNotFound``, ``RoomClosed`` or ``Forbidden``, as ``services.join`` does. A locked room
-    still admits its participants.
+    still admits its participants, and no limit of seats applies: the peer has its seat.
     """
     with transaction.atomic():
         room = admission.lock_room(code, user)
@@ -123,6 +123,8 @@ def _find(room: Room, user: AbstractBaseUser, used: str) -> Participant:
         raise RoomClosed
     if participant.reason == Participant.Reason.REMOVED:
         raise Removed
+    if participant.reason == Participant.Reason.EVICTED:
+        raise Evicted
     now = timezone.now()
     is_late = participant.away_until is not None and participant.away_until <= now
     if not participant.is_live or is_late:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from . import admission, codes, signals
+from . import admission, codes, seats, signals
 from .conf import conf, hook
 from .exceptions import CodeInvalid, CodeTaken, Forbidden, NotInRoom, RoomClosed, RoomNotFound
 from .models import Participant, Room
@@ -128,8 +128,11 @@ def join(
     ``sfu``: the alias of a healthy SFU, through which a full mesh is routed in the same
     transaction; ``""`` if none is healthy; ``None`` if the caller has not checked yet.
 
-    Raise ``UserInactive``, ``RoomNotFound``, ``RoomClosed``, ``RoomLocked``, ``RoomFull`` or
-    ``Forbidden``; ``SfuRequired`` if ``sfu`` is ``None`` and the room requires an SFU.
+    Other participants may have to leave in the same transaction; see ``rooms.seats``.
+
+    Raise ``UserInactive``, ``RoomNotFound``, ``RoomClosed``, ``RoomLocked``, ``RoomFull``,
+    ``TooManyDevices`` or ``Forbidden``; ``SfuRequired`` if ``sfu`` is ``None`` and the room
+    requires an SFU.
     """
     token = secrets.token_urlsafe(32) if resumable else None
     newcomer = Participant(
@@ -170,15 +173,18 @@ def leave(peer_id: str, *, reason: str = Participant.Reason.LEFT, epoch: int | N
     return bool(ended)
 
 
-def remove_participant(participant: Participant) -> bool:
+def remove_participant(
+    participant: Participant, *, reason: str = Participant.Reason.REMOVED
+) -> bool:
     """Remove a participant from its room. Return whether this call ended the membership.
 
     The signals ``participant_left`` and ``participant_removed`` notify its socket and the other
-    peers.
+    peers. ``reason``: a value of ``Participant.Reason``.
     """
     with transaction.atomic():
-        removed = leave(participant.peer_id, reason=Participant.Reason.REMOVED)
+        removed = leave(participant.peer_id, reason=reason)
         if removed:
+            participant.reason = reason
             signals.send_on_commit(
                 signals.participant_removed, Participant, participant=participant
             )
@@ -239,7 +245,9 @@ def _join(
         room = admission.lock_room(code, user)
         admission.check_may_join(room, user)
         others = list(room.participants.live().order_by("seat"))
+        others = _vacate(others, seats.ghosts(room, user, others), Participant.Reason.DISCONNECTED)
         admission.choose_mode(room, others, sfu)
+        others = _vacate(others, seats.evictions(room, user, others), Participant.Reason.EVICTED)
         newcomer.room = room
         newcomer.seat = admission.free_seat(room, others)
         newcomer.role = admission.role(user, room)
@@ -247,6 +255,15 @@ def _join(
         newcomer.save(force_insert=True)
         signals.send_on_commit(signals.participant_joined, Participant, participant=newcomer)
     return Joined(room=room, participant=newcomer, others=others, resume_token=token)
+
+
+def _vacate(
+    others: list[Participant], leaving: list[Participant], reason: str
+) -> list[Participant]:
+    """End the memberships in ``leaving``. Return the other participants."""
+    for peer in sorted(leaving, key=lambda peer: -peer.pk):  # latest first, as in ``switching``
+        remove_participant(peer, reason=reason)
+    return [participant for participant in others if participant not in leaving]
 
 
 def _send_left_on_commit(peer_id: str) -> None:

@@ -8,8 +8,9 @@
                              no seat for them
 ``participant_joined``       ``participant``
 ``participant_left``         ``participant``, with its ``reason``
-``participant_removed``      ``participant``; sent in addition to ``participant_left`` if the
-                             participant was removed
+``participant_removed``      ``participant``, with its ``reason``; sent in addition to
+                             ``participant_left`` if the participant was removed, or had to give
+                             up its seat
 ``participants_lost``        ``left`` and ``away``, lists of the participants whose worker died
                              or whose resume window ended; sent in addition to
                              ``participant_left`` for each participant in ``left``

@@ -27,8 +27,14 @@ def announce_closed_room(*, room: Room, **kwargs: Any) -> None:
 @receiver(participant_removed, dispatch_uid="signalling.participant_removed")
 def announce_removed_participant(*, participant: Participant, **kwargs: Any) -> None:
     """Notify a removed peer and the others in its room."""
-    code, peer_id = participant.room.code, participant.peer_id
-    _publish(Removed(type="signalling.removed", room=code, peer_id=peer_id))
+    _publish(
+        Removed(
+            type="signalling.removed",
+            room=participant.room.code,
+            peer_id=participant.peer_id,
+            reason=participant.reason,
+        )
+    )
 
 
 @receiver(participants_lost, dispatch_uid="signalling.participants_lost")

@@ -12,6 +12,9 @@ from signalling_project.settings import *  # noqa: F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
+if "SIGNALLING" not in os.environ:  # tests without a server fill rooms with few users
+    SIGNALLING["SEATS_PER_USER"] = 50  # noqa: F405
+
 # A site of the integration tests may have another channel layer than the example site would choose.
 if chosen := json.loads(os.environ.get("CHANNEL_LAYERS", "{}")):
     CHANNEL_LAYERS = chosen

@@ -6,7 +6,7 @@ Each type has a ``Literal`` type name, so ``match message["type"]`` narrows a ``
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from rooms.models import Participant, Room
 from signalling import protocol
@@ -102,11 +102,15 @@ class Closed(TypedDict):
 
 
 class Removed(TypedDict):
-    """To a room: one of its peers was removed, in the admin for example."""
+    """To a room: one of its peers was removed, in the admin for example.
+
+    ``reason`` is a value of ``Participant.Reason``. The previous release does not send it.
+    """
 
     type: Literal["signalling.removed"]
     room: str
     peer_id: str
+    reason: NotRequired[str]
 
 
 class ModeChanged(TypedDict):

@@ -25,6 +25,7 @@ from .messages import (
     Message,
     ModeChanged,
     Relayed,
+    Removed,
     RosterChange,
     Takeover,
 )
@@ -86,7 +87,7 @@ class RoomEvents:
                 case "signalling.closed":
                     self._closed(membership, message)
                 case "signalling.removed":
-                    self._removed(membership, message["peer_id"])
+                    self._removed(membership, message)
                 case "signalling.mode":
                     self._mode_changed(membership, message)
                 case "signalling.takeover":
@@ -140,15 +141,15 @@ class RoomEvents:
         self._replies.write(protocol.encode(protocol.RoomClosed(reason=message["reason"])))
         self._replies.close(CloseCode.ROOM_CLOSED)
 
-    def _removed(self, membership: Membership, peer_id: str) -> None:
+    def _removed(self, membership: Membership, message: Removed) -> None:
         """Close the socket of the removed peer; for other sockets the peer has left."""
+        peer_id, reason = message["peer_id"], message.get("reason", "removed")
         if peer_id != membership.peer_id:
-            self._roster_changed(
-                membership, messages.left(membership.room_code, peer_id, "removed")
-            )
+            left = messages.left(membership.room_code, peer_id, reason)
+            self._roster_changed(membership, left)
             return
         self._forget(membership)
-        self._replies.send_error(errors.removed())
+        self._replies.send_error(errors.removed(reason))
 
     def _lost(self, membership: Membership, message: ChannelLost) -> None:
         """Report lost relays, which were acknowledged before, to the client that sent them."""

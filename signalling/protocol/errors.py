@@ -22,6 +22,7 @@ class ErrorCode(StrEnum):
     TOKEN_SUBJECT_MISMATCH = "token_subject_mismatch"
     ROOM_NOT_FOUND = "room_not_found"
     ROOM_FULL = "room_full"
+    TOO_MANY_DEVICES = "too_many_devices"
     ROOM_LOCKED = "room_locked"
     ROOM_CLOSED = "room_closed"
     ALREADY_JOINED = "already_joined"
@@ -29,6 +30,7 @@ class ErrorCode(StrEnum):
     PEER_NOT_FOUND = "peer_not_found"
     PEER_BUSY = "peer_busy"
     REMOVED = "removed"
+    EVICTED = "evicted"
     FORBIDDEN = "forbidden"
     RESUME_INVALID = "resume_invalid"
     RESUME_EXPIRED = "resume_expired"
@@ -118,10 +120,18 @@ def bad_description(name: str, reason: str) -> ProtocolError:
     return ProtocolError(ErrorCode.BAD_REQUEST, reason, path=f"$.data.{name}.sdp")
 
 
-def removed() -> ProtocolError:
-    return ProtocolError(
-        ErrorCode.REMOVED, "You have been removed from this room.", close=CloseCode.REMOVED
-    )
+def removed(reason: str) -> ProtocolError:
+    """Return the error for a peer that had to leave. ``reason``: as in its ``peer:left``."""
+    match reason:
+        case "removed":
+            message = "You have been removed from this room."
+            return ProtocolError(ErrorCode.REMOVED, message, close=CloseCode.REMOVED)
+        case "evicted":
+            message = (
+                "The room is full, and the host needed your seat; join again when one is free."
+            )
+            return ProtocolError(ErrorCode.EVICTED, message, close=CloseCode.REMOVED)
+    return out_of_room()
 
 
 def out_of_room() -> ProtocolError:

@@ -29,6 +29,9 @@ CLOSE_THE_SOCKET = {
 }
 
 
+CLOSED = {ErrorCode.PEER_BUSY, ErrorCode.REMOVED, ErrorCode.EVICTED}
+
+
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite) -> Site:
     """A site with a join policy."""
@@ -52,6 +55,7 @@ def strict(make_site: MakeSite) -> Site:
             "SFU": hooks.BROKEN_SFU,
             "OFFER_RATE": 1,
             "FAILURE_LIMIT": 3,
+            "SEATS_PER_USER": 1,
         },
     )
 
@@ -82,7 +86,7 @@ async def test_error_code(code: ErrorCode, stage: Stage) -> None:
     assert error["message"]
     if code in CLOSE_THE_SOCKET:
         assert await client.receive_close() == CloseCode.AUTHENTICATION
-    elif code not in (ErrorCode.PEER_BUSY, ErrorCode.REMOVED):  # these sockets are closed
+    elif code not in CLOSED:
         while client.unread:
             await client.receive_error(code)
         await client.receive_nothing()

@@ -117,3 +117,11 @@ def test_limits_that_make_rooms_flap_are_a_warning(settings: Settings) -> None:
     assert problems() == ["signalling_rooms.W002"]
     settings.SIGNALLING = {"BACK_TO_MESH": True}
     assert problems() == []
+
+
+@pytest.mark.parametrize("seats", [0, -1, None, "3", 2.5])
+def test_seats_per_user_must_let_users_join(settings: Settings, seats: object) -> None:
+    settings.SIGNALLING = {"SEATS_PER_USER": seats}
+    assert problems() == ["signalling_rooms.E005"]
+    settings.SIGNALLING = {"SEATS_PER_USER": 1}
+    assert problems() == []

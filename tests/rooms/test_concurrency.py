@@ -7,6 +7,7 @@ from threading import Barrier, Thread
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from pytest_django import Settings
 
 from rooms import services
 from rooms.exceptions import RoomError
@@ -53,13 +54,24 @@ def test_two_concurrent_joins_take_two_seats(room: Room, alice: User, bob: User)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_concurrent_joins_do_not_exceed_the_limit(
-    room: Room, alice: User, bob: User, enter: Enter
-) -> None:
+def test_concurrent_joins_do_not_exceed_the_limit(room: Room, bob: User, enter: Enter) -> None:
     fill(room, bob, enter, 9)
-    outcomes = at_once(*((user, f"peer_of_{user.username}") for user in (alice, bob)))
+    carol = User.objects.create(username="carol")
+    outcomes = at_once(*((user, f"peer_of_{user.username}") for user in (carol, bob)))
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Participant", "RoomFull"]
     assert seats(room) == list(range(1, 11))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_concurrent_joins_of_one_user_do_not_exceed_its_seats(
+    room: Room, bob: User, enter: Enter, settings: Settings
+) -> None:
+    settings.SIGNALLING = {"SEATS_PER_USER": 3}
+    fill(room, bob, enter, 1)
+    outcomes = at_once(*((bob, f"peer_{number}_of_bob") for number in range(4)))
+    names = sorted(type(outcome).__name__ for outcome in outcomes)
+    assert names == ["Participant", "Participant", "TooManyDevices", "TooManyDevices"]
+    assert seats(room) == [1, 2, 3]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -8,6 +8,7 @@ from rooms.conf import RoomSettings, conf, hook
 
 
 def test_defaults_apply_without_the_setting(settings: Settings) -> None:
+    settings.SIGNALLING = {}  # clears the cache, which ``del`` does not do
     del settings.SIGNALLING
     assert conf() == RoomSettings()
     assert (conf().p2p_limit, conf().total_limit) == (10, 50)

@@ -23,6 +23,7 @@ from signalling_project import janus
 from signalling_project.settings import env
 
 ROOM = "ABC123"
+SEATS_PER_USER = 50  # all fake peers are bob
 
 
 class Command(BaseCommand):
@@ -58,10 +59,10 @@ class Command(BaseCommand):
             }
             self._room()
             self._print_summary(f"http://127.0.0.1:{options['port']}", passwords)
+            signalling = {"SEATS_PER_USER": SEATS_PER_USER, **env.json("SIGNALLING", default={})}
             if options["sfu"]:
-                os.environ["SIGNALLING"] = json.dumps(
-                    {**env.json("SIGNALLING", default={}), "SFU": _janus()}
-                )
+                signalling["SFU"] = _janus()
+            os.environ["SIGNALLING"] = json.dumps(signalling)
             if not options["prepare_only"]:
                 self._serve(options["port"])
 

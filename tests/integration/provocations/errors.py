@@ -93,6 +93,24 @@ async def a_full_room(stage: Stage) -> SignallingCommunicator:
     return await stage.connect_alice("join:room", {"roomCode": room})
 
 
+@provokes_error(ErrorCode.TOO_MANY_DEVICES)
+async def a_second_socket_where_users_have_one_seat(stage: Stage) -> SignallingCommunicator:
+    room = stage.strict.room()
+    await (await stage.has(stage.strict.client("alice"))).join(room)
+    alice = await stage.has(stage.strict.client("alice"))
+    await alice.send("join:room", {"roomCode": room})
+    return alice
+
+
+@provokes_error(ErrorCode.EVICTED)
+async def a_host_that_joins_its_full_room(stage: Stage) -> SignallingCommunicator:
+    room = stage.site.room(p2p_limit=1, host=stage.site.user("bob"))
+    alice, bob = await stage.has(stage.site.client()), await stage.has(stage.site.client("bob"))
+    await alice.join(room)
+    await bob.join(room)
+    return alice
+
+
 @provokes_error(ErrorCode.ROOM_LOCKED)
 async def a_locked_room(stage: Stage) -> SignallingCommunicator:
     return await stage.connect_alice("join:room", {"roomCode": stage.site.room(is_locked=True)})

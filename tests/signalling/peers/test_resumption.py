@@ -199,7 +199,7 @@ async def test_held_frames_are_limited_and_further_senders_get_peer_busy(
 
 async def test_a_peer_that_is_away_keeps_its_seat(room: Room, alice: User, bob: User) -> None:
     await Room.objects.aupdate(p2p_limit=1)
-    async with connected(bob) as first, connected(alice) as second:
+    async with connected(alice) as first, connected(bob) as second:
         await first.join(resumable=True)
         await first.disconnect(1006)
         refused = await second.request("join:room", {"roomCode": "ABC123"})
