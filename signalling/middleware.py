@@ -7,6 +7,7 @@ The error goes into the scope; the consumer sends it after accepting the socket,
 from __future__ import annotations
 
 import logging
+from time import monotonic
 from typing import Any
 from urllib.parse import ParseResult, urlparse
 
@@ -26,6 +27,9 @@ from .protocol.errors import unavailable
 
 logger = logging.getLogger("signalling")
 
+LOG_SECONDS = 60.0
+"""At most one rejected origin is logged in this time: any page can cause such handshakes."""
+
 
 class OriginMiddleware(OriginValidator):
     """Rejects handshakes from pages of other origins with 403 (RFC 6455, section 10.2).
@@ -36,15 +40,14 @@ class OriginMiddleware(OriginValidator):
 
     def __init__(self, application: Any) -> None:
         super().__init__(application, ())
+        self._silent_until = 0.0
+        self._rejected = 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> Any:
         origins = header_values(scope, b"origin")
         if not origins or (len(origins) == 1 and self.allows(scope, origins[0])):
             return await self.application(scope, receive, send)
-        logger.warning(
-            "Rejected a handshake from origin %r: not in SIGNALLING['ALLOWED_ORIGINS']",
-            [origin[:200] for origin in origins],
-        )
+        self._log_rejected(origins)
         # Servers log rejected handshakes too.
         scope["query_string"] = tokens.redact(scope["query_string"])
         return await WebsocketDenier()(scope, receive, send)
@@ -57,6 +60,19 @@ class OriginMiddleware(OriginValidator):
             return is_own(scope, parsed) or bool(self.valid_origin(parsed))
         except ValueError:  # not a URL, such as "http://["
             return False
+
+    def _log_rejected(self, origins: list[str]) -> None:
+        self._rejected += 1
+        now = monotonic()
+        if now < self._silent_until:
+            return
+        logger.warning(
+            "Rejected a handshake from origin %r: not in SIGNALLING['ALLOWED_ORIGINS'] "
+            "(%d rejected since the last such line)",
+            [origin[:200] for origin in origins[:2]],
+            self._rejected,
+        )
+        self._rejected, self._silent_until = 0, now + LOG_SECONDS
 
 
 class JWTAuthMiddleware(BaseMiddleware):
@@ -105,12 +121,31 @@ def SignallingMiddlewareStack(inner: Any) -> Any:  # noqa: N802  (named like Cha
 
 
 def is_own(scope: Scope, origin: ParseResult) -> bool:
-    """Return whether an origin is the site's own: it equals ``Host``, and the host is allowed."""
+    """Return whether an origin is the site's own: it equals ``Host``, and the host is allowed.
+
+    A page that was loaded over plain HTTP is not the site's own if the site uses HTTPS: an attacker
+    on the network can forge such pages.
+    """
     (host,) = header_values(scope, b"host") or ("",)
-    own = origin.netloc.lower() == host.lower() != "" and origin.scheme in ("http", "https")
+    schemes = ("https",) if _is_https(scope) else ("http", "https")
+    own = origin.netloc.lower() == host.lower() != "" and origin.scheme in schemes
     allowed = settings.ALLOWED_HOSTS or (["localhost", "127.0.0.1"] if settings.DEBUG else [])
     # DNS rebinding: a hostile name that resolves to this server would match any Host header.
     return own and validate_host(split_domain_port(host)[0], allowed)
+
+
+def _is_https(scope: Scope) -> bool:
+    """Return whether the site is known to use HTTPS, by the rules of ``HttpRequest.scheme``.
+
+    A proxy may have decrypted the connection without a header: then HTTPS is possible, not known.
+    """
+    if settings.SECURE_SSL_REDIRECT or scope.get("scheme") == "wss":
+        return True
+    if not settings.SECURE_PROXY_SSL_HEADER:
+        return False
+    name, https = settings.SECURE_PROXY_SSL_HEADER
+    header = name.removeprefix("HTTP_").replace("_", "-").lower().encode()
+    return any(value.split(",")[0].strip() == https for value in header_values(scope, header))
 
 
 def _is_same_origin(scope: Scope) -> bool:

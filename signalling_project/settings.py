@@ -17,6 +17,7 @@ HSTS_SECONDS       3600; applies if HTTPS is on
 BEHIND_PROXY       off; if on, trusts X-Forwarded-Proto and X-Forwarded-For from a proxy, which
                    must set both
 ACCESS_TOKEN_MINUTES                    10
+JWT_ISSUER, JWT_AUDIENCE                empty; if set, tokens carry them and must carry them
 THROTTLE_ANONYMOUS, THROTTLE_USER       30/min, 120/min; limits for REST requests
 SIGNALLING         {}; JSON with any key of the SIGNALLING setting
 LOG_LEVEL          INFO
@@ -205,6 +206,8 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
     "UPDATE_LAST_LOGIN": True,
     "CHECK_REVOKE_TOKEN": True,  # changing a password revokes the user's tokens
+    "ISSUER": env.str("JWT_ISSUER", default="") or None,
+    "AUDIENCE": env.str("JWT_AUDIENCE", default="") or None,
 }
 
 SIGNALLING = {"ALLOWED_ORIGINS": CLIENT_URLS, **env.json("SIGNALLING", default={})}

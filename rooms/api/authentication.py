@@ -42,8 +42,13 @@ class Authentication(JWTAuthentication):
 
 
 class RefreshSerializer(TokenRefreshSerializer):
-    """The serializer for ``SIMPLE_JWT["TOKEN_REFRESH_SERIALIZER"]``."""
+    """The serializer for ``SIMPLE_JWT["TOKEN_REFRESH_SERIALIZER"]``.
+
+    A refresh token that a password change has revoked is refused, as access tokens are.
+    SimpleJWT's serializer checks only that the user is active.
+    """
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         with raise_invalid_token():
+            Authentication().get_user(self.token_class(attrs["refresh"]))
             return super().validate(attrs)

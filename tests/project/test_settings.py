@@ -172,3 +172,11 @@ def test_postgresql_statements_and_connections_time_out(load: Load) -> None:
     assert "statement_timeout=0 " in longer["OPTIONS"]["options"]
     own = load(**SECRETS, DATABASE_URL=url + "?connect_timeout=9")["DATABASES"]["default"]
     assert own["OPTIONS"]["connect_timeout"] == 9
+
+
+def test_issuer_and_audience_can_be_required(load: Load) -> None:
+    site = load(**SECRETS)
+    assert (site["SIMPLE_JWT"]["ISSUER"], site["SIMPLE_JWT"]["AUDIENCE"]) == (None, None)
+    site = load(**SECRETS, JWT_ISSUER="https://example.org", JWT_AUDIENCE="calls")
+    assert site["SIMPLE_JWT"]["ISSUER"] == "https://example.org"
+    assert site["SIMPLE_JWT"]["AUDIENCE"] == "calls"

@@ -73,6 +73,15 @@ def test_changing_the_password_revokes_tokens(api: APIClient, bob: User) -> None
     assert api.get("/api/rooms/").status_code == 401
 
 
+def test_a_refresh_after_a_password_change_is_refused(anonymous: APIClient, bob: User) -> None:
+    refresh = str(RefreshToken.for_user(bob))
+    bob.set_password("another horse")
+    bob.save()
+    response = anonymous.post("/api/token/refresh/", {"refresh": refresh})
+    assert response.status_code == 401
+    assert "access" not in response.json()
+
+
 @pytest.mark.parametrize(
     "claims",
     [

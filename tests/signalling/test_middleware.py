@@ -248,10 +248,62 @@ def test_pages_of_the_site_and_of_its_client_may_open_sockets(host: str, origin:
         ("localhost", "http://localhost:port"),
         ("", ""),
         ("localhost", "http://user@localhost"),
+        ("localhost", "ftp://localhost"),
+        ("localhost", "chrome-extension://localhost"),
     ],
 )
 def test_other_pages_may_not_open_sockets(host: str, origin: str) -> None:
     assert not origins.allows(scope(host=host), origin)
+
+
+@pytest.mark.parametrize(
+    ("options", "handshake"),
+    [
+        ({}, {"scheme": "wss"}),
+        ({"SECURE_SSL_REDIRECT": True}, {"scheme": "ws"}),
+        ({"SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https")}, {"scheme": "ws"}),
+    ],
+)
+def test_a_page_over_plain_http_is_not_of_a_site_that_uses_https(
+    settings: Settings, options: dict[str, Any], handshake: dict[str, Any]
+) -> None:
+    for name, value in options.items():
+        setattr(settings, name, value)
+    inside = scope(host="calls.example.org", x_forwarded_proto="https") | handshake
+    settings.ALLOWED_HOSTS = ["calls.example.org"]
+    assert origins.allows(inside, "https://calls.example.org")
+    assert not origins.allows(inside, "http://calls.example.org")
+
+
+def test_a_site_that_is_not_known_to_use_https_has_pages_of_both_schemes(
+    settings: Settings,
+) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    for inside in (scope(host="localhost"), scope(host="localhost", x_forwarded_proto="http")):
+        assert origins.allows(inside, "http://localhost")
+        assert origins.allows(inside, "https://localhost")
+
+
+async def test_rejected_origins_are_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("signalling.middleware.monotonic", lambda: now)
+    validator = OriginMiddleware(None)
+
+    async def reject() -> list[str]:
+        caplog.clear()
+        assert await AppSocket(headers={"origin": "http://evil.example"}, app=validator).is_denied()
+        return [record.getMessage() for record in caplog.records]
+
+    assert len(await reject()) == 1
+    now += 59
+    assert await reject() == []
+    assert await reject() == []
+    now += 1
+    (line,) = await reject()
+    assert "http://evil.example" in line
+    assert "3 rejected" in line
 
 
 def test_allowed_origins_is_the_list_of_other_origins(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.db import OperationalError
 from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.state import token_backend
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from signalling.auth import tokens
@@ -53,6 +54,18 @@ def test_an_access_token_proves_a_user_and_an_expiry(bob: User) -> None:
 @pytest.mark.django_db
 def test_a_refresh_token_proves_nothing(bob: User) -> None:
     assert refusal(str(RefreshToken.for_user(bob))) == "token_invalid"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("claim", ["iss", "aud"])
+def test_a_token_without_the_required_issuer_or_audience_proves_nothing(
+    bob: User, claim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = {"user_id": bob.pk, "hash_password": AccessToken.for_user(bob)["hash_password"]}
+    monkeypatch.setattr(token_backend, {"iss": "issuer", "aud": "audience"}[claim], "ours")
+    assert refusal(forged(**claims)) == "token_invalid"
+    assert refusal(forged(**claims, **{claim: "theirs"})) == "token_invalid"
+    assert tokens.authenticate(forged(**claims, **{claim: "ours"})).user == bob
 
 
 @pytest.mark.django_db
