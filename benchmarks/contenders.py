@@ -112,6 +112,7 @@ class Site:
             "ENV_FILE": "/dev/null",
             "ACCESS_TOKEN_MINUTES": "600",
             "HTTPS": "off",
+            "CLIENT_URL": "",
             "LOG_LEVEL": "WARNING",
         }
 

@@ -15,7 +15,9 @@ if not env.exists():
         f"JWT_SIGNING_KEY={secrets.token_urlsafe(48)}\n"
         f"DATABASE_URL=sqlite:///{folder / 'db.sqlite3'}\n"
         "HTTPS=off\n"
+        "CLIENT_URL=\n"
     )
-elif "DEMO=" not in env.read_text():  # written by an earlier version
-    with env.open("a") as file:
-        file.write("DEMO=on\n")
+for missing in ("DEMO=on", "CLIENT_URL="):  # in a file that an earlier version wrote
+    if missing.partition("=")[0] + "=" not in env.read_text():
+        with env.open("a") as file:
+            file.write(f"{missing}\n")

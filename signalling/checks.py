@@ -1,6 +1,7 @@
 """System checks for ``settings.SIGNALLING`` and for the settings that sockets need."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, get_origin, get_type_hints
@@ -121,6 +122,25 @@ def check_origins(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
                 )
             )
     return problems
+
+
+@register()
+def check_frame_ancestors(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Report values that are no source of ``frame-ancestors`` (CSP 3, section 6.4.2)."""
+    return [
+        Error(
+            f"SIGNALLING['FRAME_ANCESTORS'] contains the invalid origin {origin!r}.",
+            hint="Use scheme://host[:port], such as 'https://app.example.org', or \"'self'\".",
+            id="signalling.E015",
+        )
+        for origin in getattr(settings, "SIGNALLING", {}).get("FRAME_ANCESTORS", [])
+        if not (isinstance(origin, str) and _FRAME_ANCESTOR.fullmatch(origin))
+    ]
+
+
+_FRAME_ANCESTOR = re.compile(r"'self'|https?://(?:\*\.)?[a-z0-9.-]+(?::\d+)?", re.IGNORECASE)
 
 
 @register(Tags.security, deploy=True)

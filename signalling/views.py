@@ -18,6 +18,8 @@ from rooms import codes, services
 from rooms.exceptions import RoomError
 from rooms.models import Room
 
+from .conf import conf
+
 PERMISSIONS_POLICY = "camera=(self), microphone=(self), display-capture=(self)"
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
@@ -29,6 +31,8 @@ def secured(view: View) -> View:
     def wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
         response = view(*args, **kwargs)
         response.headers.setdefault("Content-Security-Policy", _content_security_policy())
+        if conf().frame_ancestors:  # X-Frame-Options cannot name origins (RFC 7034, section 2.1)
+            response.xframe_options_exempt = True  # type: ignore[attr-defined]
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
         return response
 
@@ -37,6 +41,7 @@ def secured(view: View) -> View:
 
 def _content_security_policy() -> str:
     own = f"'self'{_static_origin()}"
+    ancestors = " ".join(conf().frame_ancestors) or "'none'"
     return "; ".join(
         (
             "default-src 'none'",
@@ -46,6 +51,7 @@ def _content_security_policy() -> str:
             # 'self' includes wss: on the same host and port (CSP 3, section 6.7.2.8).
             "connect-src 'self'",
             "form-action 'self'",
+            f"frame-ancestors {ancestors}",
             "base-uri 'none'",
         )
     )

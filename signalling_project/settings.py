@@ -10,8 +10,10 @@ DATABASE_TIMEOUT   5000; milliseconds per PostgreSQL statement; 0 (no limit) for
 REDIS_URL          empty; redis://host:6379/0 for the channel layer and the cache. Without Redis
                    the site must run in one process
 ALLOWED_HOSTS      localhost,127.0.0.1,[::1]
-CLIENT_URL         http://localhost:5173; comma-separated origins of browser clients elsewhere
+CLIENT_URL         required unless DEBUG is on (then http://localhost:5173); comma-separated origins
+                   of browser clients elsewhere; empty if there are none
 DEBUG              off
+API_SCHEMA         as DEBUG; serves the OpenAPI schema at /api/schema/
 HTTPS              on; makes cookies Secure and redirects plain HTTP
 HSTS_SECONDS       3600; applies if HTTPS is on
 BEHIND_PROXY       off; if on, trusts X-Forwarded-Proto and X-Forwarded-For from a proxy, which
@@ -62,7 +64,21 @@ DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 DEMO = env.bool("DEMO", default=False)
 BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
-CLIENT_URLS = [url.rstrip("/") for url in env.list("CLIENT_URL", default=["http://localhost:5173"])]
+API_SCHEMA = env.bool("API_SCHEMA", default=DEBUG)
+
+
+def client_urls() -> list[str]:
+    """Return the origins of browser clients elsewhere. Raise ``ImproperlyConfigured``."""
+    if not DEBUG and "CLIENT_URL" not in env:
+        raise ImproperlyConfigured(
+            "Set CLIENT_URL to the origins of your browser clients, separated by commas, such as "
+            "https://app.example.org. If all clients are pages of this site, set it to an empty "
+            "value: CLIENT_URL="
+        )
+    return [url.rstrip("/") for url in env.list("CLIENT_URL", default=["http://localhost:5173"])]
+
+
+CLIENT_URLS = client_urls()
 
 INSTALLED_APPS = [
     "daphne",  # first, so that runserver serves ASGI

@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
@@ -7,7 +8,8 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/token/", TokenObtainPairView.as_view(), name="token"),
     path("api/token/refresh/", TokenRefreshView.as_view(), name="token-refresh"),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/", include("rooms.api.urls")),
     path("", include("signalling.urls")),
 ]
+if settings.API_SCHEMA:
+    urlpatterns.append(path("api/schema/", SpectacularAPIView.as_view(), name="schema"))

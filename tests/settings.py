@@ -7,6 +7,8 @@ os.environ.setdefault("ENV_FILE", os.devnull)
 os.environ.setdefault("SECRET_KEY", "tests-only-" + "s" * 40)
 os.environ.setdefault("JWT_SIGNING_KEY", "tests-only-" + "j" * 40)
 os.environ.setdefault("HTTPS", "off")
+os.environ.setdefault("CLIENT_URL", "http://localhost:5173")
+os.environ.setdefault("API_SCHEMA", "on")
 
 from signalling_project.settings import *  # noqa: F403
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
 
 import signalling_project
 
@@ -20,13 +21,17 @@ Load = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Return a function that loads the settings with exactly the given environment."""
+    """Return a function that loads the settings with the given environment.
 
-    def load(**environment: str) -> dict[str, Any]:
+    Besides, only ``ENV_FILE`` and ``CLIENT_URL`` are set, unless they are ``None``.
+    """
+
+    def load(**environment: str | None) -> dict[str, Any]:
         for name in list(os.environ):
             monkeypatch.delenv(name)
-        for name, value in {"ENV_FILE": os.devnull, **environment}.items():
-            monkeypatch.setenv(name, value)
+        for name, value in {"ENV_FILE": os.devnull, "CLIENT_URL": "", **environment}.items():
+            if value is not None:
+                monkeypatch.setenv(name, value)
         return run_path(SETTINGS)
 
     return load
@@ -59,8 +64,16 @@ def test_the_defaults_are_secure(load: Load) -> None:
     assert site["SIMPLE_JWT"]["CHECK_REVOKE_TOKEN"] is True
 
 
-def test_the_default_client_origin_is_port_5173(load: Load) -> None:
-    site = load(**SECRETS)
+def test_a_site_in_production_has_to_name_its_clients(load: Load) -> None:
+    with pytest.raises(ImproperlyConfigured, match="CLIENT_URL="):
+        load(**SECRETS, CLIENT_URL=None)
+    site = load(**SECRETS, CLIENT_URL="")
+    assert site["CORS_ALLOWED_ORIGINS"] == []
+    assert site["SIGNALLING"] == {"ALLOWED_ORIGINS": []}
+
+
+def test_the_default_client_origin_of_a_development_site_is_port_5173(load: Load) -> None:
+    site = load(**SECRETS, CLIENT_URL=None, DEBUG="on")
     assert site["CORS_ALLOWED_ORIGINS"] == ["http://localhost:5173"]
     assert site["CORS_ALLOW_CREDENTIALS"] is True
     assert site["SIGNALLING"] == {"ALLOWED_ORIGINS": ["http://localhost:5173"]}
@@ -77,7 +90,20 @@ def test_the_environment_can_set_any_key_of_signalling(load: Load) -> None:
     site = load(**SECRETS, SIGNALLING='{"P2P_LIMIT": 4, "QUERY_TOKEN": false}')
     assert site["SIGNALLING"]["P2P_LIMIT"] == 4
     assert site["SIGNALLING"]["QUERY_TOKEN"] is False
-    assert site["SIGNALLING"]["ALLOWED_ORIGINS"] == ["http://localhost:5173"]
+    assert site["SIGNALLING"]["ALLOWED_ORIGINS"] == []
+
+
+def test_the_api_schema_is_served_in_development_or_by_setting(load: Load) -> None:
+    assert load(**SECRETS)["API_SCHEMA"] is False
+    assert load(**SECRETS, DEBUG="on")["API_SCHEMA"] is True
+    assert load(**SECRETS, API_SCHEMA="on")["API_SCHEMA"] is True
+
+
+@pytest.mark.parametrize("is_served", [True, False])
+def test_the_setting_adds_the_path_of_the_schema(settings: Settings, is_served: bool) -> None:
+    settings.API_SCHEMA = is_served
+    patterns = run_path(SETTINGS.replace("settings.py", "urls.py"))["urlpatterns"]
+    assert ("schema" in {getattr(pattern, "name", None) for pattern in patterns}) is is_served
 
 
 def test_sqlite_uses_wal_and_immediate_transactions(load: Load, tmp_path: Path) -> None:

@@ -138,6 +138,23 @@ def test_allowing_every_origin_is_a_warning(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
+    "origin",
+    ["app.example.org", "https://a.example; script-src *", "https://a b", "none", "", None, "*"],
+)
+def test_an_invalid_frame_ancestor_is_an_error(settings: Settings, origin: object) -> None:
+    settings.SIGNALLING = {"FRAME_ANCESTORS": [origin]}
+    assert problems() == ["signalling.E015"]
+
+
+@pytest.mark.parametrize(
+    "origin", ["'self'", "https://app.example.org", "https://*.example.org", "http://localhost:80"]
+)
+def test_a_valid_frame_ancestor_is_accepted(settings: Settings, origin: str) -> None:
+    settings.SIGNALLING = {"FRAME_ANCESTORS": [origin]}
+    assert problems() == []
+
+
+@pytest.mark.parametrize(
     "layer", ["channels.layers.InMemoryChannelLayer", "signalling.layers.LocalChannelLayer"]
 )
 def test_a_layer_for_one_process_is_a_warning_in_production(deployed: Settings, layer: str) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client, override_settings
+from pytest_django import Settings
 
 from rooms import services
 from rooms.models import Room
@@ -33,6 +34,7 @@ def test_a_page_may_load_own_files_and_use_the_devices(
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == "'self'"
     assert policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
     assert response["Permissions-Policy"] == (
         "camera=(self), microphone=(self), display-capture=(self)"
     )
@@ -42,6 +44,18 @@ def test_a_page_may_load_static_files_from_their_host(client: Client) -> None:
     with override_settings(STATIC_URL="https://static.example.org/s/"):
         policy = client.get("/")["Content-Security-Policy"]
     assert "script-src 'self' https://static.example.org;" in policy
+
+
+def test_a_site_can_name_the_pages_that_may_frame_a_call(
+    client: Client, settings: Settings
+) -> None:
+    settings.SIGNALLING = {"FRAME_ANCESTORS": ["'self'", "https://portal.example.org"]}
+    page = client.get("/")
+    policy = page["Content-Security-Policy"]
+    assert policy.endswith("; frame-ancestors 'self' https://portal.example.org; base-uri 'none'")
+    assert "X-Frame-Options" not in page
+    settings.SIGNALLING = {}
+    assert client.get("/")["X-Frame-Options"] == "DENY"
 
 
 # --- Signing in -------------------------------------------------------------------------------
