@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -42,11 +43,13 @@ def announce_lost_participants(
     *, left: list[Participant], away: list[Participant], **kwargs: Any
 ) -> None:
     """Notify the rooms of peers that have left, or are away, without announcing it themselves."""
-    for peer in left:
-        _publish(messages.left(peer.room.code, peer.peer_id, peer.reason))
+    announcements = [messages.left(peer.room.code, peer.peer_id, peer.reason) for peer in left]
     for peer in away:
         assert peer.away_until is not None
-        _publish(messages.away(peer.room.code, peer.peer_id, peer.channel_name, peer.away_until))
+        announcements.append(
+            messages.away(peer.room.code, peer.peer_id, peer.channel_name, peer.away_until)
+        )
+    _publish_all(announcements)
 
 
 @receiver(room_mode_changed, dispatch_uid="signalling.room_mode_changed")
@@ -59,11 +62,16 @@ def announce_changed_mode(
         announcements.append(
             messages.left(room.code, peer.peer_id, Participant.Reason.DISCONNECTED)
         )
+    _publish_all(announcements)
+
+
+def _publish_all(announcements: Iterable[RoomMessage]) -> None:
+    """Publish all messages, even if one of them fails."""
     for message in announcements:
         try:
             _publish(message)
         except Exception as error:  # local peers are notified; other workers will refresh
-            logger.warning("Announcement to room %s delayed: %r", room.code, error)
+            logger.warning("Announcement to room %s delayed: %r", message["room"], error)
 
 
 def _publish(message: RoomMessage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,6 +12,8 @@ from django.utils.module_loading import import_string
 from signalling.conf import conf
 
 from .base import Sfu
+
+logger = logging.getLogger("signalling")
 
 DEFAULT = "default"
 
@@ -38,8 +41,12 @@ class Sfus(dict[str, Sfu]):
         return ""
 
     async def close(self) -> None:
-        for sfu in self.values():
-            await sfu.close()
+        """Close all SFUs. One that fails does not keep the others open."""
+        for alias, sfu in self.items():
+            try:
+                await sfu.close()
+            except Exception:
+                logger.exception("SFU %r could not be closed", alias)
 
 
 _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Sfus] = WeakKeyDictionary()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Protocol
@@ -33,6 +33,8 @@ CLOCK_SECONDS = 1.0
 SETTLE_SECONDS = 0.5
 """How long messages to the previous channel of a resumed peer may be on their way."""
 DRAIN_POLL_SECONDS = 0.05
+STORE_SECONDS = 3.0
+"""How long a stopping process stores held frames, at most plus the time of one call."""
 
 
 class Socket(Protocol):
@@ -123,8 +125,14 @@ class WorkerProcess:
         logger.warning("Closing all sockets of this process: %s", reason)
         self.worker_id = None
         self.alive_until = monotonic() + self.lease
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
         for socket in tuple(self.sockets):
-            socket.close_for_drain()
+            try:
+                socket.close_for_drain()
+            except Exception:  # close the others
+                logger.exception("A socket could not be closed")
 
     async def _watch_clock(self) -> None:
         while True:
@@ -173,8 +181,7 @@ class WorkerProcess:
         if self._draining is None:
             self.is_draining = True
             logger.info("Draining %d sockets", len(self.sockets))
-            for socket in tuple(self.sockets):
-                socket.close_for_drain()
+            self._close_sockets()
             self._draining = asyncio.create_task(self._drain())
         return self._draining
 
@@ -182,29 +189,43 @@ class WorkerProcess:
         deadline = monotonic() + self.drain_seconds
         while (self.sockets or self.detached) and monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_POLL_SECONDS)
-        try:
-            await self._retire()
-        except Exception as error:
-            logger.warning("Could not retire this worker in the database: %r", error)
+        await _attempt("retire this worker", self._retire())
         for task in self._tasks:
             task.cancel()
         await sfu.get_sfus().close()
         logger.info("Drained")
 
     async def _retire(self) -> None:
-        """Persist the held frames, so that any worker can deliver them, then end the lease."""
+        """Persist the held frames, so that any worker can deliver them, then end the lease.
+
+        A step that fails does not prevent the others.
+        """
         store = run_in_background_thread(resuming.store_held)
         remaining = tuple(self.detached)
+        deadline = monotonic() + STORE_SECONDS
         for peer in remaining:
             peer.stop_holding()
-            await store(peer.peer_id, epoch=peer.epoch, held=peer.state())
-        await self.pending.flush()
+            if monotonic() < deadline:
+                held = store(peer.peer_id, epoch=peer.epoch, held=peer.state())
+                await _attempt(f"store the frames held for {peer.peer_id}", held)
+            else:
+                logger.warning("No time to store the frames held for %s", peer.peer_id)
+        await _attempt("write the queued writes", self.pending.flush())
         if self.worker_id is not None:
-            await run_in_background_thread(leases.retire)(self.worker_id)
+            retired = run_in_background_thread(leases.retire)(self.worker_id)
+            await _attempt("retire this worker in the database", retired)
         # A socket that resumed a moment ago may still ask for its frames.
         await asyncio.sleep(SETTLE_SECONDS)
         for peer in remaining:
             peer.end()
+
+
+async def _attempt(step: str, work: Awaitable[object]) -> None:
+    """Await a step of the shutdown. If it fails, log that and go on."""
+    try:
+        await work
+    except Exception as error:
+        logger.warning("Could not %s: %r", step, error)
 
 
 def _drain_before_twisted_stops(worker: WorkerProcess) -> None:

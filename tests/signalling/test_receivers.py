@@ -12,8 +12,10 @@ from django.contrib.auth.models import User
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from rooms import services
-from rooms.models import Room
+from rooms.models import Participant, Room
+from rooms.signals import participants_lost
 from signalling.peers.messages import room_group
+from tests.conftest import Enter
 
 pytestmark = pytest.mark.django_db
 
@@ -67,3 +69,25 @@ def test_a_room_can_be_closed_while_the_broker_is_unavailable(
         services.close_room(room)
     assert not Room.objects.get().is_active
     assert "the broker is unavailable" in caplog.text
+
+
+def test_a_lost_peer_is_announced_although_another_announcement_fails(
+    room: Room,
+    alice: User,
+    bob: User,
+    enter: Enter,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sent = []
+
+    async def send(group: str, message: dict[str, str]) -> None:
+        sent.append(message["peer_id"])
+        if len(sent) == 1:
+            raise ConnectionError("the broker is unavailable")
+
+    monkeypatch.setattr(get_channel_layer(), "group_send", send)
+    left = [enter(user).participant for user in (alice, bob)]
+    participants_lost.send(Participant, left=left, away=[])
+    assert sent == [participant.peer_id for participant in left]
+    assert "Announcement to room ABC123 delayed" in caplog.text

@@ -1,0 +1,105 @@
+"""The last steps of a process that stops: none of them depends on another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from rooms import resuming
+from rooms.models import Worker
+from signalling.worker import process
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Detached:
+    """A peer without a socket."""
+
+    epoch = 0
+
+    def __init__(self, peer_id: str) -> None:
+        self.peer_id = peer_id
+        self.has_ended = False
+
+    def state(self) -> Any:
+        return {"frames": [self.peer_id]}
+
+    def stop_holding(self) -> None:
+        pass
+
+    def end(self) -> None:
+        self.has_ended = True
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The peers whose frames were stored. The first one cannot be stored."""
+    stored: list[str] = []
+
+    def store_held(peer_id: str, *, epoch: int, held: Any) -> None:
+        if peer_id == "peer_1":
+            raise OperationalError("canceling statement due to lock timeout")
+        stored.append(peer_id)
+
+    monkeypatch.setattr(resuming, "store_held", store_held)
+    return stored
+
+
+@pytest.fixture
+async def worker(monkeypatch: pytest.MonkeyPatch) -> process.WorkerProcess:
+    """A registered worker with three detached peers."""
+    monkeypatch.setattr(process, "SETTLE_SECONDS", 0.0)
+    worker = process.get_worker()
+    worker.drain_seconds = 0.0
+    worker.detached |= {Detached(f"peer_{number}") for number in (1, 2, 3)}
+    await worker.register()
+    return worker
+
+
+async def test_frames_are_stored_for_every_peer_although_one_fails(
+    worker: process.WorkerProcess, stored: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    peers = tuple(worker.detached)
+    await worker.drain()
+    assert sorted(stored) == ["peer_2", "peer_3"]
+    assert "Could not store the frames held for peer_1: OperationalError" in caplog.text
+    assert all(peer.has_ended for peer in peers if isinstance(peer, Detached))
+    assert not await Worker.objects.aexists()
+
+
+async def test_a_process_retires_although_a_queued_write_fails(
+    worker: process.WorkerProcess, stored: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def write() -> None:
+        raise OperationalError("canceling statement due to lock timeout")
+
+    worker.pending.add(write)
+    await worker.drain()
+    assert "Could not write the queued writes" in caplog.text
+    assert not await Worker.objects.aexists()
+
+
+async def test_frames_are_stored_for_a_few_seconds_at_most(
+    worker: process.WorkerProcess, stored: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "STORE_SECONDS", 0.0)
+    await worker.drain()
+    assert stored == []
+    assert not await Worker.objects.aexists()
+
+
+async def test_a_socket_that_cannot_be_closed_does_not_keep_others_open(
+    worker: process.WorkerProcess,
+) -> None:
+    closed = []
+
+    class Socket:
+        def close_for_drain(self) -> None:
+            closed.append(self)
+            raise RuntimeError
+
+    worker.sockets |= {Socket(), Socket()}
+    await worker.drain()
+    assert len(closed) == 2
