@@ -12,12 +12,13 @@ from django.contrib.auth import get_user_model
 from django.db.models import Exists, QuerySet
 from django.utils import timezone
 
-from . import codes, policies, transitions
+from . import codes, policies, transitions, visibility
 from .conf import conf, hook
 from .exceptions import (
     CodeInvalid,
     Forbidden,
     RoomClosed,
+    RoomError,
     RoomFull,
     RoomLocked,
     RoomNotFound,
@@ -42,8 +43,10 @@ def lock_room(code: str, user: AbstractBaseUser) -> Room:
     )
     try:
         found: Any = rooms.get(code=codes.normalise(code))
-    except (CodeInvalid, Room.DoesNotExist) as missing:
-        raise RoomNotFound from missing
+    except CodeInvalid as malformed:
+        raise RoomNotFound from malformed
+    except Room.DoesNotExist:
+        raise visibility.visible(RoomNotFound(), codes.normalise(code), user) from None
     if not found.user_is_active:
         raise UserInactive
     room: Room = found
@@ -51,13 +54,37 @@ def lock_room(code: str, user: AbstractBaseUser) -> Room:
 
 
 def check_may_join(room: Room, user: AbstractBaseUser) -> None:
-    """Raise ``RoomClosed``, ``RoomLocked`` or ``Forbidden`` if the user may not join the room."""
+    """Raise ``RoomClosed``, ``RoomLocked`` or ``Forbidden`` if the user may not join the room.
+
+    Raise ``RoomNotFound`` instead if the user may not know of it.
+    """
     if not room.is_active:
-        raise RoomClosed
+        raise shown(RoomClosed(), room, user)
     if room.is_locked and not policies.is_host(user, room):
-        raise RoomLocked
+        raise shown(RoomLocked(), room, user)
     if not hook(conf().can_join)(user, room):
-        raise Forbidden
+        raise visibility.visible(Forbidden(), room.code, user)
+
+
+def check_may_see(room: Room, user: AbstractBaseUser) -> None:
+    """Raise ``RoomClosed`` or ``Forbidden`` if the user may not read about the room.
+
+    Raise ``RoomNotFound`` instead if the user may not know of it.
+    """
+    if not room.is_active:
+        raise shown(RoomClosed(), room, user)
+    if not policies.is_host(user, room) and not hook(conf().can_join)(user, room):
+        raise visibility.visible(Forbidden(), room.code, user)
+
+
+def shown(refusal: RoomError, room: Room, user: AbstractBaseUser) -> RoomError:
+    """Return the error for a refused user: ``refusal``, or that the room does not exist.
+
+    A user that ``CAN_JOIN`` admits may know of the room.
+    """
+    if hook(conf().can_join)(user, room):
+        return refusal
+    return visibility.visible(refusal, room.code, user)
 
 
 def choose_mode(room: Room, others: list[Participant], sfu: str | None) -> None:

@@ -10,7 +10,10 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.utils.module_loading import import_string
 
+from . import addresses, codes, visibility
 from .conf import RoomSettings, conf
+
+SAFE_BITS = 50
 
 
 @register()
@@ -106,6 +109,85 @@ def check_switch(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
             )
         )
     return problems
+
+
+@register()
+def check_visibility(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Require a known value of ``HIDE_ROOMS``."""
+    if conf().hide_rooms in visibility.POLICIES:
+        return []
+    return [
+        Error(
+            f"SIGNALLING['HIDE_ROOMS'] is {conf().hide_rooms!r}.",
+            hint=f"It must be one of {', '.join(map(repr, visibility.POLICIES))}.",
+            id="signalling_rooms.E006",
+        )
+    ]
+
+
+@register()
+def check_proxies(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Require networks in ``TRUSTED_PROXIES``, and warn if they contain every address."""
+    problems: list[CheckMessage] = []
+    for entry in conf().trusted_proxies:
+        try:
+            found = addresses.networks((entry,))
+        except (ValueError, TypeError) as error:
+            problems.append(
+                Error(
+                    f"SIGNALLING['TRUSTED_PROXIES'] contains {entry!r}: {error}.",
+                    hint="List networks such as '10.0.0.0/8', addresses, or 'unix' for a socket.",
+                    id="signalling_rooms.E007",
+                )
+            )
+        else:
+            if any(network.prefixlen == 0 for network in found):
+                problems.append(
+                    CheckWarning(
+                        "SIGNALLING['TRUSTED_PROXIES'] contains every address.",
+                        hint="Any client can then choose its address. List only your proxies.",
+                        id="signalling_rooms.W003",
+                    )
+                )
+    return problems
+
+
+@register(Tags.security, deploy=True)
+def check_codes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn about codes that are short enough to be guessed (``check --deploy``)."""
+    try:
+        bits = round(codes.sample().bits)
+    except Exception:  # the function of the site; ``check_hooks`` reports if it is missing
+        return []
+    if bits >= SAFE_BITS:
+        return []
+    return [
+        CheckWarning(
+            f"The codes of SIGNALLING['MAKE_CODE'] have only about {bits} bits, so the throttle of "
+            "wrong codes is the only defence against guessing.",
+            hint=f"Make codes of {SAFE_BITS} random bits or more, or check users in CAN_JOIN.",
+            id="signalling_rooms.W004",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_failure_cache(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn if each of several processes counts failures alone (``check --deploy``)."""
+    backend = str(settings.CACHES.get("default", {}).get("BACKEND", ""))
+    layer = str(getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("BACKEND", ""))
+    is_shared = not backend.endswith((".LocMemCache", ".DummyCache"))
+    if is_shared or layer.endswith(("InMemoryChannelLayer", "LocalChannelLayer")):
+        return []
+    return [
+        CheckWarning(
+            f"Wrong codes, tokens and passwords are counted in each process alone ({backend}).",
+            hint="Use a default cache that your processes share, such as Redis.",
+            id="signalling_rooms.W005",
+        )
+    ]
 
 
 @register(Tags.database)

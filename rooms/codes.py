@@ -1,7 +1,14 @@
 """Room codes: generate them and convert them to their stored form."""
 
+import logging
+import math
 import re
 import secrets
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+
+from django.core.signals import setting_changed
 
 from .conf import conf, hook
 from .exceptions import CodeInvalid
@@ -10,6 +17,9 @@ from .exceptions import CodeInvalid
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 LENGTH = 10  # 31 ** 10 is about 2 ** 49.5 codes: too many to guess, as failed joins are throttled
 MAX_LENGTH = 32
+SAMPLES = 1024  # enough to see every character of an alphabet in every position
+
+logger = logging.getLogger("rooms")
 
 _FORM = re.compile(r"[A-Z0-9](?:[A-Z0-9_-]{1,30}[A-Z0-9])")
 
@@ -43,3 +53,54 @@ def normalise(code: str) -> str:
     if not _FORM.fullmatch(normal):
         raise CodeInvalid
     return normal
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form of the codes that ``MAKE_CODE`` makes, estimated from samples."""
+
+    lengths: frozenset[int]
+    alphabet: frozenset[str]
+    bits: float
+    """Upper estimate of their entropy: codes that look random may be made from fewer."""
+
+    def fits(self, code: str) -> bool:
+        """Return whether a code could have been generated."""
+        return len(code) in self.lengths and self.alphabet.issuperset(code)
+
+
+def sample(count: int = SAMPLES) -> Form:
+    """Return the form of the codes that ``MAKE_CODE`` makes. Raise what it raises."""
+    codes = [new() for _ in range(count)]
+    lengths = frozenset(map(len, codes))
+    columns = [
+        {code[position : position + 1] for code in codes} for position in range(max(lengths))
+    ]
+    bits = sum(math.log2(len(column)) for column in columns)
+    repeated = sum(seen - 1 for seen in Counter(codes).values())
+    if repeated:  # the birthday problem: among n codes of N, n² / 2N are expected to repeat
+        bits = min(bits, math.log2(count**2 / (2 * repeated)))
+    return Form(lengths, frozenset().union(*codes), bits)
+
+
+def looks_generated(code: str) -> bool:
+    """Return whether a code in its stored form could come from the site's ``MAKE_CODE``."""
+    form = _sampled()
+    return form is None or form.fits(code)
+
+
+@cache
+def _sampled() -> Form | None:
+    try:
+        return sample()
+    except Exception as error:  # the function of the site: treat every code as generated
+        logger.warning("MAKE_CODE failed, cannot tell generated codes from chosen ones: %r", error)
+        return None
+
+
+def _forget_form(*, setting: str, **kwargs: object) -> None:
+    if setting == "SIGNALLING":
+        _sampled.cache_clear()
+
+
+setting_changed.connect(_forget_form)

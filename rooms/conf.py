@@ -25,6 +25,19 @@ class RoomSettings:
     """Import path of ``(user, room) -> bool``: whether the user may join the room."""
     user_info: str = field(default="rooms.policies.user_info", metadata=HOOK)
     """Import path of ``(user) -> dict``: data about a user that is sent to the other peers."""
+    hide_rooms: str = "generated"
+    """Rooms that a user who may not know of them cannot tell from rooms that do not exist.
+
+    ``"generated"``: rooms with a generated code; ``"all"``; ``"none"``. See ``rooms.visibility``.
+    """
+    failure_limit: int = 10
+    """Wrong codes of a user, or wrong passwords or tokens, before delays begin."""
+    shared_failure_limit: int = 100
+    """Failures of an address or for a user name before one failure there causes a delay."""
+    failure_window: float = 1800.0
+    """Seconds during which failures are counted."""
+    trusted_proxies: list[str] = field(default_factory=list)
+    """Networks of proxies whose ``X-Forwarded-For`` counts, or ``"unix"``: see ``rooms.addresses``."""
     p2p_limit: int = 10
     """Maximum number of peers in a mesh, for new rooms; at most 10."""
     total_limit: int = 50

@@ -15,6 +15,7 @@
     ├── Removed          the participant was removed from the room
     ├── Evicted          the participant had to give its seat to the host
     ├── UserInactive     the user was deactivated or deleted
+    ├── RateLimited      too many failures; details: {"retry_after": seconds}
     └── Forbidden        a policy refused the request
 
 Clients act on ``code``, which is stable. The message is for people. It is marked for
@@ -112,6 +113,11 @@ class Evicted(RoomError):
 class UserInactive(RoomError):
     code = "user_inactive"
     message = _("This user account is not active.")
+
+
+class RateLimited(RoomError):
+    code = "rate_limited"
+    message = _("Too many failed attempts; try again later.")
 
 
 class Forbidden(RoomError):

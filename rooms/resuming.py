@@ -11,13 +11,21 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from . import admission, services, signals
 from .conf import conf, hook
-from .exceptions import Evicted, Forbidden, Removed, ResumeExpired, ResumeInvalid, RoomClosed
+from .exceptions import (
+    Evicted,
+    Forbidden,
+    Removed,
+    ResumeExpired,
+    ResumeInvalid,
+    RoomClosed,
+    RoomNotFound,
+)
 from .models import Participant, Room
 from .services import Joined, ResumeState, digest
 
@@ -56,7 +64,11 @@ def resume(
     still admits its participants, and no limit of seats applies: the peer has its seat.
     """
     with transaction.atomic():
-        room = admission.lock_room(code, user)
+        try:
+            room = admission.lock_room(code, user)
+        except RoomNotFound:
+            _memberships(user, digest(token)).filter(room=0).exists()  # see ``rooms.visibility``
+            raise
         participant = _find(room, user, digest(token))
         if not hook(conf().can_join)(user, room):
             raise Forbidden
@@ -115,10 +127,9 @@ _RESUME_FIELDS = [
 
 
 def _find(room: Room, user: AbstractBaseUser, used: str) -> Participant:
-    known = Q(resume_hash=used) | Q(previous_resume_hash=used)
-    participant = room.participants.filter(known, user_id=user.pk).first()
+    participant = _memberships(user, used).filter(room=room).first()
     if participant is None:
-        raise ResumeInvalid
+        raise admission.shown(ResumeInvalid(), room, user)
     if not room.is_active:
         raise RoomClosed
     if participant.reason == Participant.Reason.REMOVED:
@@ -134,6 +145,11 @@ def _find(room: Room, user: AbstractBaseUser, used: str) -> Participant:
         if participant.resume_rotated_at < now - timedelta(seconds=REPLY_SECONDS):
             raise ResumeInvalid
     return participant
+
+
+def _memberships(user: AbstractBaseUser, used: str) -> QuerySet[Participant]:
+    known = Q(resume_hash=used) | Q(previous_resume_hash=used)
+    return Participant.objects.filter(known, user_id=user.pk)
 
 
 def _rotate(participant: Participant, used: str, new: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from . import admission, codes, seats, signals
+from . import admission, codes, seats, signals, visibility
 from .conf import conf, hook
 from .exceptions import CodeInvalid, CodeTaken, Forbidden, NotInRoom, RoomClosed, RoomNotFound
 from .models import Participant, Room
@@ -75,16 +75,22 @@ def open_room(
     return _open(codes.new(), fields)
 
 
-def find_room(code: str) -> Room:
+def find_room(code: str, user: AbstractBaseUser | None = None) -> Room:
     """Return the open room with ``code``, annotated with ``live_count``.
 
-    Raise ``RoomNotFound`` or ``RoomClosed``.
+    ``user``: the user that asks; ``None`` for trusted code. Raise ``RoomNotFound`` or
+    ``RoomClosed``; also ``Forbidden`` if the user neither hosts the room nor may join it.
     """
     try:
         room = Room.objects.with_live_counts().get(code=codes.normalise(code))
-    except (CodeInvalid, Room.DoesNotExist) as missing:
-        raise RoomNotFound from missing
-    if not room.is_active:
+    except CodeInvalid as malformed:
+        raise RoomNotFound from malformed
+    except Room.DoesNotExist:
+        missing = RoomNotFound()
+        raise (visibility.visible(missing, code, user) if user else missing) from None
+    if user is not None:
+        admission.check_may_see(room, user)
+    elif not room.is_active:
         raise RoomClosed
     return room
 

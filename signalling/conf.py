@@ -65,10 +65,6 @@ class SignallingSettings(RoomSettings):
     """Frames over the rate, each a ``rate_limited`` error, before the socket is closed with 4429."""
     violations: int = 100
     """Malformed frames in a burst, refilled at 1 per second, before a close with 4400."""
-    failure_limit: int = 10
-    """Wrong codes per user and per address, and wrong tokens per address, before delays begin."""
-    failure_window: float = 1800.0
-    """Seconds during which a failure counts."""
 
     outbound_frames: int = 512
     """Frames queued for a client before it is closed with 4508."""

@@ -196,8 +196,8 @@ class SignallingConsumer(BoundedConsumer):
     async def seat(self, service: Callable[..., Joined], **arguments: Any) -> Joined:
         if self.membership is None:  # the socket was closed in the meantime
             raise NotInRoom
-        joined: Joined = await self.stores.shield(_seat(self.membership, service, arguments))
-        return joined
+        adopt = self.membership.adopt
+        return await self.stores.seat(adopt, service, address=self.address, **arguments)
 
     async def database(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.stores.database(function, *args, **kwargs)
@@ -290,11 +290,3 @@ class SignallingConsumer(BoundedConsumer):
 
     def _require_authentication(self) -> None:
         self.replies.send_error(errors.authentication_required())
-
-
-async def _seat(
-    membership: Membership, service: Callable[..., Joined], arguments: dict[str, Any]
-) -> Joined:
-    joined: Joined = await database.database_sync(service)(**arguments)
-    membership.adopt(joined)
-    return joined

@@ -14,8 +14,9 @@ from django.shortcuts import redirect, render
 from django.templatetags.static import static
 from django.views.decorators.http import require_GET, require_http_methods
 
-from rooms import codes, services
-from rooms.exceptions import RoomError
+from rooms import codes, guessing, services
+from rooms.addresses import request_address
+from rooms.exceptions import RateLimited, RoomError
 from rooms.models import Room
 
 from .conf import conf
@@ -88,24 +89,40 @@ def home(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return render(request, "signalling/home.html", {"form": AuthenticationForm(request)})
     new_room = NewRoomForm(request.POST or None)
-    if new_room.is_valid() and (code := _open_room(new_room, request.user)):
+    if new_room.is_valid() and (code := _open_room(new_room, request)):
         return redirect("signalling:call", code=code)
     code_form = CodeForm(request.GET if "code" in request.GET else None)
     if code_form.is_valid():
         return redirect("signalling:call", code=code_form.cleaned_data["code"])
     rooms = Room.objects.hosted_by(request.user)
-    return render(
+    response = render(
         request,
         "signalling/home.html",
         {"rooms": rooms.with_live_counts(), "new_room": new_room, "code_form": code_form},
         status=400 if new_room.errors or code_form.errors else 200,
     )
+    return too_many_requests(response, new_room)
 
 
-def _open_room(form: NewRoomForm, host: AbstractBaseUser) -> str | None:
-    data = form.cleaned_data
+def too_many_requests(response: HttpResponse, form: forms.Form) -> HttpResponse:
+    """Set status 429 and ``Retry-After`` if the form was refused because of earlier failures."""
+    for error in form.non_field_errors().as_data():
+        if error.code == RateLimited.code:
+            response.status_code = 429
+            response.headers["Retry-After"] = str((error.params or {})["seconds"])
+    return response
+
+
+def _open_room(form: NewRoomForm, request: HttpRequest) -> str | None:
+    host = cast(AbstractBaseUser, request.user)
+    name, code = form.cleaned_data["name"], form.cleaned_data["new_code"] or None
     try:
-        room = services.open_room(host=host, name=data["name"], code=data["new_code"] or None)
+        with guessing.wish(code, user=host, address=request_address(request)):
+            room = services.open_room(host=host, name=name, code=code)
+    except RateLimited as error:
+        params = {"seconds": error.details["retry_after"]}
+        form.add_error(None, forms.ValidationError(str(error), error.code, params))
+        return None
     except RoomError as error:
         about_code = error.code in {"code_taken", "bad_request"}
         form.add_error("new_code" if about_code else None, str(error))

@@ -16,8 +16,8 @@ DEBUG              off
 API_SCHEMA         as DEBUG; serves the OpenAPI schema at /api/schema/
 HTTPS              on; makes cookies Secure and redirects plain HTTP
 HSTS_SECONDS       3600; applies if HTTPS is on
-BEHIND_PROXY       off; if on, trusts X-Forwarded-Proto and X-Forwarded-For from a proxy, which
-                   must set both
+BEHIND_PROXY       off; if on, trusts X-Forwarded-Proto, and X-Forwarded-For from TRUSTED_PROXIES
+TRUSTED_PROXIES    127.0.0.0/8,::1,unix; comma-separated networks of the proxies
 ACCESS_TOKEN_MINUTES                    10
 JWT_ISSUER, JWT_AUDIENCE                empty; if set, tokens carry them and must carry them
 THROTTLE_ANONYMOUS, THROTTLE_USER       30/min, 120/min; limits for REST requests
@@ -64,6 +64,7 @@ DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 DEMO = env.bool("DEMO", default=False)
 BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
+TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=["127.0.0.0/8", "::1", "unix"])
 API_SCHEMA = env.bool("API_SCHEMA", default=DEBUG)
 
 
@@ -200,15 +201,15 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_THROTTLE_CLASSES": [
-        "rest_framework.throttling.AnonRateThrottle",
-        "rest_framework.throttling.UserRateThrottle",
+        "rooms.api.throttling.AnonRateThrottle",
+        "rooms.api.throttling.UserRateThrottle",
     ],
     # Anonymous requests are logins; authenticated requests may be guesses at room codes.
     "DEFAULT_THROTTLE_RATES": {
         "anon": env.str("THROTTLE_ANONYMOUS", default="30/min"),
         "user": env.str("THROTTLE_USER", default="120/min"),
     },
-    # The address to throttle: from X-Forwarded-For if behind a proxy, otherwise the peer's.
+    # For throttles of other packages; the two above use SIGNALLING["TRUSTED_PROXIES"].
     "NUM_PROXIES": 1 if BEHIND_PROXY else 0,
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -226,7 +227,11 @@ SIMPLE_JWT = {
     "AUDIENCE": env.str("JWT_AUDIENCE", default="") or None,
 }
 
-SIGNALLING = {"ALLOWED_ORIGINS": CLIENT_URLS, **env.json("SIGNALLING", default={})}
+SIGNALLING = {
+    "ALLOWED_ORIGINS": CLIENT_URLS,
+    **({"TRUSTED_PROXIES": TRUSTED_PROXIES} if BEHIND_PROXY else {}),
+    **env.json("SIGNALLING", default={}),
+}
 
 # --- Browsers -------------------------------------------------------------------------------
 

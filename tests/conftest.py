@@ -15,10 +15,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from rest_framework_simplejwt.tokens import AccessToken
 
-from rooms import services
+from rooms import failures, services
 from rooms.models import Room
 from rooms.services import Joined
-from signalling.throttling import failures
 from tests import scheduling
 from tests.integration.fixtures import (
     empty_postgresql,
@@ -58,7 +57,7 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 @pytest.fixture(autouse=True)
 def clear_caches() -> None:
     """Start with empty throttles, and with a channel layer on this test's event loop."""
-    failures._throttle.cache_clear()
+    failures.store.clear()
     cache.clear()
     channel_layers.backends.clear()
 

@@ -12,8 +12,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from rooms import services
-from rooms.exceptions import CodeTaken, Forbidden, RoomClosed, RoomError, RoomNotFound
+from rooms import guessing, services
+from rooms.addresses import request_address
+from rooms.exceptions import (
+    CodeTaken,
+    Forbidden,
+    RateLimited,
+    RoomClosed,
+    RoomError,
+    RoomNotFound,
+)
 from rooms.models import Room
 
 from .schema import extend_schema
@@ -24,6 +32,7 @@ STATUS = {
     Forbidden: status.HTTP_403_FORBIDDEN,
     RoomNotFound: status.HTTP_404_NOT_FOUND,
     RoomClosed: status.HTTP_410_GONE,
+    RateLimited: status.HTTP_429_TOO_MANY_REQUESTS,
 }
 
 
@@ -35,7 +44,9 @@ class RoomErrorMixin(APIView):
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, RoomError):
             code = STATUS.get(type(exc), status.HTTP_400_BAD_REQUEST)
-            return Response({"code": exc.code, "detail": str(exc)}, status=code)
+            wait = exc.details.get("retry_after")
+            headers = {"Retry-After": str(wait)} if wait is not None else None
+            return Response({"code": exc.code, "detail": str(exc)}, status=code, headers=headers)
         return super().handle_exception(exc)
 
 
@@ -57,19 +68,40 @@ class RoomListView(RoomErrorMixin, ListAPIView[Room]):
 
     @extend_schema(
         request=RoomRequestSerializer,
-        responses={201: RoomSerializer, 403: ErrorSerializer, 409: ErrorSerializer},
+        responses={
+            201: RoomSerializer,
+            403: ErrorSerializer,
+            409: ErrorSerializer,
+            429: ErrorSerializer,
+        },
     )
     def post(self, request: Request) -> Response:
         serializer = RoomRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        user = cast(AbstractBaseUser, request.user)  # because of IsAuthenticated
-        room = services.open_room(host=user, **serializer.validated_data)
+        user, options = _user(request), serializer.validated_data
+        with guessing.wish(options["code"], user=user, address=request_address(request)):
+            room = services.open_room(host=user, **options)
         return Response(RoomSerializer(room).data, status=status.HTTP_201_CREATED)
 
 
 class RoomDetailView(RoomErrorMixin):
     """``GET``: return the open room with this code, regardless of case."""
 
-    @extend_schema(responses={200: RoomSerializer, 404: ErrorSerializer, 410: ErrorSerializer})
+    @extend_schema(
+        responses={
+            200: RoomSerializer,
+            403: ErrorSerializer,
+            404: ErrorSerializer,
+            410: ErrorSerializer,
+            429: ErrorSerializer,
+        }
+    )
     def get(self, request: Request, code: str) -> Response:
-        return Response(RoomSerializer(services.find_room(code)).data)
+        room = guessing.guess(
+            services.find_room, code=code, user=_user(request), address=request_address(request)
+        )
+        return Response(RoomSerializer(room).data)
+
+
+def _user(request: Request) -> AbstractBaseUser:
+    return cast(AbstractBaseUser, request.user)  # because of IsAuthenticated

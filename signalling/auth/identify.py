@@ -12,10 +12,10 @@ from typing import Any
 from channels.auth import get_user
 from django.conf import settings
 
+from rooms import addresses
 from signalling import database
-from signalling.protocol import CloseCode, ErrorCode
+from signalling.protocol import ErrorCode
 from signalling.throttling import failures
-from signalling.throttling.buckets import network
 
 from . import tokens
 from .tokens import Identity, TokenRefused
@@ -36,15 +36,17 @@ async def identify_token(token: str, address: str) -> Identity:
     Raises ``TokenRefused``; ``ProtocolError`` with the code ``rate_limited`` after too many invalid
     tokens from this address; a member of ``database.DATABASE_UNAVAILABLE`` if the database is down.
     """
-    key = f"token:{address}"
+    identity: Identity = await database.database_sync(_authenticate)(token, address)
+    return identity
+
+
+def _authenticate(token: str, address: str) -> Identity:
     try:
-        identity: Identity = await database.database_sync(tokens.authenticate)(token)
+        return tokens.authenticate(token)
     except TokenRefused as error:
         if error.code == ErrorCode.TOKEN_INVALID:  # the other codes are for tokens we once issued
-            failures.check(key, close=CloseCode.FLOOD)
-            failures.failed(key)
+            failures.wrong_token(address)
         raise
-    return identity
 
 
 async def identify_session(scope: Scope) -> Identity | None:
@@ -67,13 +69,10 @@ async def identify_session(scope: Scope) -> Identity | None:
 
 
 def client_address(scope: Scope) -> str:
-    """Return the client's address as a throttling key.
-
-    An IPv6 address is reduced to its /64 network. Returns ``"unknown"`` if the server did not set
-    ``scope["client"]``.
-    """
+    """Return the client's address as a throttling key, as ``rooms.addresses`` does for requests."""
     client = scope.get("client")
-    return network(client[0]) if client else "unknown"
+    forwarded = header_values(scope, b"x-forwarded-for") if "headers" in scope else []
+    return addresses.client_address(client[0] if client else None, forwarded)
 
 
 def find_cookie(scope: Scope, name: str) -> str | None:

@@ -15,7 +15,6 @@ from signalling.conf import conf
 from signalling.protocol import CloseCode, ProtocolError
 from signalling.sfu.mode import Mode
 from signalling.sfu.routes import route
-from signalling.throttling import failures
 
 from . import messages
 from .membership import Membership
@@ -27,8 +26,6 @@ async def take_seat(peer: Peer, identity: Identity, event: protocol.JoinRoom) ->
 
     Raises ``RoomError`` and ``ProtocolError``; the peer has no membership then.
     """
-    keys = f"code:{identity.user.pk}", f"code:{peer.address}"
-    failures.check(*keys)
     try:
         # Set first, so that the clean-up of a socket that closes knows what to end.
         peer.membership = membership = Membership(codes.normalise(event.room_code))
@@ -43,8 +40,7 @@ async def take_seat(peer: Peer, identity: Identity, event: protocol.JoinRoom) ->
             return await peer.seat(resuming.resume, **place, token=event.resume_token)
         place |= {"peer_id": membership.peer_id, "resumable": event.resumable}
         return await _join(peer, place)
-    except (RoomNotFound, CodeInvalid):
-        failures.failed(*keys)
+    except CodeInvalid:
         await _abort(peer)
         raise RoomNotFound from None
     except Exception:

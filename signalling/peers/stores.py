@@ -10,6 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from channels.exceptions import ChannelFull
 
+from rooms.guessing import guess
+from rooms.services import Joined
 from signalling import database
 from signalling.layers import ChannelGone, Undeliverable
 from signalling.protocol import ProtocolError, errors
@@ -54,6 +56,21 @@ class Stores:
         """Await ``work``, which goes on if the caller is cancelled; ``settled`` waits for it."""
         running = self._running = asyncio.ensure_future(work)
         return await asyncio.shield(running)
+
+    async def seat(
+        self, adopt: Callable[[Joined], None], service: Callable[..., Joined], **arguments: Any
+    ) -> Joined:
+        """Run a service that takes a seat, as a guess at a room code; pass its result to ``adopt``.
+
+        Both complete even if the socket closes, so that its clean-up knows which seat to free.
+        """
+
+        async def take() -> Joined:
+            joined: Joined = await database.database_sync(guess)(service, **arguments)
+            adopt(joined)
+            return joined
+
+        return await self.shield(take())
 
     async def settled(self) -> None:
         """Wait for the running call: a join may commit after its caller was cancelled."""

@@ -34,6 +34,7 @@ FRAMES_WAITING = 16  # for a busy consumer, before reading pauses
 DEFAULTS = ["--ws", "websockets-sansio", "--ws-max-size", "65536"]
 DEFAULTS += ["--ws-per-message-deflate", "false", "--lifespan", "off"]
 DEFAULTS += ["--timeout-graceful-shutdown", "14"]  # longer than a drain
+DEFAULTS += ["--no-proxy-headers"]  # TRUSTED_PROXIES decides: see rooms.addresses
 
 
 class SignallingProtocol(WebSocketsSansIOProtocol):

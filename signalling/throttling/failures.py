@@ -1,46 +1,25 @@
-"""Throttles failed joins and authentications with one ``FailureThrottle`` per process."""
+"""Throttle guesses at access tokens, for all workers together. Blocking, like ``rooms.failures``."""
 
 from __future__ import annotations
 
-import math
-from functools import cache
-
-from django.core.signals import setting_changed
-
-from signalling.conf import conf
+from rooms.exceptions import RateLimited
+from rooms.failures import Throttle
 from signalling.protocol import CloseCode, ErrorCode, ProtocolError
 
-from .buckets import FailureThrottle
+tokens = Throttle("token")
 
 
-@cache
-def _throttle() -> FailureThrottle:
-    return FailureThrottle(conf().failure_limit, conf().failure_window)
+def wrong_token(address: str) -> None:
+    """Count an invalid token from an address.
 
-
-def check(*keys: str, close: CloseCode | None = None) -> None:
-    """Raise a ``ProtocolError`` with the code ``rate_limited`` if a key has failed too often.
-
-    ``close``: the close code of the error, ``None`` to keep the socket open.
+    Raise ``ProtocolError`` with the code ``rate_limited`` and the close code 4429, and count
+    nothing, if there were too many. Call it for invalid tokens only: a valid one is never refused,
+    because an attacker may share the address of a legitimate client.
     """
-    wait = _throttle().wait(*keys)
-    if wait:
+    try:
+        tokens.check(address)
+    except RateLimited as refusal:
         raise ProtocolError(
-            ErrorCode.RATE_LIMITED,
-            "Too many failed attempts; try again later.",
-            close=close,
-            retry_after=math.ceil(wait),
-        )
-
-
-def failed(*keys: str) -> None:
-    """Count a failure for each key, such as ``code:<user id>`` or ``token:<address>``."""
-    _throttle().failed(*keys)
-
-
-def _reset(*, setting: str, **kwargs: object) -> None:
-    if setting == "SIGNALLING":
-        _throttle.cache_clear()
-
-
-setting_changed.connect(_reset)
+            ErrorCode.RATE_LIMITED, str(refusal), close=CloseCode.FLOOD, **refusal.details
+        ) from None
+    tokens.failed(address)

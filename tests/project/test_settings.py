@@ -146,6 +146,24 @@ def test_behind_proxy_trusts_the_proxys_headers(load: Load) -> None:
     assert site["SECURE_PROXY_SSL_HEADER"] == ("HTTP_X_FORWARDED_PROTO", "https")
 
 
+@pytest.mark.parametrize(
+    ("environment", "trusted"),
+    [
+        ({}, None),
+        ({"TRUSTED_PROXIES": "10.0.0.0/8"}, None),
+        ({"BEHIND_PROXY": "on"}, ["127.0.0.0/8", "::1", "unix"]),
+        ({"BEHIND_PROXY": "on", "TRUSTED_PROXIES": "10.0.0.0/8,::1"}, ["10.0.0.0/8", "::1"]),
+    ],
+)
+def test_proxies_are_trusted_only_behind_a_proxy(
+    load: Load, environment: dict[str, str], trusted: list[str] | None
+) -> None:
+    site = load(**SECRETS, **environment)
+    assert site["SIGNALLING"].get("TRUSTED_PROXIES") == trusted
+    throttles = site["REST_FRAMEWORK"]["DEFAULT_THROTTLE_CLASSES"]
+    assert all(path.startswith("rooms.api.throttling.") for path in throttles)
+
+
 def test_settings_can_come_from_a_file(load: Load, tmp_path: Path) -> None:
     env = tmp_path / "env"
     env.write_text("\n".join(f"{name}={value}" for name, value in SECRETS.items()))

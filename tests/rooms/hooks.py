@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
 
 from rooms.models import Room
 
+WORDS = ["tide", "lamp", "oaks", "reed", "mint", "barn", "fern", "gold"]
+WORDS += ["plum", "snow", "dusk", "wave", "herb", "cove", "yarn", "kelp"]
+
 
 def tea() -> str:
     return "tea"
+
+
+def pin() -> str:
+    return f"{random.randrange(10_000):04}"
+
+
+def three_words() -> str:
+    return "-".join(random.choices(WORDS, k=3))
 
 
 def deny(user: AbstractBaseUser) -> bool:

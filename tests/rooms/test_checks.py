@@ -8,9 +8,9 @@ from django.core import checks
 from pytest_django import Settings
 
 
-def problems(prefix: str = "signalling_rooms.") -> list[str]:
+def problems(prefix: str = "signalling_rooms.", *, deploy: bool = False) -> list[str]:
     """Return the IDs of the messages that ``manage.py check --database`` reports for our apps."""
-    messages = checks.run_checks(databases=["default"])
+    messages = checks.run_checks(databases=["default"], include_deployment_checks=deploy)
     return [str(message.id) for message in messages if str(message.id).startswith(prefix)]
 
 
@@ -125,3 +125,59 @@ def test_seats_per_user_must_let_users_join(settings: Settings, seats: object) -
     assert problems() == ["signalling_rooms.E005"]
     settings.SIGNALLING = {"SEATS_PER_USER": 1}
     assert problems() == []
+
+
+@pytest.mark.django_db
+def test_an_unknown_policy_for_hidden_rooms_is_an_error(settings: Settings) -> None:
+    settings.SIGNALLING = {"HIDE_ROOMS": "some"}
+    assert problems() == ["signalling_rooms.E006"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("entry", ["proxy.example.org", "10.0.0.1/8", "", None, 7.5])
+def test_a_proxy_must_be_a_network(settings: Settings, entry: object) -> None:
+    settings.SIGNALLING = {"TRUSTED_PROXIES": ["10.0.0.0/8", "::1", "unix", entry]}
+    assert problems() == ["signalling_rooms.E007"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("entry", ["0.0.0.0/0", "::/0"])
+def test_trusting_every_address_is_a_warning(settings: Settings, entry: str) -> None:
+    settings.SIGNALLING = {"TRUSTED_PROXIES": [entry]}
+    assert problems() == ["signalling_rooms.W003"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("hook", ["tea", "pin", "three_words"])
+def test_codes_that_can_be_guessed_are_a_warning_in_production(
+    settings: Settings, hook: str
+) -> None:
+    settings.SIGNALLING = {"MAKE_CODE": f"tests.rooms.hooks.{hook}"}
+    assert problems() == []
+    assert problems(deploy=True) == ["signalling_rooms.W004"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("hook", ["rooms.codes.generate", "tests.rooms.hooks.explode"])
+def test_long_codes_and_a_failing_function_are_no_warning(settings: Settings, hook: str) -> None:
+    settings.SIGNALLING = {"MAKE_CODE": hook}
+    assert problems(deploy=True) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("layer", "cache", "found"),
+    [
+        ("signalling.layers.RedisChannelLayer", "locmem.LocMemCache", ["signalling_rooms.W005"]),
+        ("signalling.layers.RedisChannelLayer", "dummy.DummyCache", ["signalling_rooms.W005"]),
+        ("signalling.layers.RedisChannelLayer", "redis.RedisCache", []),
+        ("signalling.layers.LocalChannelLayer", "locmem.LocMemCache", []),
+    ],
+)
+def test_processes_that_count_apart_are_a_warning_in_production(
+    settings: Settings, layer: str, cache: str, found: list[str]
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": layer}}
+    backend = f"django.core.cache.backends.{cache}"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": "redis://localhost"}}
+    assert problems(deploy=True) == found

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,3 +91,41 @@ def test_normalising_is_idempotent_and_ignores_case(code: str) -> None:
     assert set(normal) <= set(WORD + "-_")
     assert normal[0] in WORD
     assert normal[-1] in WORD
+
+
+# --- The form of generated codes --------------------------------------------------------------
+
+
+def test_generated_codes_look_generated_and_names_do_not() -> None:
+    assert all(codes.looks_generated(codes.new()) for _ in range(100))
+    for name in ("TEA-TIME", "ABC123", "STANDUP", "K7PXM2QRT", "K7PXM2QRTBX", "K7PXM2QRT0"):
+        assert not codes.looks_generated(name), name
+
+
+def test_the_form_follows_the_sites_own_function(settings: Settings) -> None:
+    settings.SIGNALLING = {"MAKE_CODE": "tests.rooms.hooks.pin"}
+    assert codes.looks_generated("1234")
+    assert not codes.looks_generated("K7PXM2QRTB")
+
+
+def test_every_code_may_be_generated_by_a_function_that_fails(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.SIGNALLING = {"MAKE_CODE": "tests.rooms.hooks.explode"}
+    assert codes.looks_generated("TEA-TIME")
+    assert codes.looks_generated("ABC123")
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("hook", "bits"),
+    [
+        ("rooms.codes.generate", 10 * math.log2(31)),
+        ("tests.rooms.hooks.tea", 0),
+        ("tests.rooms.hooks.pin", 4 * math.log2(10)),
+        ("tests.rooms.hooks.three_words", 12),  # looks like 14 random characters
+    ],
+)
+def test_the_entropy_is_estimated(settings: Settings, hook: str, bits: float) -> None:
+    settings.SIGNALLING = {"MAKE_CODE": hook}
+    assert codes.sample().bits == pytest.approx(bits, abs=1)

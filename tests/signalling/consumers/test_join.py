@@ -7,8 +7,10 @@ import contextlib
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 
+from rooms import services
 from rooms.models import Room
 from signalling.conf import conf
 from tests.signalling.consumers.conftest import Configure
@@ -151,3 +153,46 @@ async def test_guessing_room_codes_is_rate_limited(
         assert answer["data"]["code"] == "rate_limited"
         assert answer["data"]["retryAfter"] == 1
         await socket.receive_nothing()
+
+
+async def test_a_guesser_is_refused_and_an_honest_user_of_its_address_is_not(
+    room: Room, alice: User, bob: User, configure: Configure
+) -> None:
+    configure(FAILURE_LIMIT=1, SHARED_FAILURE_LIMIT=1)
+    carol = await User.objects.acreate(username="carol")
+    async with connected(bob) as guesser, connected(carol) as honest:
+        assert guesser.scope["client"] == honest.scope["client"]
+        await guesser.send("join:room", {"roomCode": "GUESS1"})
+        await guesser.receive_error("room_not_found")
+        answers = [await guesser.request("join:room", {"roomCode": c}) for c in ("ABC123", "NONE")]
+        assert [answer["data"]["code"] for answer in answers] == ["rate_limited"] * 2
+        assert answers[0]["data"] == answers[1]["data"]
+        await honest.join()
+        assert subscriber_count() == 1
+
+
+async def test_a_member_over_the_limit_can_join_again_and_resume(
+    room: Room, bob: User, configure: Configure
+) -> None:
+    configure(FAILURE_LIMIT=1)
+    async with connected(bob) as first, connected(bob) as second:
+        joined = await first.join(resumable=True)
+        await second.send("join:room", {"roomCode": "GUESS1"})
+        await second.receive_error("room_not_found")
+        resume = {"roomCode": "ABC123", "resumable": True, "resumeToken": joined["resumeToken"]}
+        assert (await second.request("join:room", resume))["event"] == "room:joined"
+
+
+async def test_a_stranger_cannot_tell_a_hidden_room_from_none(
+    alice: User, bob: User, configure: Configure
+) -> None:
+    configure(CAN_JOIN="tests.rooms.hooks.only_bob")
+    hidden = await sync_to_async(services.open_room)(host=bob)
+    async with connected(alice) as socket:
+        for options in ({}, {"resumable": True, "resumeToken": "guess"}):
+            answers = [
+                await socket.request("join:room", {"roomCode": code, **options})
+                for code in (hidden.code, "K7PXM2QRTB")
+            ]
+            assert answers[0]["data"] == answers[1]["data"]
+            assert answers[0]["data"]["code"] == "room_not_found"

@@ -258,30 +258,6 @@ async def test_a_malformed_code_is_refused_without_any_call() -> None:
     assert peer.calls == []
 
 
-async def test_failed_joins_are_counted_for_the_user_and_for_the_address(
-    settings: Settings,
-) -> None:
-    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
-    offender = FakePeer()
-    offender.results[services.join] = exceptions.RoomNotFound()
-    with pytest.raises(exceptions.RoomNotFound):
-        await handlers.join_room(offender, protocol.JoinRoom(room_code="WRONG1"))
-    same_user = FakePeer()
-    same_user.address = "192.0.2.2"
-    for peer in (offender, same_user, FakePeer(user=ALICE)):
-        refused = await refusal(handlers.join_room(peer, protocol.JoinRoom(room_code="ABC123")))
-        assert (refused.code, refused.close) == ("rate_limited", None)
-
-
-async def test_a_full_room_does_not_count_as_a_failed_join(settings: Settings) -> None:
-    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
-    peer = FakePeer()
-    peer.results[services.join] = exceptions.RoomFull(limit=1, mode="p2p")
-    for _ in range(3):
-        with pytest.raises(exceptions.RoomFull):
-            await handlers.join_room(peer, protocol.JoinRoom(room_code="ABC123"))
-
-
 # --- leave:room -------------------------------------------------------------------------------
 
 

@@ -7,45 +7,18 @@ from signalling.protocol import CloseCode, ErrorCode, ProtocolError
 from signalling.throttling import failures
 
 
-def test_failures_below_the_limit_cause_no_delay(settings: Settings) -> None:
+def test_wrong_tokens_below_the_limit_are_only_counted(settings: Settings) -> None:
     settings.SIGNALLING = {"FAILURE_LIMIT": 3}
-    failures.failed("a")
-    failures.failed("a")
-    failures.check("a")
-
-
-def test_too_many_failures_cause_an_error_with_the_delay(settings: Settings) -> None:
-    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
     for _ in range(3):
-        failures.failed("a", "b")
-    for keys in (("a",), ("x", "b")):
+        failures.wrong_token("192.0.2.1")
+
+
+def test_too_many_wrong_tokens_close_the_socket_as_a_flood(settings: Settings) -> None:
+    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
+    failures.wrong_token("192.0.2.1")
+    for _ in range(2):  # an attempt that is refused does not lengthen the delay
         with pytest.raises(ProtocolError) as error:
-            failures.check(*keys)
-        assert error.value.code == ErrorCode.RATE_LIMITED
-        assert error.value.details == {"retry_after": 4}
-        assert error.value.close is None
-    failures.check("x")
-
-
-def test_the_error_may_close_the_socket(settings: Settings) -> None:
-    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
-    failures.failed("a")
-    with pytest.raises(ProtocolError) as error:
-        failures.check("a", close=CloseCode.FLOOD)
-    assert error.value.close == 4429
-
-
-def test_changed_settings_reset_the_failures(settings: Settings) -> None:
-    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
-    failures.failed("a")
-    settings.SIGNALLING = {"FAILURE_LIMIT": 1, "FAILURE_WINDOW": 60.0}
-    failures.check("a")
-    assert failures._throttle().window == 60
-
-
-def test_other_settings_do_not_reset_the_failures(settings: Settings) -> None:
-    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
-    failures.failed("a")
-    settings.LANGUAGE_CODE = "de"
-    with pytest.raises(ProtocolError):
-        failures.check("a")
+            failures.wrong_token("192.0.2.1")
+        assert (error.value.code, error.value.close) == (ErrorCode.RATE_LIMITED, CloseCode.FLOOD)
+        assert error.value.details == {"retry_after": 1}
+    failures.wrong_token("192.0.2.2")
