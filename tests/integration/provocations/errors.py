@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
 
 from rest_framework_simplejwt.tokens import AccessToken
@@ -174,9 +175,9 @@ async def a_resume_after_a_leave(stage: Stage) -> SignallingCommunicator:
 
 @provokes_error(ErrorCode.FORBIDDEN)
 async def a_policy_that_forbids(stage: Stage) -> SignallingCommunicator:
-    return await stage.connect_alice(
-        "join:room", {"roomCode": stage.site.room(name=hooks.FORBIDDEN)}
-    )
+    # A chosen code: strangers cannot tell a room with a generated one from none.
+    room = stage.site.room(name=hooks.FORBIDDEN, code=f"TEAM-{secrets.token_hex(4)}")
+    return await stage.connect_alice("join:room", {"roomCode": room})
 
 
 @provokes_error(ErrorCode.RATE_LIMITED)
