@@ -244,6 +244,8 @@ class Participant(models.Model):
         editable=False,
     )
     sfu_version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    # The mode version in which the SFU last had a media connection with the peer.
+    sfu_carried_version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     # Identifies its connections at the SFU, so that it can resume on another worker.
     sfu_claim = models.JSONField(null=True, editable=False)
     joined_at = models.DateTimeField(_("joined at"), default=timezone.now, editable=False)

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from . import policies, services, transitions
@@ -78,6 +79,23 @@ def record_sfu_state(peer_id: str, *, epoch: int, version: int, state: str) -> b
         mine.update(sfu_state=state, sfu_version=version)
         _decide_switch(room)
     return True
+
+
+def find_switching() -> list[Room]:
+    """Return the rooms that are moving to an SFU."""
+    return list(Room.objects.filter(mode=Room.Mode.SFU, switching_until__isnull=False))
+
+
+def record_carried(code: str, *, version: int, peer_ids: Collection[str]) -> None:
+    """Store which peers of a room the SFU has a media connection with.
+
+    These count as arrived, whatever they report: no peer can veto a switch by lying.
+    ``version``: the mode version for which the SFU was asked.
+    """
+    live = Participant.objects.live().filter(room__code=code)
+    carried, known = Q(peer_id__in=peer_ids), Q(sfu_carried_version=version)
+    live.filter(carried & ~known).update(sfu_carried_version=version)
+    live.filter(known & ~carried).update(sfu_carried_version=0)
 
 
 def save_claim(peer_id: str, *, epoch: int, claim: dict[str, int] | None) -> bool:
@@ -156,21 +174,24 @@ def _reconcile_room(code: str, aliases: frozenset[str]) -> bool:
 def _decide_switch(room: Room) -> None:
     """Commit a switch when every connected peer receives through the SFU.
 
-    At the deadline, a quorum suffices. Roll back if the quorum was missed or is out of reach.
+    At the deadline it suffices that a quorum has arrived: peers that receive, and peers that the
+    SFU carries. Roll back if the quorum was missed. Also roll back if it is out of reach, but not
+    in the first third of the time, when the SFU may not carry peers that report a failure *yet*.
     """
     if room.switching_until is None:
         return
-    connected = list(room.participants.live().filter(away_until=None))
-    reached = sum(peer.receives_through_sfu(room.mode_version) for peer in connected)
-    failed = sum(
-        peer.sfu_version == room.mode_version and peer.sfu_state == Participant.SfuState.FAILED
-        for peer in connected
-    )
+    version, left = room.mode_version, room.switching_until - timezone.now()
+    is_over = left <= timedelta(0)
+    may_give_up = left <= timedelta(seconds=conf().switch_seconds * 2 / 3)
+    connected = set(room.participants.live().filter(away_until=None))
+    receiving = {peer for peer in connected if peer.receives_through_sfu(version)}
+    carried = {peer for peer in connected if peer.sfu_carried_version == version}
+    failure = version, Participant.SfuState.FAILED
+    failed = {peer for peer in connected if (peer.sfu_version, peer.sfu_state) == failure} - carried
     quorum = conf().switch_quorum * len(connected)
-    is_over = room.switching_until <= timezone.now()
-    if connected and (reached == len(connected) or (is_over and reached >= quorum)):
+    if connected and (receiving == connected or (is_over and len(receiving | carried) >= quorum)):
         transitions.commit(room)
-    elif is_over or len(connected) - failed < quorum:
+    elif is_over or (may_give_up and len(connected - failed) < quorum):
         _roll_back(room, Reason.SFU_UNREACHABLE)
 
 

@@ -246,6 +246,14 @@ class Sfu(ABC):
     async def peers(self, room: SfuRoom) -> set[str]:
         """Return the ids of the peers in a room. Raises ``SfuError``."""
 
+    async def carried(self, room: SfuRoom) -> set[str]:
+        """Return the ids of the peers in a room that the SFU has a media connection with.
+
+        They count as arrived during a switch, whatever they report. A backend that does not know
+        them returns an empty set. Raises ``SfuError``.
+        """
+        return set()
+
     @abstractmethod
     async def remove(self, room: SfuRoom, peer_id: str, claim: Claim | None) -> None:
         """Disconnect a peer from a room and close the connections that ``claim`` identifies.

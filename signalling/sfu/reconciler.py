@@ -65,6 +65,7 @@ async def _reconcile_periodically() -> None:
 
 async def reconcile() -> None:
     """Settle the switches that are due, then reconcile each SFU with the database."""
+    await _record_carried_peers()
     await database.run_in_background_thread(switching.reconcile)(frozenset(get_sfus()))
     for backend in get_sfus().values():
         with _log_errors(backend):
@@ -72,6 +73,18 @@ async def reconcile() -> None:
                 await _handle_outage(backend)
             else:
                 await _reconcile_backend(backend)
+
+
+async def _record_carried_peers() -> None:
+    """Record which peers of switching rooms each SFU carries. The decisions rest on it."""
+    for room in await database.run_in_background_thread(switching.find_switching)():
+        backend = get_sfus().get(room.sfu)
+        if backend is None or backend.is_down:
+            continue
+        with _log_errors(backend):
+            carried = await backend.carried(SfuRoom.from_room(room))
+            record = database.run_in_background_thread(switching.record_carried)
+            await record(room.code, version=room.mode_version, peer_ids=carried)
 
 
 async def _reconcile_backend(backend: Sfu) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from rooms import services
+from rooms import services, switching
+from rooms.conf import conf
 from rooms.exceptions import NotInRoom, RoomFull, SfuRequired
 from rooms.models import Participant, Room
 from tests.conftest import Enter
@@ -101,6 +104,12 @@ def pass_deadline(room: Room) -> None:
     Room.objects.filter(pk=room.pk).update(switching_until=timezone.now())
 
 
+def pass_first_third(room: Room) -> None:
+    """Let the time pass in which reports of failures are not final."""
+    left = timedelta(seconds=conf().switch_seconds * 2 / 3)
+    Room.objects.filter(pk=room.pk).update(switching_until=timezone.now() + left)
+
+
 def test_a_switch_is_committed_when_all_peers_receive(
     small: Room,
     peers: list[Participant],
@@ -186,6 +195,7 @@ def test_without_a_quorum_the_switch_is_rolled_back_and_the_last_peers_leave(
 def test_a_switch_is_rolled_back_once_the_quorum_is_out_of_reach(
     small: Room, peers: list[Participant]
 ) -> None:
+    pass_first_third(small)
     record(peers[0], 1, "failed")
     assert reload(small).mode == "p2p"
 
@@ -194,6 +204,7 @@ def test_one_failure_of_five_does_not_roll_a_switch_back(
     small: Room, bob: User, enter: Enter, peers: list[Participant]
 ) -> None:
     enter(bob, small)
+    pass_first_third(small)
     record(peers[0], 1, "failed")
     assert reload(small).is_switching
 
@@ -201,8 +212,93 @@ def test_one_failure_of_five_does_not_roll_a_switch_back(
 def test_a_room_does_not_switch_again_soon_after_a_failed_switch(
     small: Room, bob: User, enter: Enter, peers: list[Participant]
 ) -> None:
+    pass_first_third(small)
     record(peers[0], 1, "failed")
     with pytest.raises(RoomFull):
         enter(bob, small, sfu="default")
     Room.objects.filter(pk=small.pk).update(no_sfu_before=timezone.now())
     assert enter(bob, small, sfu="default").room.mode_version == 3
+
+
+# --- Peers that lie ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def eleven(room: Room, bob: User, enter: Enter) -> list[Participant]:
+    """Eleven peers in ABC123. The eleventh made it switch to the SFU."""
+    return [*fill(room, bob, enter, 10), *fill(room, bob, enter, 1, sfu="default")]
+
+
+def carry(room: Room, peers: list[Participant], version: int = 1) -> None:
+    """Record that the SFU has a media connection with these peers, and no others."""
+    peer_ids = [peer.peer_id for peer in peers]
+    switching.record_carried(room.code, version=version, peer_ids=peer_ids)
+
+
+@pytest.mark.parametrize("lie", ["failed", None])
+def test_three_of_eleven_peers_cannot_veto_a_switch(
+    room: Room, eleven: list[Participant], lie: str | None
+) -> None:
+    for peer in eleven[:3]:
+        if lie is not None:
+            record(peer, 1, lie)
+    carry(room, eleven)
+    for peer in eleven[3:]:
+        record(peer, 1)
+    pass_first_third(room)
+    reconcile()
+    assert reload(room).is_switching
+    pass_deadline(room)
+    reconcile()
+    assert (reload(room).mode, reload(room).is_switching) == ("sfu", False)
+
+
+def test_early_reports_of_failures_do_not_end_a_switch(
+    room: Room, eleven: list[Participant]
+) -> None:
+    for peer in eleven:
+        record(peer, 1, "failed")
+    assert reload(room).is_switching
+    pass_first_third(room)
+    assert reconcile() == []
+
+
+def test_peers_that_the_sfu_does_not_carry_may_prevent_a_switch(
+    room: Room, eleven: list[Participant]
+) -> None:
+    carry(room, eleven)
+    carry(room, eleven[3:])
+    for peer in eleven[:3]:
+        record(peer, 1, "failed")
+    for peer in eleven[3:]:
+        record(peer, 1)
+    pass_deadline(room)
+    assert reconcile() == []
+
+
+def test_peers_carried_in_another_version_do_not_count(
+    room: Room, eleven: list[Participant]
+) -> None:
+    carry(room, eleven, version=2)
+    pass_deadline(room)
+    assert reconcile() == []
+
+
+def test_a_carried_peer_is_waited_for_until_it_receives_the_others(
+    room: Room, eleven: list[Participant]
+) -> None:
+    carry(room, eleven)
+    for peer in eleven[1:]:
+        record(peer, 1)
+    reconcile()
+    assert reload(room).is_switching
+    assert not Participant.objects.get(pk=eleven[0].pk).receives_through_sfu(1)
+    record(eleven[0], 1)
+    assert not reload(room).is_switching
+
+
+def test_only_rooms_that_switch_are_asked_for(room: Room, eleven: list[Participant]) -> None:
+    assert switching.find_switching() == [room]
+    for peer in eleven:
+        record(peer, 1)
+    assert switching.find_switching() == []

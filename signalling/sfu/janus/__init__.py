@@ -87,6 +87,10 @@ class JanusSfu(Sfu):
     async def peers(self, room: SfuRoom) -> set[str]:
         return set(await self.videoroom.list_participants(room))
 
+    async def carried(self, room: SfuRoom) -> set[str]:
+        participants = await self.videoroom.list_participants(room)
+        return {peer_id for peer_id, is_publisher in participants.items() if is_publisher}
+
     async def remove(self, room: SfuRoom, peer_id: str, claim: Claim | None) -> None:
         """Destroy the peer's session, because a kicked peer would still receive media."""
         if claim is not None:

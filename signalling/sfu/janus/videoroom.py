@@ -85,7 +85,10 @@ class VideoRoom:
         }
 
     async def list_participants(self, room: SfuRoom) -> dict[str, bool]:
-        """Return whether each participant of a room publishes, by peer id."""
+        """Return whether each participant of a room publishes, by peer id.
+
+        Janus counts a participant as a publisher once its connection is up (ICE and DTLS).
+        """
         try:
             listed = await self.request("listparticipants", room=self.name(room))
         except SfuRequestFailed as error:

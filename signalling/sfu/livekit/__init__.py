@@ -164,17 +164,31 @@ class LiveKitSfu(Sfu):
         return await self._list()
 
     async def peers(self, room: SfuRoom) -> set[str]:
+        return {
+            participant.identity
+            for participant in await self._participants(room)
+            if participant.state != api.ParticipantInfo.DISCONNECTED
+        }
+
+    async def carried(self, room: SfuRoom) -> set[str]:
+        """Return the clients that are active: their media connection is up."""
+        return {
+            participant.identity
+            for participant in await self._participants(room)
+            if participant.state == api.ParticipantInfo.ACTIVE
+        }
+
+    async def _participants(self, room: SfuRoom) -> list[api.ParticipantInfo]:
         """Return the clients in a room. Recorders and agents are not peers of this site."""
         request = api.ListParticipantsRequest(room=self.name(room))
         with _ignore_not_found():
             response = await self._call(self._service.list_participants(request))
-            return {
-                participant.identity
+            return [
+                participant
                 for participant in response.participants
                 if participant.kind == api.ParticipantInfo.STANDARD
-                and participant.state != api.ParticipantInfo.DISCONNECTED
-            }
-        return set()
+            ]
+        return []
 
     async def remove(self, room: SfuRoom, peer_id: str, claim: Claim | None) -> None:
         request = api.RoomParticipantIdentity(room=self.name(room), identity=peer_id)

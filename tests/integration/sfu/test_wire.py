@@ -20,7 +20,7 @@ OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite, janus: Janus) -> Site:
-    return make_site(signalling={"SFU": janus.settings})
+    return make_site(signalling={"SFU": janus.settings, "SWITCH_SECONDS": 6})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -121,7 +121,7 @@ async def test_a_failure_rolls_back_the_switch_and_removes_the_last_peer(
         alice, bob, carol = await clients.join("alice", "bob", "carol")
         await state(alice, 1, "failed")
         for client in (alice, bob):
-            mode = await client.wait_for("room:mode", mode="p2p")
+            mode = await client.wait_for("room:mode", within=10, mode="p2p")
             assert mode == {"mode": "p2p", "version": 2, "reason": "sfu_unreachable"}
             await client.wait_for("peer:left", peerId=carol.peer_id)
         out = await carol.wait_for("error", code="sfu_unavailable")

@@ -9,12 +9,15 @@ import pytest
 from channels.db import database_sync_to_async
 from channels.layers import InMemoryChannelLayer, channel_layers
 from django.contrib.auth.models import User
+from django.utils import timezone
 from livekit import api
 from pytest_django import Settings
 
 from rooms import services
 from rooms.models import Participant, Room
 from signalling.sfu import reconciler
+from signalling.sfu.base import SfuRoom
+from signalling.sfu.livekit import LiveKitSfu
 from tests.signalling.sfu.clients import (
     NAME,
     commit_switch,
@@ -170,6 +173,35 @@ async def test_a_removed_peer_that_reconnects_is_removed_again(
             assert server.connect(third.token), "LiveKit does not revoke tokens"
             await reconciler.reconcile()
             assert server.connected(NAME) == {client.peer_id for client in clients[:2]}
+
+
+async def test_a_peer_that_livekit_carries_cannot_veto_a_switch_by_lying(
+    small: Room, alice: User, bob: User, carol: User, server: LiveKitServer
+) -> None:
+    async with join_all(alice, bob, carol) as clients:
+        for client in clients:
+            assert server.connect(client.token)
+        await clients[0].socket.send("sfu:state", {"version": 1, "state": "failed"}, id=1)
+        await receive(clients[0].socket, "ack")
+        await reconciler.reconcile()
+        await Room.objects.aupdate(switching_until=timezone.now())
+        await reconciler.reconcile()
+        switched = await Room.objects.aget()
+        assert (switched.mode, switched.is_switching) == ("sfu", False)
+
+
+async def test_a_client_that_is_still_connecting_to_livekit_is_not_carried(
+    backend: LiveKitSfu, server: LiveKitServer
+) -> None:
+    room = SfuRoom("room_abc123", 1, 5)
+    await backend.open_room(room)
+    info = api.ParticipantInfo
+    states = {"peer_a": info.JOINED, "peer_b": info.ACTIVE, "peer_c": info.DISCONNECTED}
+    server.participants[NAME] = {
+        peer_id: info(identity=peer_id, state=state) for peer_id, state in states.items()
+    }
+    assert await backend.carried(room) == {"peer_b"}
+    assert await backend.peers(room) == {"peer_a", "peer_b"}
 
 
 async def test_an_orphan_that_cannot_be_removed_does_not_keep_others_in(

@@ -46,6 +46,23 @@ async def test_a_peer_that_leaves_is_removed_and_the_others_get_an_offer_without
     await alice.receive_frames(bob.id)
 
 
+async def test_janus_carries_the_peers_whose_connection_is_up(
+    sfu: JanusSfu, room: SfuRoom, create_peer: CreatePeer
+) -> None:
+    alice, bob = create_peer("peer_alice"), create_peer("peer_bob")
+    await alice.open()
+    await bob.open()
+    assert await sfu.carried(room) == set()
+    await bob.publish()
+    async with asyncio.timeout(5):
+        while await sfu.carried(room) != {bob.id}:
+            pass
+    await bob.close()
+    async with asyncio.timeout(5):
+        while await sfu.carried(room) != set():
+            pass
+
+
 async def test_a_receiving_connection_can_be_restarted(create_peer: CreatePeer) -> None:
     alice, bob = await publishing_pair(create_peer)
     await alice.receive_frames(bob.id)
