@@ -8,7 +8,7 @@ N ?= 12
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sfu fake-peers test lint types unit integration browser hostile matrix \
+.PHONY: help demo demo-sfu fake-peers test lint types unit integration browser hostile fuzz matrix \
 	screenshots bench lock clean
 
 help: ## Show this help
@@ -54,6 +54,9 @@ browser: .venv/dev ## Run the tests in Chromium
 hostile: .venv/dev ## Attack real servers
 	@scripts/system-packages
 	$(BIN)/pytest tests/hostile
+
+fuzz: .venv/dev ## Send 100,000 fuzzed frames to each server
+	FUZZ_FRAMES=100000 $(BIN)/pytest tests/hostile/test_fuzz.py -o timeout=1800
 
 matrix: .venv/dev node_modules/.done ## Run the unit tests on every installed Python 3.11+, with Django 5.2 and 6
 	$(BIN)/nox

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
+from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
 
 from uvicorn.config import WS_PROTOCOLS
@@ -30,6 +32,7 @@ from signalling.worker.gc import cycles
 FINAL_TEXT = 0x81  # FIN, no reserved bit, opcode 1: RFC 6455, section 5.2
 MASKED = 0x80
 CLOSE_SECONDS = 3.0
+INVALID_DATA = 1007  # RFC 6455, section 7.4.1
 FRAMES_WAITING = 16  # for a busy consumer, before reading pauses
 DEFAULTS = ["--ws", "websockets-sansio", "--ws-max-size", "65536"]
 DEFAULTS += ["--ws-per-message-deflate", "false", "--lifespan", "off"]
@@ -45,6 +48,12 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
 
     0: it is between two frames, so a complete frame may bypass it. None: unknown.
     """
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        # asyncio turns Nagle's algorithm off, but takes the listener of --fd for a Unix socket.
+        with suppress(OSError):  # it is one
+            transport.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
         text = self._whole_text(data) if self.rest == 0 else None
@@ -108,6 +117,18 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
         super().on_task_complete(task)
         if not self.writable.is_set():
             self.transport.abort()
+
+    def send_receive_event_to_app(self) -> None:
+        """Close with 1007 after invalid UTF-8. The library also logs a traceback."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(INVALID_DATA)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     async def send(self, message: Any) -> None:
         """Write a text frame directly if nothing is buffered and no extension is in use."""

@@ -39,7 +39,10 @@ class Attacker:
         """How often each code of an ``error`` event was received."""
         self.close_code: int | None = None
         """The code of the close frame, 1006 if the connection ended without one, ``None`` before."""
-        self.peer_id = ""
+        self.peer_ids: set[str] = set()
+        """The ids of the peers that the socket has been."""
+        self.answered: set[Any] = set()
+        """The ids of the requests that were answered."""
         token = site.token(username) if token == "" else token
         self._handshake = handshake(site, token, *headers, target=target)
         self._reader: asyncio.StreamReader | None = None
@@ -101,6 +104,10 @@ class Attacker:
         """Wait until an event has been received, or the end of the connection."""
         await self._wait(lambda: self.events[event] > 0, within, event)
 
+    async def answer_to(self, request_id: str | int, *, within: float = 10.0) -> None:
+        """Wait for the answer to a request with an ``id``, or the end of the connection."""
+        await self._wait(lambda: request_id in self.answered, within, f"answer to {request_id}")
+
     async def closed(self, *, within: float = 10.0) -> int:
         """Wait for a close frame, or the end of the connection, and return ``close_code``."""
         await self._wait(lambda: False, within, "a close")
@@ -133,7 +140,9 @@ class Attacker:
 
     def _note(self, frame: dict[str, Any]) -> None:
         self.events[frame["event"]] += 1
+        if "id" in frame:
+            self.answered.add(frame["id"])
         if frame["event"] == "error":
             self.errors[frame["data"]["code"]] += 1
         elif frame["event"] == "room:joined":
-            self.peer_id = frame["data"]["peerId"]
+            self.peer_ids.add(frame["data"]["peerId"])

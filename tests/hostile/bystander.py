@@ -58,6 +58,7 @@ class Bystander:
     def __init__(self, site: Site) -> None:
         self._site = site
         self.room = site.room(name="bystander")
+        self.peer_ids: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -75,7 +76,7 @@ class Bystander:
             stdout=subprocess.PIPE,
         )
         self._command(json.dumps(arguments))
-        self._answer()
+        self.peer_ids = self._answer()["ids"]
         return self
 
     def __exit__(self, *error: object) -> None:

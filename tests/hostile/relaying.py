@@ -64,7 +64,7 @@ class Pair:
         self.times = Times()
         self.closed: list[int] = []
         self._sockets = sockets
-        self._ids: list[str] = []
+        self.ids: list[str] = []
         self._clock = Clock(worker)
         self._statm = f"/proc/{worker}/statm"
         self._is_running = asyncio.Event()
@@ -79,7 +79,7 @@ class Pair:
             await connection.send(request)
             joined = json.loads(await connection.recv())
             assert joined["event"] == "room:joined", joined
-            self._ids.append(joined["data"]["peerId"])
+            self.ids.append(joined["data"]["peerId"])
         arrived = json.loads(await self._sockets[0].recv())
         assert arrived["event"] == "peer:joined", arrived
 
@@ -112,7 +112,7 @@ class Pair:
             if number % 8 == 0:
                 self.times.memory = max(self.times.memory, self._memory())
             sender = number % 2
-            data = {"targetPeerId": self._ids[1 - sender], "candidate": str(number)}
+            data = {"targetPeerId": self.ids[1 - sender], "candidate": str(number)}
             frame = json.dumps({"event": "webrtc:ice", "data": data, "id": number})
             self._unacknowledged.add(number)
             self._sent[number] = self._clock.now()
@@ -204,7 +204,7 @@ async def main() -> None:
     ]
     pair = Pair(sockets, arguments["worker"])
     await pair.join(arguments["room"])
-    answer({})
+    answer({"ids": pair.ids})
     await pair.run()
 
 
