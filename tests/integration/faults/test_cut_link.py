@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Self
@@ -82,3 +83,4 @@ async def test_a_link_that_is_cut_without_a_close(
         await watcher.request("webrtc:ice", {"targetPeerId": peer_id, "candidate": CANDIDATE})
         await watcher.wait_for("peer:away", peerId=peer_id, within=6)
         victim.kill()
+    far.stop(signal.SIGKILL)  # it would wait for the victim to answer its close frame
