@@ -2,8 +2,8 @@
 
 A file is never divided, so what its tests share is started once. Tests that measure real media need
 most of a processor: they are one unit, so they never run at the same time, and share one browser. The
-other tests with Janus are a unit that shares one Janus. The tests of faults put servers under load, and
-so do the attacks of ``tests/hostile``: each are a unit. The remaining tests mostly wait.
+other tests with Janus are a unit that shares one Janus. The tests of faults and the attacks of
+``tests/hostile`` put servers under load, so they are one unit too. The remaining tests mostly wait.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ UNITS = {
     # Chromium aborts its requests when a network interface appears, as it does in this file.
     "tests/integration/faults/test_cut_link.py": "media",
     "tests/integration/faults/": "faults",
-    "tests/hostile/": "hostile",
+    "tests/hostile/": "faults",
 }
-ORDER = ["media", "faults", "sfu", "hostile", "tests/integration/", "tests/"]
+ORDER = ["media", "faults", "sfu", "tests/integration/", "tests/"]
 
 
 def unit_of(nodeid: str) -> str:

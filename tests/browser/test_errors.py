@@ -33,20 +33,20 @@ def test_an_unknown_code_shows_an_error_and_a_link_home(enter: Enter) -> None:
 def test_a_full_room_shows_an_error_and_can_be_joined_later(
     demo: Demo, room: str, enter: Enter
 ) -> None:
-    alice = enter("alice")
+    bob = enter("bob")
     with ExitStack() as peers:
         for _ in range(10):
             peers.enter_context(a_peer(demo, room))
-        alice.ask_to_join(room)
-        heading = alice.page.get_by_role("heading", name="This room is full (10 people).")
+        bob.ask_to_join(room)
+        heading = bob.page.get_by_role("heading", name="This room is full (10 people).")
         expect(heading).to_be_visible()
-    alice.button("Join again").click()
-    expect(alice.button("Leave")).to_be_visible()
+    bob.button("Join again").click()
+    expect(bob.button("Leave")).to_be_visible()
 
 
 @contextmanager
 def a_peer(demo: Demo, room: str) -> Iterator[None]:
-    protocols: list[Any] = ["signalling.v1", f"bearer.{demo.token('bob')}"]
+    protocols: list[Any] = ["signalling.v1", f"bearer.{demo.token('alice')}"]
     with connect(demo.socket_url, subprotocols=protocols) as socket:
         socket.send(json.dumps({"event": "join:room", "data": {"roomCode": room}}))
         assert json.loads(socket.recv(10))["event"] == "room:joined"
