@@ -144,6 +144,24 @@ _FRAME_ANCESTOR = re.compile(r"'self'|https?://(?:\*\.)?[a-z0-9.-]+(?::\d+)?", r
 
 
 @register(Tags.security, deploy=True)
+def check_prefix(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn about a layer of channels_redis with its default prefix (``check --deploy``)."""
+    layer: Any = settings.CHANNEL_LAYERS.get("default", {})
+    is_stock = str(layer.get("BACKEND", "")).startswith("channels_redis.")
+    if not is_stock or layer.get("CONFIG", {}).get("prefix"):
+        return []
+    return [
+        CheckWarning(
+            "Sites that share a Redis receive each other's messages, even with different database "
+            "numbers, because channels_redis uses the same prefix for all of them.",
+            hint="Set a prefix of your site in the CONFIG of the channel layer. With "
+            "symmetric_encryption_keys, the layer also refuses forged messages.",
+            id="signalling.W010",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
 def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Warn about settings that are unsuitable for production (``check --deploy``)."""
     problems: list[CheckMessage] = []

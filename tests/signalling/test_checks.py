@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.core import checks
 from django.core.checks import CheckMessage
@@ -21,7 +23,10 @@ def problems(*, deploy: bool = False) -> list[str]:
 def deployed(settings: Settings) -> Settings:
     """A site with production settings."""
     settings.CHANNEL_LAYERS = {
-        "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            "CONFIG": {"prefix": "tea"},
+        }
     }
     settings.SIGNALLING = {"QUERY_TOKEN": False}
     return settings
@@ -32,6 +37,20 @@ def test_the_example_site_has_no_problems() -> None:
 
 
 def test_a_deployed_site_has_no_problems(deployed: Settings) -> None:
+    assert problems(deploy=True) == []
+
+
+@pytest.mark.parametrize("config", [{}, {"CONFIG": {}}, {"CONFIG": {"prefix": ""}}], ids=str)
+def test_a_stock_layer_without_a_prefix_is_a_warning(
+    deployed: Settings, config: dict[str, Any]
+) -> None:
+    backend = "channels_redis.core.RedisChannelLayer"
+    deployed.CHANNEL_LAYERS = {"default": {"BACKEND": backend, **config}}
+    assert problems(deploy=True) == ["signalling.W010"]
+
+
+def test_our_redis_layer_needs_no_prefix(deployed: Settings) -> None:
+    deployed.CHANNEL_LAYERS["default"] = {"BACKEND": "signalling.layers.RedisChannelLayer"}
     assert problems(deploy=True) == []
 
 
