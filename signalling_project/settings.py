@@ -2,13 +2,15 @@
 
 All of them come from the environment or from a ``.env`` file. Values below are defaults.
 
-SECRET_KEY         required; signs sessions
+SECRET_KEY         required; signs sessions, and the messages between processes
+SECRET_KEY_FALLBACKS                    empty; earlier keys, separated by commas
 JWT_SIGNING_KEY    required; signs access tokens; 32 characters or more, different from SECRET_KEY
 DATABASE_URL       sqlite:///db.sqlite3; or postgres://user:password@host/name
 DATABASE_POOL      8; maximum number of PostgreSQL connections per process
 DATABASE_TIMEOUT   5000; milliseconds per PostgreSQL statement; 0 (no limit) for long migrations
 REDIS_URL          empty; redis://host:6379/0 for the channel layer and the cache. Without Redis
                    the site must run in one process
+REDIS_PREFIX       derived from SECRET_KEY and REDIS_URL; prefix of all names in Redis
 ALLOWED_HOSTS      localhost,127.0.0.1,[::1]
 CLIENT_URL         required unless DEBUG is on (then http://localhost:5173); comma-separated origins
                    of browser clients elsewhere; empty if there are none
@@ -54,6 +56,7 @@ def secret(name: str) -> str:
 
 
 SECRET_KEY = secret("SECRET_KEY")
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 JWT_SIGNING_KEY = secret("JWT_SIGNING_KEY")
 if JWT_SIGNING_KEY == SECRET_KEY:
     raise ImproperlyConfigured(
@@ -159,22 +162,26 @@ else:
     }
 
 REDIS_URL = env.str("REDIS_URL", default="")
+REDIS_PREFIX = env.str("REDIS_PREFIX", default="") or None  # None: the layer derives one
 CHANNEL_LAYERS = {
     "default": {
         # Several processes reach each other through Redis. Separate several hosts by commas.
         "BACKEND": "signalling.layers.RedisChannelLayer",
-        "CONFIG": {"hosts": REDIS_URL.split(",")},
+        "CONFIG": {"hosts": REDIS_URL.split(","), "prefix": REDIS_PREFIX},
     }
     if REDIS_URL
     else {"BACKEND": "signalling.layers.LocalChannelLayer"}
 }
 if REDIS_URL:
+    from signalling.layers.namespaces import default_prefix  # needs the extra "redis"
+
     # REST throttles count in the cache, so all processes must share it.
     CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
             "LOCATION": REDIS_URL.split(",")[0],
-            "KEY_PREFIX": "signalling",
+            # Several sites may use one Redis. The oldest key: replacing it empties no cache.
+            "KEY_PREFIX": REDIS_PREFIX or default_prefix([SECRET_KEY, *SECRET_KEY_FALLBACKS][-1]),
             "OPTIONS": {"socket_timeout": 3},
         }
     }

@@ -5,13 +5,18 @@ processes (group messages). A process subscribes to two channels, on the one hos
 selects. All that one turn of its event loop sends to another process is packed into one PUBLISH, so
 Redis is paid for by the batch instead of by the message.
 
-Every batch carries the id of its process and a number. Therefore
+Every batch carries a version and signatures (see ``namespaces``), the id of its process, a number
+and the time. Therefore
 
 - order is kept for each pair of sender and receiver, across both channels;
 - a PUBLISH without a receiver is noticed at once, because Redis returns the number of receivers;
 - a batch that Redis lost later is noticed by the gap in the numbers: at the next batch, or at the
   next heartbeat, which follows each batch within seconds. In either case its senders are notified;
-- a batch that arrives after a later one is dropped: it was reported as lost.
+- a batch that arrives after a later one is dropped: it was reported as lost. So are replays. The time
+  tells them from the first batch of a process (see ``subscriber.MAX_AGE_SECONDS``);
+- a number that cannot be right is not believed, and silences nobody (see ``numbers``).
+
+Whatever else arrives is dropped and counted: garbage, forged payloads, messages of another release.
 
 A message that was reported as lost may have been delivered nevertheless: a Redis that does not
 answer for a while still executes what it has received.
@@ -31,6 +36,7 @@ import msgpack
 from .batches import Reply
 from .connections import ALL, host_index
 from .exceptions import Undeliverable
+from .namespaces import Namespace
 from .publisher import Publisher
 from .subscriber import Receiver, Subscriber
 
@@ -41,7 +47,7 @@ class MessageBus:
     def __init__(
         self,
         *,
-        prefix: str,
+        namespaces: Sequence[Namespace],
         hosts: Sequence[dict[str, Any]],
         timeout: float,
         buffer_bytes: int,
@@ -52,7 +58,7 @@ class MessageBus:
             Publisher(
                 options,
                 process_id=self.id,
-                prefix=prefix,
+                namespaces=namespaces,
                 timeout=timeout,
                 buffer_bytes=buffer_bytes,
                 on_lost=receiver.message_lost,
@@ -62,7 +68,7 @@ class MessageBus:
         self.subscriber = Subscriber(
             hosts[host_index(self.id, len(hosts))],
             process_id=self.id,
-            prefix=prefix,
+            namespaces=namespaces,
             timeout=timeout,
             receiver=receiver,
             publisher_for=self.publisher_for,

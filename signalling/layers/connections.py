@@ -1,4 +1,4 @@
-"""Connections to Redis, and the names that processes use there."""
+"""Connections to Redis, and the targets of messages there."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def dedicated_connection(options: dict[str, Any]) -> Any:
     return connect(options, timeout=None).connection_pool.make_connection()  # type: ignore[no-untyped-call]
 
 
-def pubsub_channel(prefix: str, target: str) -> str:
-    """Return the Redis channel of a process id, or of ``ALL``."""
-    return f"{prefix}:{target}"
+def database_number(options: dict[str, Any]) -> int:
+    """Return the number of the database that the options select."""
+    return int(connect(options, timeout=None).connection_pool.connection_kwargs.get("db") or 0)
 
 
 def host_index(name: str, count: int) -> int:

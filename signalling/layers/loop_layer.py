@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +13,7 @@ from channels.exceptions import ChannelFull
 from .bus import MessageBus
 from .local import LocalChannelLayer, Message
 from .named_queues import NamedQueues
+from .namespaces import Namespace, Refused
 
 logger = logging.getLogger("signalling.layers")
 
@@ -23,7 +25,7 @@ class RedisLoopLayer:
         self,
         *,
         hosts: list[dict[str, Any]],
-        prefix: str,
+        namespaces: Sequence[Namespace],
         expiry: float,
         group_expiry: float,
         capacity: int,
@@ -33,7 +35,7 @@ class RedisLoopLayer:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.bus = MessageBus(
-            prefix=prefix,
+            namespaces=namespaces,
             hosts=hosts,
             timeout=timeout,
             buffer_bytes=buffer_bytes,
@@ -43,10 +45,10 @@ class RedisLoopLayer:
             expiry=expiry,
             group_expiry=group_expiry,
             capacity=capacity,
-            prefix=f"{prefix}.{self.bus.id}",
+            prefix=f"{namespaces[0].prefix}.{self.bus.id}",
         )
         self.local.channel_capacity = channel_capacity
-        self.queues = NamedQueues(hosts, prefix=prefix, expiry=expiry)
+        self.queues = NamedQueues(hosts, namespaces=namespaces, expiry=expiry)
         self._timeout = timeout
 
     def target(self, channel: str) -> str | None:
@@ -61,6 +63,8 @@ class RedisLoopLayer:
     # --- subscriber.Receiver ----------------------------------------------------------------------
 
     def deliver(self, channel: str, message: Message) -> bool:
+        if channel not in self.local.channels and self.target(channel) != self.bus.id:
+            raise Refused("malformed", "a channel of another process")
         try:
             self.local.put(channel, message)
         except ChannelFull:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,8 +14,9 @@ import msgpack
 from channels.exceptions import ChannelFull
 
 from .batches import Batch, BatchQueue, Reply, Waiter
-from .connections import ALL, dedicated_connection, pubsub_channel
+from .connections import ALL, dedicated_connection
 from .exceptions import Undeliverable
+from .namespaces import Namespace
 from .tasks import BackgroundTasks
 
 logger = logging.getLogger("signalling.pubsub")
@@ -38,13 +39,13 @@ class Publisher:
         options: dict[str, Any],
         *,
         process_id: str,
-        prefix: str,
+        namespaces: Sequence[Namespace],
         timeout: float,
         buffer_bytes: int,
         on_lost: Callable[[str, str], None],
     ) -> None:
         self._process_id = process_id
-        self._prefix = prefix
+        self._namespaces = namespaces
         self._timeout = timeout
         self._on_lost = on_lost
         # One timeout around a whole exchange is cheaper than redis-py's own around each of its
@@ -138,9 +139,11 @@ class Publisher:
         commands = []
         for batch in batches:
             number = self._numbers[batch.target] = self._numbers.get(batch.target, 0) + 1
-            head = msgpack.packb((self._process_id, batch.target == ALL, number))
-            payload = head + b"".join(batch.items)
-            commands.append((b"PUBLISH", pubsub_channel(self._prefix, batch.target), payload))
+            head = msgpack.packb((self._process_id, number, int(time.time())))
+            body = head + b"".join(batch.items)
+            for namespace in self._namespaces:
+                name = namespace.channel(batch.target)
+                commands.append((b"PUBLISH", name, namespace.seal(name, body)))
             self._remember(batch, number)
         try:
             receivers = await self._exchange(commands)
@@ -156,9 +159,11 @@ class Publisher:
         if self._is_down:
             logger.warning("Redis available again")
         self._is_down = False
-        for batch, count in zip(batches, receivers, strict=True):
+        copies = len(self._namespaces)
+        for index, batch in enumerate(batches):
+            is_received = any(receivers[index * copies : (index + 1) * copies])
             # A message to all needs no receiver, except where this process is subscribed itself.
-            if count or (batch.target == ALL and not self._expects_echo):
+            if is_received or (batch.target == ALL and not self._expects_echo):
                 batch.published()
             else:
                 self._failed([batch], Undeliverable(f"no process is subscribed to {batch.target}"))

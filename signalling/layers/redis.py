@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from threading import get_ident
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,6 +14,7 @@ from channels.layers import BaseChannelLayer
 from .connections import connect, host_options
 from .local import Deliver, Message
 from .loop_layer import RedisLoopLayer
+from .namespaces import site_namespaces
 
 logger = logging.getLogger("signalling.layers")
 
@@ -37,29 +39,34 @@ class RedisChannelLayer(BaseChannelLayer):
     def __init__(
         self,
         hosts: list[Any] | None = None,
-        prefix: str = "signalling",
+        prefix: str | None = None,
         expiry: float = 60,
         group_expiry: float = 86_400,
         capacity: int = 100,
         channel_capacity: dict[Any, int] | None = None,
         timeout: float = 2.0,
         buffer_bytes: int = 8 * 1024 * 1024,
+        signing_keys: Sequence[str | bytes] | None = None,
     ) -> None:
         """Configure the layer; it connects when it is first used.
 
         - ``hosts``: Redis URLs (``redis``, ``rediss``, ``unix``), ``(host, port)`` pairs, or dicts
           of redis-py options with the URL as ``address``. Processes are spread over them.
-        - ``prefix``: the prefix of all names in Redis.
+        - ``prefix``: the prefix of all names in Redis. By default it comes from ``SECRET_KEY`` and
+          the database numbers, so that no other site has it.
         - ``expiry``, ``group_expiry``, ``capacity``, ``channel_capacity``: as in
           ``LocalChannelLayer``.
         - ``timeout``: seconds after which Redis counts as unavailable.
         - ``buffer_bytes``: how much may wait for each host before ``ChannelFull`` is raised.
+        - ``signing_keys``: sign all that is stored in Redis, and accept only what is signed with one
+          of these. By default ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``; ``[]`` for no signatures.
         """
         super().__init__(expiry=expiry, capacity=capacity)
         self.channel_capacity = self.compile_capacities(channel_capacity or {})
         self.group_expiry = group_expiry
-        self.prefix = prefix
         self.hosts = [host_options(host) for host in hosts or ["redis://localhost:6379"]]
+        self.namespaces = site_namespaces(self.hosts, prefix, signing_keys)
+        self.prefix = self.namespaces[0].prefix
         self.timeout = timeout
         self.buffer_bytes = buffer_bytes
         self._loop_layers: WeakKeyDictionary[asyncio.AbstractEventLoop, RedisLoopLayer] = (
@@ -137,8 +144,9 @@ class RedisChannelLayer(BaseChannelLayer):
         await self._loop_layer().local.flush()
         for host in self.hosts:
             async with connect(host, timeout=self.timeout) as redis:
-                async for key in redis.scan_iter(match=f"{self.prefix}:queue:*"):
-                    await redis.delete(key)
+                for namespace in self.namespaces:
+                    async for key in redis.scan_iter(match=namespace.queue("*")):
+                        await redis.delete(key)
 
     # --- Beyond the specification ---------------------------------------------------------------
 
@@ -188,7 +196,7 @@ class RedisChannelLayer(BaseChannelLayer):
         if layer is None:
             layer = self._loop_layers[loop] = RedisLoopLayer(
                 hosts=self.hosts,
-                prefix=self.prefix,
+                namespaces=self.namespaces,
                 expiry=self.expiry,
                 group_expiry=self.group_expiry,
                 capacity=self.capacity,

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgpack
 from channels.exceptions import ChannelFull
 from redis.exceptions import RedisError
 
-from . import publisher
-from .connections import ALL, connect, pubsub_channel
+from . import drops, publisher
+from .connections import ALL, connect
 from .exceptions import Undeliverable
+from .namespaces import Namespace, Refused
+from .numbers import NOTHING, BatchNumbers
 from .publisher import Publisher
 from .tasks import BackgroundTasks
 
@@ -22,13 +24,29 @@ logger = logging.getLogger("signalling.pubsub")
 
 REPORT_ATTEMPTS = 12
 """Attempts to report lost messages to their process, within about 8 seconds."""
+MAX_REPORTS = 1000
+"""Reports that may wait at the same time."""
+MAX_AGE_SECONDS = 300
+"""Maximum age of the first batch from a process. Clocks may differ by as much."""
+MAX_ID_LENGTH = 64
+FIELDS: dict[str, tuple[type, ...]] = {
+    "beat": (),
+    "channel": (str, dict),
+    "group": (str, dict),
+    "gone": (str, str),
+    "lost": (str, int, int),
+}
+"""The kinds of messages in a batch, and the types of their fields."""
 
 
 class Receiver(Protocol):
     """Handles what a ``Subscriber`` receives."""
 
     def deliver(self, channel: str, message: dict[str, Any]) -> bool:
-        """Deliver a message to a channel; return ``False`` if the channel is full or gone."""
+        """Deliver a message to a channel; return ``False`` if the channel is full or gone.
+
+        Raises ``Refused`` if the channel is not one of this process.
+        """
 
     def deliver_group(self, group: str, message: dict[str, Any]) -> None:
         """Deliver a message to the members of a group in this process."""
@@ -41,7 +59,7 @@ class Receiver(Protocol):
 
 
 class Subscriber:
-    """Subscribes to the channel of this process and to the one for all processes.
+    """Subscribes to the channels of this process and to those for all processes.
 
     ``publisher_for`` returns the publisher for the host that a process is subscribed on.
     """
@@ -51,21 +69,27 @@ class Subscriber:
         options: dict[str, Any],
         *,
         process_id: str,
-        prefix: str,
+        namespaces: Sequence[Namespace],
         timeout: float,
         receiver: Receiver,
         publisher_for: Callable[[str], Publisher],
     ) -> None:
         self.ready = asyncio.Event()
-        """Set while Redis has confirmed both subscriptions."""
+        """Set while Redis has confirmed all subscriptions."""
         self._process_id = process_id
-        self._channels = [pubsub_channel(prefix, target) for target in (process_id, ALL)]
+        self._addresses = {
+            namespace.channel(target).encode(): (namespace, namespace.channel(target), target)
+            for namespace in namespaces
+            for target in (process_id, ALL)
+        }
+        """The subscribed Redis channels: their namespaces, names and targets."""
+        self._copies = len(namespaces)
+        """How many copies of each batch may arrive."""
         self._timeout = timeout
         self._receiver = receiver
         self._publisher_for = publisher_for
         self._redis = connect(options, timeout=None)
-        self._numbers: dict[tuple[str, str], int] = {}
-        """The number of the last batch for each source and stream."""
+        self._numbers = BatchNumbers()
         self._received_at = time.monotonic()
         self._tasks = BackgroundTasks()
 
@@ -96,8 +120,8 @@ class Subscriber:
     async def _subscribe_and_read(self) -> None:
         async with self._redis.pubsub() as pubsub:
             async with asyncio.timeout(self._timeout):
-                await pubsub.subscribe(*self._channels)
-                for _ in self._channels:  # nothing may be sent here before both are confirmed
+                await pubsub.subscribe(*self._addresses)
+                for _ in self._addresses:  # nothing may be sent here before all are confirmed
                     await pubsub.parse_response(block=True)
             self._received_at = time.monotonic()
             self.ready.set()
@@ -108,10 +132,9 @@ class Subscriber:
                 self._receiver.messages_missed("any")
             connection = pubsub.connection
             while True:
-                kind, _, payload = await connection.read_response(disable_decoding=True)
+                kind, address, payload = await connection.read_response(disable_decoding=True)
                 if kind == b"message":
-                    self._received_at = time.monotonic()
-                    self.handle_batch(payload)
+                    self.receive(address, payload)
 
     async def _check_heartbeats(self) -> None:
         """Reconnect if this process does not receive its own heartbeats."""
@@ -124,45 +147,79 @@ class Subscriber:
 
     # --- Batches ----------------------------------------------------------------------------------
 
-    def handle_batch(self, payload: bytes) -> None:
+    def receive(self, address: bytes, payload: bytes) -> None:
         """Deliver the messages of a batch, and report the batches that are missing before it.
 
-        A batch that arrives after a later one is dropped: it was reported as lost.
+        Never raises: a payload that cannot be used is dropped and counted. So is a batch that
+        arrives after a later one: it was reported as lost.
         """
-        unpacker = msgpack.Unpacker(raw=False, strict_map_key=False)
-        unpacker.feed(payload)
-        source, is_to_all, number = next(unpacker)
-        if source == self._process_id and is_to_all:
-            return
-        stream = (source, ALL if is_to_all else self._process_id)
-        # Batches to all that were published before this process subscribed are not missing.
-        last = self._numbers.get(stream, number - 1 if is_to_all else 0)
-        if number <= last:
-            return
-        self._numbers[stream] = number
-        if number > last + 1:
-            self._report(source, "lost", [stream[1], last + 1, number - 1])
-            self._receiver.messages_missed(source)
-        for kind, *item in unpacker:
-            try:
-                self._handle(source, kind, item)
-            except Exception:
-                logger.exception("Could not handle a %r message of process %s", kind, source)
+        try:
+            namespace, name, target = self._addresses[address]
+            self._receive(namespace.open(name, payload), target)
+        except Refused as refusal:
+            drops.bus.add(refusal.reason, "Dropped a payload from Redis: %s", refusal)
+        except Exception as error:
+            kind = type(error).__name__  # its text may contain the payload
+            drops.bus.add("malformed", "Dropped a malformed payload from Redis: %s", kind)
 
-    def _handle(self, source: str, kind: str, item: list[Any]) -> None:
-        match kind:
-            case "channel":
-                channel, message = item
-                if not self._receiver.deliver(channel, message) and "reply_channel" in message:
-                    self._report(source, "gone", [message["reply_channel"], channel])
-            case "group":
-                self._receiver.deliver_group(*item)
-            case "gone":
-                self._receiver.message_lost(*item)
-            case "lost":
-                self._publisher_for(source).report_lost(*item)
+    def _receive(self, body: bytes, target: str) -> None:
+        unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, max_buffer_size=len(body) or 1)
+        unpacker.feed(body)
+        head = next(unpacker)  # a later build may add fields
+        source, number, sent_at = head[0], head[1], head[2]
+        if not _is_source(source) or type(number) is not int or number < 1:
+            raise Refused("malformed", "wrong head")
+        self._received_at = now = time.monotonic()
+        if source == self._process_id and target == ALL:
+            return
+        stream = (source, target)
+        last = self._numbers.last(stream)
+        if last is None:
+            if target == ALL and abs(time.time() - sent_at) > MAX_AGE_SECONDS:
+                raise Refused("stale", f"process {source!r} has another time, or this is a replay")
+            # Batches to all that were published before this process subscribed are not missing.
+            self._numbers.begin(stream, number - 1 if target == ALL else 0)
+        missing = self._numbers.accept(stream, number, now)
+        if missing is None:
+            if number != last or self._copies == 1:
+                raise Refused("number", f"number {number} of process {source!r} after {last}")
+            return
+        if missing is not NOTHING:
+            self._report(source, "lost", [target, *missing])
+            self._receiver.messages_missed(source)
+        for item in unpacker:
+            try:
+                self._handle(source, item)
+            except Refused as refusal:
+                drops.bus.add(refusal.reason, "Dropped a message from Redis: %s", refusal)
+            except Exception:
+                if _is_well_formed(item):
+                    drops.bus.add("failed", "Could not handle a message from Redis", exc_info=True)
+                else:
+                    drops.bus.add("malformed", "Dropped a malformed message from Redis")
+
+    def _handle(self, source: str, item: Any) -> None:
+        kind = item[0]
+        if kind == "channel":
+            channel, message = item[1], item[2]
+            if type(channel) is not str or type(message) is not dict:
+                raise Refused("malformed", "no channel or no message")
+            if not self._receiver.deliver(channel, message) and "reply_channel" in message:
+                self._report(source, "gone", [message["reply_channel"], channel])
+        elif kind not in FIELDS or not _is_well_formed(item):
+            is_unknown = _is_well_formed(item)
+            raise Refused("unknown_kind" if is_unknown else "malformed", "it is of another build")
+        elif kind == "group":
+            self._receiver.deliver_group(item[1], item[2])
+        elif kind == "gone":
+            self._receiver.message_lost(item[1], item[2])
+        elif kind == "lost":
+            self._publisher_for(source).report_lost(*item[1:4])
 
     def _report(self, target: str, kind: str, item: list[Any]) -> None:
+        if len(self._tasks) > MAX_REPORTS:
+            drops.bus.add("report", "Too many lost messages to report them to process %r", target)
+            return
         self._tasks.start(self._keep_reporting(target, msgpack.packb([kind, *item])))
 
     async def _keep_reporting(self, target: str, item: bytes) -> None:
@@ -173,4 +230,16 @@ class Subscriber:
                 return
             except (ChannelFull, Undeliverable):
                 await asyncio.sleep(min(0.05 * 2**attempt, 1.0))
-        logger.warning("Could not report lost messages to process %s", target)
+        drops.bus.add("report", "Could not report lost messages to process %r", target)
+
+
+def _is_source(source: Any) -> bool:
+    return type(source) is str and 0 < len(source) <= MAX_ID_LENGTH and source != ALL
+
+
+def _is_well_formed(item: Any) -> bool:
+    """Return whether a message has the fields of its kind. A later build may add fields."""
+    if not isinstance(item, list) or not item or not isinstance(item[0], str):
+        return False
+    fields = FIELDS.get(item[0], ())
+    return len(item) > len(fields) and all(map(isinstance, item[1:], fields))

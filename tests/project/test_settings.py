@@ -131,7 +131,19 @@ def test_with_redis_the_channel_layer_is_shared(load: Load) -> None:
     site = load(**SECRETS, REDIS_URL="redis://redis.example.org:6379/0")
     layer = site["CHANNEL_LAYERS"]["default"]
     assert layer["BACKEND"] == "signalling.layers.RedisChannelLayer"
-    assert layer["CONFIG"]["hosts"] == ["redis://redis.example.org:6379/0"]
+    assert layer["CONFIG"] == {"hosts": ["redis://redis.example.org:6379/0"], "prefix": None}
+
+
+def test_the_names_in_redis_differ_between_sites(load: Load) -> None:
+    def names(**environment: str) -> tuple[str | None, str]:
+        site = load(**{**SECRETS, "REDIS_URL": "redis://redis.example.org", **environment})
+        prefix = site["CHANNEL_LAYERS"]["default"]["CONFIG"]["prefix"]
+        return prefix, site["CACHES"]["default"]["KEY_PREFIX"]
+
+    assert names()[0] is None
+    assert names()[1] != names(SECRET_KEY="another" * 10)[1]
+    assert names(SECRET_KEY="n" * 40, SECRET_KEY_FALLBACKS=SECRETS["SECRET_KEY"]) == names()
+    assert names(REDIS_PREFIX="tea") == ("tea", "tea")
 
 
 def test_https_can_be_turned_off(load: Load) -> None:

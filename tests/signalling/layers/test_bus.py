@@ -262,15 +262,15 @@ async def test_the_last_message_before_a_loss_is_reported_without_another_messag
     here, there = make_layer(), make_layer()
     sender, receiver = await attach(here), await attach(there)
     subscriber = there._loop_layer().bus.subscriber
-    handle, dropped = subscriber.handle_batch, []
+    receive, dropped = subscriber.receive, []
 
-    def lossy(payload: bytes) -> None:
+    def lossy(address: bytes, payload: bytes) -> None:
         if b"number" in payload:
             dropped.append(payload)
         else:
-            handle(payload)
+            receive(address, payload)
 
-    monkeypatch.setattr(subscriber, "handle_batch", lossy)
+    monkeypatch.setattr(subscriber, "receive", lossy)
     await here.send(receiver.name, {"type": "number", "reply_channel": sender.name})
     assert await sender.receive(1) == [{"type": "channel.lost", "channel": receiver.name}]
     assert len(dropped) == 1
@@ -283,15 +283,15 @@ async def test_a_batch_that_arrives_late_is_dropped(
 ) -> None:
     here, there = make_layer(), make_layer()
     receiver = await attach(there)
-    payloads: asyncio.Queue[bytes] = asyncio.Queue()
+    payloads: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
     subscriber = there._loop_layer().bus.subscriber
-    handle = subscriber.handle_batch
-    monkeypatch.setattr(subscriber, "handle_batch", payloads.put_nowait)
+    receive = subscriber.receive
+    monkeypatch.setattr(subscriber, "receive", lambda *payload: payloads.put_nowait(payload))
     for value in range(2):
         await here.send(receiver.name, {"type": "number", "value": value})
     first, second = [await asyncio.wait_for(payloads.get(), 10) for _ in range(2)]
     for payload in (second, first, second):
-        handle(payload)
+        receive(*payload)
     assert [entry for entry in receiver.received if entry["type"] == "number"] == [
         {"type": "number", "value": 1}
     ]
