@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from benchmarks.processes import (
     HERE,
@@ -54,6 +55,8 @@ class Contender:
     wire: str = "json"
     path: str = "/"
     is_ours: bool = False
+    is_on_request: bool = False
+    """Only measured if ``--peers`` names it."""
     env: dict[str, str] = field(default_factory=dict)
     cwd: Path = ROOT
 
@@ -61,10 +64,9 @@ class Contender:
 OURS = "signalling_project.asgi:application"
 
 
-def ours(server: str, command: Command) -> Contender:
-    return Contender(
-        f"**django-signalling**, {server}", command, path="/ws/signalling/", is_ours=True
-    )
+def ours(server: str, command: Command, **options: Any) -> Contender:
+    label = f"**django-signalling**, {server}"
+    return Contender(label, command, path="/ws/signalling/", is_ours=True, **options)
 
 
 def stock(label: str, layer: str) -> Contender:
@@ -85,6 +87,12 @@ ONE_PROCESS = {
 }
 TWO_PROCESSES = {
     "uvicorn": ours("uvicorn", uvicorn(OURS)),
+    "unsigned": ours(
+        "uvicorn, without signatures",
+        uvicorn(OURS),
+        is_on_request=True,
+        env={"DJANGO_SETTINGS_MODULE": "benchmarks.unsigned_settings"},
+    ),
     "daphne": ours("Daphne", daphne(OURS)),
     "socketio": Contender("socket.io + Redis adapter", node("socketio.mjs"), "socketio"),
     "stock-pubsub": stock(

@@ -190,7 +190,8 @@ class Run:
 
     def contenders(self, kind: str) -> dict[str, Contender]:
         table = TWO_PROCESSES if kind == "two" else ONE_PROCESS
-        wanted = set(self.options.peers or (IDLE_PEERS if kind == "idle" else table))
+        usual = IDLE_PEERS if kind == "idle" else [p for p in table if not table[p].is_on_request]
+        wanted = set(self.options.peers or usual)
         if self.options.quick and not self.options.peers:
             wanted -= QUICK_SKIPS
         return {peer: contender for peer, contender in table.items() if peer in wanted}
