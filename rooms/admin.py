@@ -133,15 +133,17 @@ class ParticipantAdmin(admin.ModelAdmin):
     """Memberships, past and present. Only the server writes them, so they are read-only here, but
     an administrator can remove participants."""
 
-    list_display = ("user", "room", "role", "seat", "live", "joined_at", "left_at", "reason")
+    list_display = (
+        "user", "display_name", "room", "role", "seat", "live", "joined_at", "left_at", "reason",
+    )  # fmt: skip
     list_filter = (LiveFilter, "role", "reason", "joined_at")
     list_select_related = ("user", "room")
     search_fields = ("peer_id", "room__code", "room__name")
     date_hierarchy = "joined_at"
     actions = ("end_memberships",)
     fields = (
-        "peer_id", "room", "user", "role", "seat", "media", "sfu_state", "joined_at", "away_until",
-        "left_at", "reason", "worker",
+        "peer_id", "room", "user", "display_name", "role", "seat", "media", "sfu_state",
+        "joined_at", "away_until", "left_at", "reason", "worker",
     )  # fmt: skip
     readonly_fields = fields
 
@@ -155,6 +157,11 @@ class ParticipantAdmin(admin.ModelAdmin):
         count = sum(services.remove_participant(participant) for participant in queryset)
         text = ngettext("%(count)d membership ended.", "%(count)d memberships ended.", count)
         messages.success(request, text % {"count": count})
+
+    @admin.display(description=_("display name"))
+    def display_name(self, participant: Participant) -> str:
+        """Return the name that the peer chose. ``user`` says which user that is."""
+        return str(participant.user_info.get("displayName", ""))
 
     @admin.display(description=_("in the room"), boolean=True, ordering="left_at")
     def live(self, participant: Participant) -> bool:

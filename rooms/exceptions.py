@@ -2,6 +2,7 @@
 
     RoomError
     ├── CodeInvalid      the requested code is malformed
+    ├── DisplayNameInvalid
     ├── CodeTaken        another room has the requested code
     ├── RoomNotFound
     ├── RoomClosed
@@ -47,6 +48,13 @@ class CodeInvalid(RoomError):
     message = _(
         "A room code must have 3 to 32 letters, digits, hyphens or underscores, "
         "and must begin and end with a letter or a digit."
+    )
+
+
+class DisplayNameInvalid(RoomError):
+    message = _(
+        "A display name must have at most 64 characters, all of them visible: no control or format "
+        "characters, and no piles of combining marks."
     )
 
 

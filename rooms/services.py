@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from . import admission, codes, seats, signals, visibility
+from . import admission, codes, names, seats, signals, visibility
 from .conf import conf, hook
 from .exceptions import CodeInvalid, CodeTaken, Forbidden, NotInRoom, RoomClosed, RoomNotFound
 from .models import Participant, Room
@@ -210,12 +210,14 @@ def update_participant(
     epoch: int | None = None,
     media: dict[str, bool] | None = None,
     display_name: str | None = None,
-) -> None:
+) -> Participant:
     """Store a live peer's media state and display name, for peers that join later.
 
     ``media``: keys to change, such as ``{"audio": True}``; other keys keep their values.
-    ``None`` changes nothing. Raise ``NotInRoom``.
+    ``display_name``: stored as ``names.clean`` returns it. ``None`` changes nothing.
+    Return the participant. Raise ``DisplayNameInvalid`` or ``NotInRoom``.
     """
+    stored_name = names.clean(display_name) if display_name is not None else None
     with transaction.atomic():
         mine = Participant.objects.of_socket(peer_id, epoch)
         participant = mine.select_for_update(no_key=True).first()
@@ -223,9 +225,10 @@ def update_participant(
             raise NotInRoom
         if media:
             participant.media |= media
-        if display_name is not None:
-            participant.user_info["displayName"] = display_name
+        if stored_name is not None:
+            participant.user_info["displayName"] = stored_name
         participant.save(update_fields=["media", "user_info"])
+    return participant
 
 
 def _open(code: str, fields: dict[str, Any]) -> Room:
@@ -257,7 +260,7 @@ def _join(
         newcomer.room = room
         newcomer.seat = admission.free_seat(room, others)
         newcomer.role = admission.role(user, room)
-        newcomer.user_info = hook(conf().user_info)(user)
+        newcomer.user_info = names.clean_info(hook(conf().user_info)(user))
         newcomer.save(force_insert=True)
         signals.send_on_commit(signals.participant_joined, Participant, participant=newcomer)
     return Joined(room=room, participant=newcomer, others=others, resume_token=token)

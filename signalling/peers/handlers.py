@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from rooms import services, switching
+from rooms import names, services, switching
 from rooms.conf import hook
+from rooms.exceptions import DisplayNameInvalid
 from signalling import protocol, sfu
 from signalling.auth.tokens import Identity, TokenRefused
 from signalling.conf import conf
@@ -102,12 +103,16 @@ async def relay(peer: Peer, event: protocol.Relay) -> None:
 @handles(protocol.PeerUpdate)
 async def peer_update(peer: Peer, event: protocol.PeerUpdate) -> None:
     """Store the peer's media state and display name, and announce them to the others."""
-    membership = require_membership(peer)
     changes = event.changes()
-    await peer.database(
+    if "display_name" in changes:
+        changes["display_name"] = _clean_name(changes["display_name"])
+    membership = require_membership(peer)
+    participant = await peer.database(
         services.update_participant, membership.peer_id, epoch=membership.epoch, **changes
     )
     updated = protocol.PeerUpdated(peer_id=membership.peer_id, **changes)
+    if "display_name" in changes:
+        updated.name_keys = names.keys(participant.user_info)
     await peer.publish(messages.updated(membership.room_code, updated))
 
 
@@ -175,6 +180,14 @@ async def _to_sfu(membership: Membership, event: protocol.Relay) -> None:
     if event.target_peer_id not in protocol.SFU_PEERS or membership.link is None:
         raise peer_not_found()
     await membership.link.receive(event)
+
+
+def _clean_name(name: str) -> str:
+    try:
+        return names.clean(name)
+    except DisplayNameInvalid as error:
+        error.details["path"] = "$.data.displayName"
+        raise
 
 
 def _require_identity(peer: Peer) -> Identity:

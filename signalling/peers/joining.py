@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from rooms import codes, resuming, services
+from rooms import codes, names, resuming, services
 from rooms.exceptions import CodeInvalid, NotInRoom, RoomNotFound, SfuRequired
 from rooms.services import Joined, ResumeState
 from signalling import protocol, sfu
@@ -94,9 +94,12 @@ def room_joined(joined: Joined, mode: Mode, *, gap: bool) -> protocol.RoomJoined
                 media=other.media,
                 away=other.is_away,
                 path="sfu" if other.receives_through_sfu(room.mode_version) else UNSET,
+                name_keys=names.keys(other.user_info),
             )
             for other in joined.others
         ],
+        user_info=participant.user_info,
+        name_keys=names.keys(participant.user_info),
         mode=room.mode,
         mode_version=room.mode_version,
         switching=room.is_switching,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal, NotRequired, TypedDict
 
+from rooms import names
 from rooms.models import Participant, Room
 from signalling import protocol
 from signalling.sfu.mode import Mode
@@ -153,7 +154,10 @@ def room_group(room_code: str) -> str:
 def joined(room: str, participant: Participant) -> RosterChange:
     """Return the announcement that a peer has joined."""
     event = protocol.PeerJoined(
-        peer_id=participant.peer_id, user_info=participant.user_info, media=participant.media
+        peer_id=participant.peer_id,
+        user_info=participant.user_info,
+        media=participant.media,
+        name_keys=names.keys(participant.user_info),
     )
     return _change(
         room,

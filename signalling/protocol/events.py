@@ -33,6 +33,7 @@ class PeerInfo(Struct, rename="camel", frozen=True, kw_only=True):
     media: dict[str, bool]
     away: bool = False
     path: str | UnsetType = UNSET
+    name_keys: list[str] = []
 
 
 class Limits(Struct, rename="camel", frozen=True):
@@ -52,6 +53,8 @@ class RoomJoined(ServerEvent, kw_only=True):
     room_id: str
     peer_id: str
     peers: list[PeerInfo]
+    user_info: dict[str, Any] | UnsetType = UNSET
+    name_keys: list[str] = []
     mode: str
     mode_version: int = 0
     switching: bool = False
@@ -71,6 +74,7 @@ class PeerJoined(ServerEvent):
     peer_id: str
     user_info: dict[str, Any]
     media: dict[str, bool]
+    name_keys: list[str] = []
 
 
 class PeerLeft(ServerEvent):
@@ -128,6 +132,7 @@ class PeerUpdated(ServerEvent):
     peer_id: str
     media: dict[str, bool] | UnsetType = UNSET
     display_name: str | UnsetType = UNSET
+    name_keys: list[str] | UnsetType = UNSET
     path: str | UnsetType = UNSET
 
 

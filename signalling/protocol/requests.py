@@ -112,14 +112,8 @@ class Media(Struct, omit_defaults=True, frozen=True):
     screen: bool | UnsetType = UNSET
 
 
-# No control, invisible or bidirectional formatting characters, and at least one visible character.
-DisplayName = Annotated[
-    str,
-    Meta(
-        max_length=64,
-        pattern=r"^(?:\Z|(?=.*\S)[^\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]*\Z)",
-    ),
-]
+DisplayName = Annotated[str, Meta(max_length=64)]
+"""``rooms.names`` decides which characters it may contain."""
 
 
 class PeerUpdate(ClientEvent):

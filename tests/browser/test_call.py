@@ -39,6 +39,25 @@ def test_two_then_three_people_see_and_hear_each_other(demo: Demo, enter: Enter)
     expect(alice.tiles).to_have_count(1)
 
 
+def test_a_display_name_is_text_and_cannot_imitate_a_participant(room: str, enter: Enter) -> None:
+    alice, bob = enter("alice").join(room), enter("bob").join(room)
+    expect(alice.tile("bob")).to_be_visible()
+
+    def rename(name: str) -> None:
+        bob.call(f'call.session.client.request("peer:update", {{displayName: "{name}"}})')
+
+    rename("<img src=x onerror='hacked = 1'>")
+    name = alice.tile("<img src=x onerror='hacked = 1'>").locator("[data-name]")
+    expect(name).to_have_text("<img src=x onerror='hacked = 1'>")
+    expect(name).to_have_attribute("title", "bob")
+    assert alice.call("document.querySelectorAll('.tile img').length") == 0
+    assert alice.call("typeof hacked") == "undefined"
+
+    rename("\\u0430lice")  # Cyrillic
+    name = alice.page.locator("[data-name][title=bob]")
+    expect(name).to_have_text("\u2068\u0430lice\u2069 (bob)")
+
+
 def test_mute_is_shown_to_present_and_later_participants(room: str, enter: Enter) -> None:
     alice, bob = enter("alice").join(room), enter("bob").join(room)
     expect(alice.tile("bob")).not_to_contain_text("muted")

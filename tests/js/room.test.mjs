@@ -167,3 +167,17 @@ test("does not report peer_busy for a participant that is away", async (t) => {
   await flush();
   assert.ok(!events.includes("failed peer_busy"));
 });
+
+test("an update of a display name keeps the user name, and clashes change with the roster", async (t) => {
+  const socket = await enterCallWith(t, "bob", "carol");
+  const name = (id) => room.participants.get(id).name;
+  socket.deliver("peer:updated", {peerId: "bob", displayName: "Carol", nameKeys: ["bob", "carol"]});
+  assert.equal(name("bob"), "Carol");
+  socket.deliver("peer:joined", {peerId: "dave", userInfo: {username: "dave"}, nameKeys: ["carol"]});
+  assert.equal(name("bob"), "\u2068Carol\u2069 (bob)");
+  assert.equal(room.participants.get("bob").username, "bob");
+  socket.deliver("peer:left", {peerId: "dave"});
+  assert.equal(name("bob"), "Carol");
+  socket.deliver("peer:updated", {peerId: "bob", displayName: "", nameKeys: ["bob"]});
+  assert.equal(name("bob"), "bob");
+});

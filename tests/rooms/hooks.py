@@ -43,3 +43,8 @@ def shout(user: AbstractBaseUser) -> dict[str, Any]:
 
 def explode(*arguments: object) -> bool:
     raise RuntimeError("the hook has a bug")
+
+
+def full_name(user: Any) -> dict[str, Any]:
+    """Return the first name as the display name."""
+    return {"username": user.get_username(), "displayName": user.first_name}

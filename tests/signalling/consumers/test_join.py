@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 
 from rooms import services
 from rooms.models import Room
+from rooms.names import keys
 from signalling.conf import conf
 from tests.signalling.consumers.conftest import Configure
 from tests.signalling.consumers.helpers import live_peer_ids, subscriber_count
@@ -29,6 +30,8 @@ async def test_the_first_frame_after_a_join_is_room_joined(
             "roomId": "room_abc123",
             "peerId": first.peer_id,
             "peers": [],
+            "userInfo": {"username": "alice"},
+            "nameKeys": keys({"username": "alice"}),
             "mode": "p2p",
             "iceServers": [],
             "iceExpiresAt": None,
@@ -39,11 +42,18 @@ async def test_the_first_frame_after_a_join_is_room_joined(
         joined = await second.join()
         assert joined["role"] == "member"
         assert joined["peers"] == [
-            {"id": first.peer_id, "userInfo": {"username": "alice"}, "media": {}, "away": False}
+            {
+                "id": first.peer_id,
+                "userInfo": {"username": "alice"},
+                "nameKeys": keys({"username": "alice"}),
+                "media": {},
+                "away": False,
+            }
         ]
         assert await first.receive("peer:joined") == {
             "peerId": second.peer_id,
             "userInfo": {"username": "bob"},
+            "nameKeys": keys({"username": "bob"}),
             "media": {},
         }
         await second.receive_nothing()

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from msgspec import Raw
 from pytest_django import Settings
 
-from rooms import exceptions, policies, services
+from rooms import exceptions, names, policies, services
 from rooms.models import Participant, Room
 from rooms.services import Joined
 from signalling import protocol
@@ -326,11 +326,13 @@ async def test_a_target_outside_the_roster_is_not_found(target: str) -> None:
 
 async def test_an_update_is_written_before_it_is_announced() -> None:
     peer = in_room()
-    peer.results[services.update_participant] = None
-    event = protocol.PeerUpdate(media=protocol.Media(audio=False), display_name="Bo")
+    stored = Participant(user_info={"username": "me", "displayName": "Bo"})
+    peer.results[services.update_participant] = stored
+    event = protocol.PeerUpdate(media=protocol.Media(audio=False), display_name=" Bo")
     await handlers.peer_update(peer, event)
     changes: dict[str, Any] = {"media": {"audio": False}, "display_name": "Bo"}
-    updated = protocol.PeerUpdated(peer_id="peer_me", **changes)
+    keys = names.keys(stored.user_info)
+    updated = protocol.PeerUpdated(peer_id="peer_me", **changes, name_keys=keys)
     assert peer.calls == [
         ("update_participant", "peer_me", {"epoch": 0, **changes}),
         ("publish announcement to ABC123", messages.updated("ABC123", updated)),
@@ -343,6 +345,17 @@ async def test_a_refused_update_is_not_announced() -> None:
     with pytest.raises(exceptions.NotInRoom):
         await handlers.peer_update(peer, protocol.PeerUpdate(display_name="Bo"))
     assert peer.steps == ["update_participant"]
+
+
+async def test_a_refused_display_name_names_its_path() -> None:
+    peer = in_room()
+    with pytest.raises(exceptions.DisplayNameInvalid) as refused:
+        await handlers.peer_update(peer, protocol.PeerUpdate(display_name="\u200b"))
+    assert (refused.value.code, refused.value.details) == (
+        "bad_request",
+        {"path": "$.data.displayName"},
+    )
+    assert peer.calls == []
 
 
 async def test_a_ping_is_answered() -> None:

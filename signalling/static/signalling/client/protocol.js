@@ -5,9 +5,9 @@
  * @typedef {{audio?: boolean, video?: boolean, screen?: boolean}} MediaState what a peer reports
  *   that it sends
  * @typedef {{username: string, displayName?: string} & Record<string, unknown>} UserInfo
- * @typedef {{id: string, userInfo: UserInfo, media?: MediaState | null, away?: boolean,
- *   path?: "sfu"}} PeerEntry `path` is set once the peer has reported that it receives everyone's
- *   media from the SFU
+ * @typedef {{id: string, userInfo: UserInfo, nameKeys?: string[], media?: MediaState | null,
+ *   away?: boolean, path?: "sfu"}} PeerEntry `path` is set once the peer has reported that it
+ *   receives everyone's media from the SFU
  *
  * @typedef {"p2p" | "sfu"} Mode
  * @typedef {{provider: string, url?: string, token?: string, client?: string}} SfuAccess how to
@@ -21,6 +21,8 @@
  * @property {string} roomId
  * @property {string} peerId our own id in this room
  * @property {PeerEntry[]} peers the peers that joined before us
+ * @property {UserInfo} [userInfo] our own, as the others receive it
+ * @property {string[]} [nameKeys] of our own names; names that look alike share a key
  * @property {Mode} [mode]
  * @property {number} [modeVersion]
  * @property {boolean} [switching] keep the mesh until the switch to the SFU is committed
@@ -47,12 +49,13 @@
  * What the server sends, by event.
  * @typedef {{
  *   "room:joined": RoomJoined,
- *   "peer:joined": {peerId: string, userInfo: UserInfo, media?: MediaState | null},
+ *   "peer:joined": {peerId: string, userInfo: UserInfo, nameKeys?: string[],
+ *     media?: MediaState | null},
  *   "peer:left": {peerId: string, reason?: string},
  *   "peer:away": {peerId: string, until: string},
  *   "peer:back": {peerId: string},
  *   "peer:updated": {peerId: string, media?: MediaState | null, displayName?: string,
- *     path?: "sfu"},
+ *     nameKeys?: string[], path?: "sfu"},
  *   "webrtc:offer": {fromPeerId: string, offer: RTCSessionDescriptionInit, streams?: SfuStream[],
  *     connection?: number},
  *   "webrtc:answer": {fromPeerId: string, answer: RTCSessionDescriptionInit},

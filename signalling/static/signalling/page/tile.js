@@ -5,7 +5,8 @@ import {find} from "./dom.js";
 
 /**
  * The part of a participant that is shown. The user's own tile has no path.
- * @typedef {Pick<Participant, "id" | "name" | "media" | "state" | "away" | "stream"> &
+ * @typedef {Pick<Participant,
+ *   "id" | "name" | "username" | "displayName" | "media" | "state" | "away" | "stream"> &
  *   {path: Path | null}} Shown
  */
 
@@ -39,14 +40,15 @@ export class Tile {
   }
 
   /** @param {Shown} participant */
-  show({name, media, state, away, stream, path}) {
+  show({name, username, displayName, media, state, away, stream, path}) {
     // Some clients do not report their media: then show video if there is a video track.
     const hasVideo = media.video ?? stream.getVideoTracks().length > 0;
     this.figure.setAttribute("aria-label", this.own ? `${name} (you)` : name);
     this.figure.dataset.state = state;
     if (path) this.figure.dataset.path = path;
     this.#setText("name", this.own ? `${name} (you)` : name);
-    this.#setText("avatar", [...name][0]?.toUpperCase() ?? "?");
+    find(this.figure, "[data-name]", HTMLElement).title = username;
+    this.#setText("avatar", [...(displayName || username)][0]?.toUpperCase() ?? "?");
     this.#setText("microphone", media.audio === false ? "muted" : "");
     this.#setText("camera", media.video === false ? "camera off" : "");
     this.#setText("state", away ? AWAY : STATES[state]);

@@ -11,12 +11,13 @@
 import {Outgoing} from "../client/outgoing.js";
 import {Mesh} from "../mesh/mesh.js";
 import {isReservedId} from "../sfu/addresses.js";
+import {named, relabel} from "./names.js";
 import {Switch} from "./switch.js";
 
 /** @import {SignallingClient} from "../client/client.js" */
 /** @import {SignallingError} from "../client/errors.js" */
 /**
- * @import {MediaState, PeerEntry, RoomJoined, UserInfo, WireCandidate} from "../client/protocol.js"
+ * @import {MediaState, PeerEntry, RoomJoined, WireCandidate} from "../client/protocol.js"
  */
 /** @import {Devices} from "../rtc/devices.js" */
 /** @import {Kind} from "../rtc/senders.js" */
@@ -25,6 +26,8 @@ import {Switch} from "./switch.js";
 export class Room extends EventTarget {
   /** @type {Map<string, Participant>} */
   participants = new Map();
+  /** Our own names, as the others see them. */
+  #own = named();
 
   /**
    * @param {SignallingClient} client
@@ -65,7 +68,7 @@ export class Room extends EventTarget {
     client.on("peer:left", ({peerId}) => this.#remove(peerId));
     client.on("peer:away", ({peerId}) => this.#update(peerId, {away: true}));
     client.on("peer:back", ({peerId}) => this.#onPeerBack(peerId));
-    client.on("peer:updated", ({peerId, media, displayName: name, path}) => this.#update(peerId, {media, name, path}));
+    client.on("peer:updated", ({peerId, ...update}) => this.#update(peerId, update));
     for (const event of /** @type {const} */ (["webrtc:offer", "webrtc:answer", "webrtc:ice"]))
       client.on(event, (data) => this.#warnOnFailure(this.#receive(event, data)));
     client.on("room:mode", (update) => this.switch.setMode(update));
@@ -80,6 +83,7 @@ export class Room extends EventTarget {
   /** @param {RoomJoined} joined */
   #enter(joined) {
     const {peers, iceServers = [], resumed = false, gap = false} = joined;
+    this.#own = named(joined.userInfo, joined.nameKeys);
     // Before `outgoing.resume`: frames that were kept for an earlier membership must not be sent.
     if (!resumed) this.switch.close();
     const present = new Set(resumed ? peers.map(({id}) => id) : []);
@@ -100,8 +104,9 @@ export class Room extends EventTarget {
    * @param {boolean} gap
    */
   #refresh(entry, gap) {
-    const {id, media, userInfo, away = false, path} = entry;
-    if (this.participants.has(id)) this.#update(id, {media, name: nameOf(userInfo), away, path});
+    const {id, media, userInfo, nameKeys, away = false, path} = entry;
+    const {displayName = ""} = userInfo;
+    if (this.participants.has(id)) this.#update(id, {media, displayName, nameKeys, away, path});
     else this.#add(entry, false); // it joined after us, so it sends the offer, which was held for us
     this.peers.get(entry.id)?.recover(gap);
   }
@@ -114,12 +119,13 @@ export class Room extends EventTarget {
   }
 
   /** @param {PeerEntry} entry @param {boolean} isOlder */
-  #add({id, userInfo, media, away = false, path}, isOlder) {
+  #add({id, userInfo, nameKeys, media, away = false, path}, isOlder) {
     this.#remove(id);
     /** @type {Participant} */
     const participant = {
       id,
-      name: nameOf(userInfo),
+      name: "",
+      ...named(userInfo, nameKeys),
       media: media ?? {},
       state: "connecting",
       away,
@@ -129,6 +135,7 @@ export class Room extends EventTarget {
       receivesFromSfu: path === "sfu",
     };
     this.participants.set(id, participant);
+    this.#label(participant);
     this.switch.add(participant);
     this.#dispatch("joined", participant);
   }
@@ -141,21 +148,35 @@ export class Room extends EventTarget {
     this.mesh.close(id);
     this.switch.update();
     this.#dispatch("left", participant);
+    this.#label();
   }
 
   /**
    * @param {string} id
-   * @param {{media?: MediaState | null, name?: string, away?: boolean, path?: "sfu"}} update
+   * @param {{media?: MediaState | null, displayName?: string, nameKeys?: string[], away?: boolean,
+   *   path?: "sfu"}} update
    */
-  #update(id, {media, name, away, path}) {
+  #update(id, {media, displayName, nameKeys, away, path}) {
     const participant = this.participants.get(id);
     if (!participant) return;
     if (media) participant.media = {...participant.media, ...media};
-    if (name) participant.name = name;
+    if (displayName !== undefined) {
+      Object.assign(participant, {displayName, nameKeys: nameKeys ?? null});
+      this.#label(participant);
+    }
     if (away !== undefined) participant.away = away;
     if (path === "sfu") participant.receivesFromSfu = true;
     this.#onChanged(participant);
     this.switch.update();
+  }
+
+  /**
+   * Label everyone again, because of a change that the caller reports.
+   * @param {Participant} [changed]
+   */
+  #label(changed) {
+    for (const participant of relabel(this.participants.values(), this.#own))
+      if (participant !== changed) this.#onChanged(participant);
   }
 
   /**
@@ -216,9 +237,4 @@ export class Room extends EventTarget {
   #dispatch(event, detail) {
     this.dispatchEvent(new CustomEvent(event, {detail}));
   }
-}
-
-/** Show both names: a display name can imitate another user. @param {UserInfo} userInfo */
-function nameOf({username, displayName}) {
-  return displayName && displayName !== username ? `${displayName} (${username})` : username;
 }

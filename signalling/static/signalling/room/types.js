@@ -8,7 +8,10 @@
  *
  * @typedef {object} Participant
  * @property {string} id
- * @property {string} name
+ * @property {string} name the label: the display name, or the user name, or both
+ * @property {string} username which user of the site this is
+ * @property {string} displayName the name that the peer chose; empty if none
+ * @property {string[] | null} nameKeys names that look alike share a key
  * @property {MediaState} media what they report that they send; empty for clients that report
  *   nothing
  * @property {PeerState} state

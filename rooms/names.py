@@ -1,0 +1,191 @@
+"""Display names: which characters they may contain, and which names look alike.
+
+User names come from the site and are unique. Display names are chosen by the peers themselves, so
+they must not be able to deceive: see Unicode Technical Standard 39 ("Unicode Security Mechanisms").
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from hashlib import blake2b
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from .exceptions import DisplayNameInvalid
+
+MAX_LENGTH = 64
+"""Characters (code points) of a display name."""
+MAX_MARKS = 4
+"""Combining marks in a row."""
+MAX_PARTS = 4
+"""Brackets at which a name is divided."""
+
+ZWNJ, ZWJ = "\u200c", "\u200d"
+KEYCAP = "\u20e3"
+INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+"""Characters that show nothing although their categories are those of letters, marks, symbols."""
+EMOJI = range(0x1F000, 0x1FB00)
+"""Reserved for emoji: one that Python does not know is newer than its Unicode data."""
+
+
+# --- Characters -------------------------------------------------------------------------------
+
+
+def clean(name: str) -> str:
+    """Return a display name in its stored form: NFC, with single spaces. Empty means none.
+
+    Raise ``DisplayNameInvalid`` unless it has at most 64 characters that are visible: no control,
+    format, private-use or unassigned characters, and no piles of combining marks. Joiners and
+    variation selectors are accepted where scripts and emoji need them.
+    """
+    text = unicodedata.normalize("NFC", name)
+    if len(text) > MAX_LENGTH or not all(_is_allowed(text, index) for index in range(len(text))):
+        raise DisplayNameInvalid
+    if _has_piled_marks(unicodedata.normalize("NFD", text)):
+        raise DisplayNameInvalid
+    stored = " ".join("".join(" " if _kind(char) == " " else char for char in text).split())
+    if name and not stored:
+        raise DisplayNameInvalid
+    return stored
+
+
+def clean_info(info: Any) -> Any:
+    """Return the result of ``USER_INFO`` without a display name that ``clean`` refuses."""
+    if not isinstance(info, dict) or not isinstance(info.get("displayName"), str):
+        return info
+    try:
+        return {**info, "displayName": clean(info["displayName"])}
+    except DisplayNameInvalid:
+        return {key: value for key, value in info.items() if key != "displayName"}
+
+
+def _has_piled_marks(decomposed: str) -> bool:
+    """Return whether marks have no base, are too many, or repeat (UTS 39, section 5.4)."""
+    repeats = any(char == after and _kind(char) == "M" for char, after in pairwise(decomposed))
+    return repeats or _PILE.search("".join(map(_kind, decomposed))) is not None
+
+
+_PILE = re.compile(rf"(?:^| )M|M{{{MAX_MARKS + 1}}}")
+
+
+def _kind(char: str) -> str:
+    """Return " " for a space, "M" for a combining mark without width, "." for all others."""
+    category = unicodedata.category(char)
+    if category == "Zs":
+        return " "
+    return "M" if category in {"Mn", "Me"} and not _is_selector(char) else "."
+
+
+def _is_allowed(text: str, index: int) -> bool:
+    char = text[index]
+    if char in (ZWNJ, ZWJ):
+        return _may_join(text, index)
+    if _is_selector(char):
+        return _may_select(text, index)
+    category = unicodedata.category(char)
+    if category == "Cn":
+        return ord(char) in EMOJI
+    return category[0] != "C" and category not in {"Zl", "Zp"} and char not in INVISIBLE
+
+
+def _may_join(text: str, index: int) -> bool:
+    """Return whether a joiner changes what is seen (UTS 39, 5.4; RFC 5892, A.1; UTS 51, 2.3)."""
+    before, after = text[:index][-1:], text[index + 1 : index + 2]
+    if not before or not after:
+        return False
+    if unicodedata.combining(before) == 9:  # a virama, in the scripts of India
+        return True
+    if unicodedata.bidirectional(before) == unicodedata.bidirectional(after) == "AL":
+        return text[index] == ZWNJ  # Arabic letters that must not be connected, as in Persian
+    return text[index] == ZWJ and _is_emoji(before) and _is_emoji(after)
+
+
+def _may_select(text: str, index: int) -> bool:
+    """Return whether a variation selector follows a character that may have variants."""
+    before, after = text[:index][-1:], text[index + 1 : index + 2]
+    if not before:
+        return False
+    if text[index] in "\ufe0e\ufe0f":  # shown as text, or as an emoji
+        return unicodedata.category(before)[0] == "S" or after == KEYCAP
+    return unicodedata.name(before, "").startswith("CJK ")  # variants of ideographs, in names
+
+
+def _is_emoji(char: str) -> bool:
+    category = unicodedata.category(char)
+    return category in {"So", "Sk"} or char == "\ufe0f" or ord(char) in EMOJI
+
+
+def _is_selector(char: str) -> bool:
+    return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
+
+
+# --- Names that look alike --------------------------------------------------------------------
+
+
+def keys(info: dict[str, Any]) -> list[str]:
+    """Return the keys of a peer's user name and display name; names that look alike share one.
+
+    ``info``: the peer's ``user_info``. The keys are short opaque texts.
+    """
+    names = [info.get("username"), info.get("displayName")]
+    return sorted({key for name in names if name and isinstance(name, str) for key in _keys(name)})
+
+
+@lru_cache(maxsize=4096)
+def _keys(name: str) -> frozenset[str]:
+    return frozenset(_digest(form) for form in _forms(name[:256]))
+
+
+def _forms(name: str) -> Iterator[str]:
+    """Yield the forms in which a name is compared.
+
+    Case, spaces and punctuation do not count. So "A1ice", "ALICE" and "alice!" are alike. The parts
+    between brackets count as well, since "Mallory (alice)" would pass for a label of alice.
+    """
+    for text in {name, name.casefold()}:
+        whole = skeleton(text).casefold()
+        for part in [whole, *_BRACKETS.split(whole, maxsplit=MAX_PARTS)]:
+            letters = "".join(char for char in part if unicodedata.category(char)[0] in "LMN")
+            if letters or part == whole:
+                yield letters or whole
+
+
+_BRACKETS = re.compile(r"[()\[\]{}<>]")
+
+
+def skeleton(text: str) -> str:
+    """Return the skeleton of a text (UTS 39, section 4): texts that look alike have the same one.
+
+    It is made from NFKD, not NFD, because the table lacks most of the fullwidth letters.
+    """
+    return _map(text, _prototypes())
+
+
+def _map(text: str, prototypes: dict[int, str]) -> str:
+    decomposed = unicodedata.normalize("NFKD", text)
+    visible = "".join(char for char in decomposed if not _is_ignorable(char))
+    return unicodedata.normalize("NFKD", visible.translate(prototypes))
+
+
+def _is_ignorable(char: str) -> bool:
+    return unicodedata.category(char) == "Cf" or _is_selector(char) or char in INVISIBLE
+
+
+def _digest(form: str) -> str:
+    digest = blake2b(form.encode("utf-8", "surrogatepass"), digest_size=6).digest()
+    return urlsafe_b64encode(digest).decode()
+
+
+@cache
+def _prototypes() -> dict[int, str]:
+    """Return the characters that look like others, each with the prototype of its class."""
+    lines = Path(__file__).with_name("confusables.txt").read_text("utf-8").split("\n")
+    pairs = (line.split("\t", 1) for line in lines if line and not line.startswith("# "))
+    listed = {ord(char): prototype for prototype, chars in pairs for char in chars}
+    # NFKD divides some prototypes into characters that have prototypes themselves.
+    return {char: _map(prototype, listed) for char, prototype in listed.items()}
