@@ -87,6 +87,12 @@ def shown(refusal: RoomError, room: Room, user: AbstractBaseUser) -> RoomError:
     return visibility.visible(refusal, room.code, user)
 
 
+def may_stay(code: str, user: AbstractBaseUser) -> bool:
+    """Return whether ``CAN_JOIN`` still admits a user that is in the open room with ``code``."""
+    room = Room.objects.filter(code=code, is_active=True).first()
+    return room is None or bool(hook(conf().can_join)(user, room))
+
+
 def choose_mode(room: Room, others: list[Participant], sfu: str | None) -> None:
     """Route the room through ``sfu`` if one more participant requires it.
 

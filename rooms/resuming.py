@@ -105,25 +105,33 @@ def end_expired() -> None:
     Every worker calls this; each membership is ended and announced once.
     """
     late = Participant.objects.live().filter(away_until__lt=Now()).select_related("room")
-    ended = [
-        participant
-        for participant in late
-        if services.leave(
-            participant.peer_id,
-            reason=Participant.Reason.DISCONNECTED,
-            epoch=participant.epoch,
-        )
-    ]
-    if ended:
-        for participant in ended:
-            participant.reason = Participant.Reason.DISCONNECTED
-        signals.participants_lost.send_robust(Participant, left=ended, away=[])
+    _end(late, Participant.Reason.DISCONNECTED)
+
+
+def end_revoked(peer_id: str, *, epoch: int, reason: str) -> None:
+    """End the membership of a peer without a socket whose user may not return, and announce it.
+
+    ``reason``: a value of ``Participant.Reason``.
+    """
+    _end(Participant.objects.of_socket(peer_id, epoch).select_related("room"), reason)
 
 
 _RESUME_FIELDS = [
     "resume_hash", "previous_resume_hash", "resume_rotated_at", "channel_name", "worker", "epoch",
     "away_until", "held", "has_gap",
 ]  # fmt: skip
+
+
+def _end(participants: QuerySet[Participant], reason: str) -> None:
+    ended = [
+        participant
+        for participant in participants
+        if services.leave(participant.peer_id, reason=reason, epoch=participant.epoch)
+    ]
+    for participant in ended:
+        participant.reason = reason
+    if ended:
+        signals.participants_lost.send_robust(Participant, left=ended, away=[])
 
 
 def _find(room: Room, user: AbstractBaseUser, used: str) -> Participant:

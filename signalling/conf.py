@@ -28,6 +28,8 @@ class SignallingSettings(RoomSettings):
     """Accept the Django session on pages of the site's own origin."""
     query_token: bool = True
     """Accept ``?token=``, for clients that can set neither header nor subprotocol."""
+    token_expiry: str = "keep"
+    """What happens at the expiry of a connected client's token: "keep" the call, or "close" it."""
     ice_servers: list[dict[str, Any]] = field(default_factory=list)
     """``RTCIceServer`` dicts for all peers: ``[{"urls": "stun:stun.example.org"}]``."""
 

@@ -11,11 +11,14 @@ from typing import Any, ParamSpec, TypeVar
 from rooms.exceptions import NotInRoom
 from rooms.services import Joined
 
-from . import database, metrics, protocol
-from .auth.identify import client_address, identify_token
+from . import metrics, protocol
+from .auth import revocation
+from .auth.identify import client_address
 from .auth.tokens import Identity, subprotocols
 from .conf import conf
 from .peers import handlers
+from .peers.authentication import Authentication
+from .peers.detached import leave_reason
 from .peers.membership import Membership
 from .peers.messages import Announcement, HeldState, RosterChange
 from .peers.replies import Replies, internal_error, to_protocol_error
@@ -82,6 +85,7 @@ class SignallingConsumer(BoundedConsumer):
             resumption=self.resumption,
             tasks=self.tasks,
         )
+        self.authentication = Authentication(settings, self.timers, self.replies, self)
 
     async def listen(self) -> None:
         try:
@@ -100,8 +104,8 @@ class SignallingConsumer(BoundedConsumer):
             self.replies.reply_error(refusal)
         elif self.worker.is_draining:
             self.close_for_drain()
-        elif self.identity is None:
-            self.timers.start(self.settings.authentication_timeout, self._require_authentication)
+        else:
+            self.authentication.begin()
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
@@ -186,18 +190,22 @@ class SignallingConsumer(BoundedConsumer):
         self.replies.answer(event)
 
     async def identify(self, token: str) -> Identity:
-        # The token came in time; checking it may take longer.
-        self.timers.cancel(self._require_authentication)
-        return await identify_token(token, self.address)
+        return await self.authentication.identify(token, self.address)
 
     async def register_worker(self) -> str:
         return await self.worker.register()
 
     async def seat(self, service: Callable[..., Joined], **arguments: Any) -> Joined:
-        if self.membership is None:  # the socket was closed in the meantime
+        if self.membership is None or self.identity is None:  # closed in the meantime
             raise NotInRoom
-        adopt = self.membership.adopt
-        return await self.stores.seat(adopt, service, address=self.address, **arguments)
+        return await self.stores.seat(
+            self.membership.adopt, self.identity, service, address=self.address, **arguments
+        )
+
+    async def act(self, service: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        assert self.identity is not None
+        perform: Any = revocation.perform
+        return await self.stores.database(perform, self.identity, service, *args, **kwargs)
 
     async def database(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.stores.database(function, *args, **kwargs)
@@ -231,11 +239,19 @@ class SignallingConsumer(BoundedConsumer):
 
     def seated(self) -> None:
         self.room.seated()
+        self.authentication.check_expiry()
 
     def follow_mode(self, claim: dict[str, int] | None) -> None:
         self.room.follow_mode(claim)
 
     # --- Closing ------------------------------------------------------------------------------
+
+    @property
+    def room_code(self) -> str | None:
+        return self.membership.room_code if self.membership is not None else None
+
+    def revoke(self, error: ProtocolError) -> None:
+        self.replies.push_error(error)
 
     def close_for_drain(self) -> None:
         """Close with 4503: the process stops, or other workers consider it dead."""
@@ -255,14 +271,8 @@ class SignallingConsumer(BoundedConsumer):
         await self.stores.settled()
         if self._detach_if_resumable():
             return
-        try:
-            await handlers.leave(self, reason="left" if self.has_hung_up else "disconnected")
-        except (ProtocolError, *database.DATABASE_UNAVAILABLE) as error:
-            logger.warning(
-                "The leave of %s was not announced to all peers: %r", self.address, error
-            )
-        except Exception:
-            logger.exception("The leave of %s failed", self.address)
+        reason = "left" if self.has_hung_up else leave_reason(self.replies.closed_with)
+        await handlers.leave_quietly(self, reason=reason)
 
     def _on_close(self) -> None:
         membership = self.membership
@@ -276,6 +286,7 @@ class SignallingConsumer(BoundedConsumer):
         membership = self.membership
         if membership is None or not self.resumption.is_possible(membership, self.has_hung_up):
             return False
+        membership.identity = self.identity
         self.room.detach(membership, is_abandoned=self.is_abandoned)
         return True
 
@@ -287,6 +298,3 @@ class SignallingConsumer(BoundedConsumer):
 
     def _on_silence(self) -> None:
         self.replies.send_error(errors.heartbeat_timeout())
-
-    def _require_authentication(self) -> None:
-        self.replies.send_error(errors.authentication_required())

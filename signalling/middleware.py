@@ -11,19 +11,25 @@ from time import monotonic
 from typing import Any
 from urllib.parse import ParseResult, urlparse
 
+from asgiref.sync import async_to_sync, iscoroutinefunction
 from channels.middleware import BaseMiddleware
 from channels.security.websocket import OriginValidator, WebsocketDenier
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
+from django.utils.decorators import sync_and_async_middleware
 
 from . import database
 from .auth import tokens
 from .auth.identify import Scope, client_address, header_values, identify_session, identify_token
+from .auth.sessions import digest
 from .auth.tokens import Identity
 from .conf import conf
 from .protocol import CloseCode, ProtocolError
 from .protocol.errors import unavailable
+from .worker import revocations
 
 logger = logging.getLogger("signalling")
 
@@ -118,6 +124,42 @@ class JWTAuthMiddleware(BaseMiddleware):
 def SignallingMiddlewareStack(inner: Any) -> Any:  # noqa: N802  (named like Channels' stacks)
     """Return ``inner``, usually a ``URLRouter``, wrapped in both middleware classes."""
     return OriginMiddleware(JWTAuthMiddleware(inner))
+
+
+@sync_and_async_middleware
+def SessionRotationMiddleware(get_response: Any) -> Any:  # noqa: N802  (named like Django's classes)
+    """Django middleware, before ``SessionMiddleware``: keeps calls when a session gets a new key.
+
+    ``update_session_auth_hash`` and a changed ``SECRET_KEY`` replace the key of the session that
+    made the request. Without this middleware the sockets of that session end with the others.
+    """
+    if iscoroutinefunction(get_response):
+
+        async def follow_async(request: HttpRequest) -> Any:
+            response = await get_response(request)
+            if rotated := _find_rotation(request):
+                await revocations.push(request.session[SESSION_KEY], rotated=rotated)
+            return response
+
+        return follow_async
+
+    def follow(request: HttpRequest) -> Any:
+        response = get_response(request)
+        if rotated := _find_rotation(request):
+            async_to_sync(revocations.push)(request.session[SESSION_KEY], rotated=rotated)
+        return response
+
+    return follow
+
+
+def _find_rotation(request: HttpRequest) -> tuple[str, str] | None:
+    """Return the digest of the key that a request came with, and the key that replaces it."""
+    before = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    session = getattr(request, "session", None)
+    after = session.session_key if session is not None else None
+    if not before or not after or before == after or SESSION_KEY not in request.session:
+        return None
+    return digest(before), after
 
 
 def is_own(scope: Scope, origin: ParseResult) -> bool:

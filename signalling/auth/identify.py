@@ -6,10 +6,8 @@ for ``authenticate`` events.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
-from channels.auth import get_user
 from django.conf import settings
 
 from rooms import addresses
@@ -17,7 +15,7 @@ from signalling import database
 from signalling.protocol import ErrorCode
 from signalling.throttling import failures
 
-from . import tokens
+from . import sessions, tokens
 from .tokens import Identity, TokenRefused
 
 COOKIE_LENGTH = 4096
@@ -59,13 +57,8 @@ async def identify_session(scope: Scope) -> Identity | None:
     session_key = find_cookie(scope, settings.SESSION_COOKIE_NAME)
     if not session_key or len(session_key) > COOKIE_LENGTH:
         return None
-    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    user = await get_user({"session": session})
-    if not user.is_authenticated:
-        return None
-    if not user.is_active:
-        raise TokenRefused(ErrorCode.USER_INACTIVE)
-    return Identity(user=user)
+    identity: Identity | None = await database.database_sync(sessions.identify)(session_key)
+    return identity
 
 
 def client_address(scope: Scope) -> str:

@@ -12,9 +12,11 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from time import time
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_plus
 
+from django.apps import apps
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import DatabaseError
 from rest_framework.exceptions import AuthenticationFailed
@@ -42,12 +44,33 @@ _USER_CODES = {
 }
 
 
+CHUNK = 500
+"""Rows per query: SQLite allows 999 parameters."""
+BLACKLIST = "rest_framework_simplejwt.token_blacklist"
+
+
+class Credential(Protocol):
+    """The proof of an identity. ``signalling.auth.revocation`` examines it again and again."""
+
+    def read_user(self) -> AbstractBaseUser:
+        """Return the user that it proves now. Blocking: reads the database.
+
+        Raises ``TokenRefused`` if it has been revoked; ``DatabaseError``.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """An authenticated user. ``expires_at`` is the token's expiry, ``None`` for a session."""
+    """An authenticated user.
+
+    ``issued_at`` and ``expires_at`` are those of the token, ``None`` for a session. ``user`` is the
+    user as of the authentication; ``credential`` reads it as it is now.
+    """
 
     user: AbstractBaseUser
+    issued_at: datetime | None = None
     expires_at: datetime | None = None
+    credential: Credential | None = None
 
     @property
     def has_expired(self) -> bool:
@@ -61,6 +84,33 @@ class TokenRefused(ProtocolError):
         super().__init__(code, _MESSAGES[code], close=CloseCode.AUTHENTICATION)
 
 
+@dataclass(frozen=True)
+class TokenCredential:
+    """A validated SimpleJWT token, and the password hash of its user when it was presented.
+
+    A password change revokes it, whether or not the site has ``CHECK_REVOKE_TOKEN``: that only
+    decides whether the token may be presented again.
+    """
+
+    token: Any
+    auth_hash: str
+
+    @property
+    def jti(self) -> str:
+        return str(self.token.get(api_settings.JTI_CLAIM))
+
+    def read_user(self) -> AbstractBaseUser:
+        user = _read_user(self.token)
+        if auth_hash(user) != self.auth_hash:
+            raise TokenRefused(ErrorCode.TOKEN_REVOKED)
+        return user
+
+
+def auth_hash(user: AbstractBaseUser) -> str:
+    """Return a digest that changes with the user's password; empty if the model has none."""
+    return str(user.get_session_auth_hash()) if hasattr(user, "get_session_auth_hash") else ""
+
+
 def authenticate(token: str) -> Identity:
     """Return the identity that an access token proves. Blocking: uses the database.
 
@@ -71,20 +121,32 @@ def authenticate(token: str) -> Identity:
     authentication: Any = JWTAuthentication()
     try:
         validated = authentication.get_validated_token(token)
-        user = authentication.get_user(validated)
-        return Identity(user=user, expires_at=datetime.fromtimestamp(validated["exp"], UTC))
+        user = _read_user(validated)
+        return Identity(
+            user=user,
+            issued_at=datetime.fromtimestamp(validated.get("iat", time()), UTC),
+            expires_at=datetime.fromtimestamp(validated["exp"], UTC),
+            credential=TokenCredential(validated, auth_hash(user)),
+        )
     except InvalidToken:
         raise TokenRefused(_why_invalid(token)) from None
-    except AuthenticationFailed as error:
-        code = _USER_CODES.get(_code_of(error), ErrorCode.TOKEN_INVALID)
-        raise TokenRefused(code) from None
-    except DatabaseError:
+    except (DatabaseError, TokenRefused):
         raise
     except (
         Exception
     ) as error:  # our signature, but claims that we never issue: RFC 7519, section 7.2
         logger.info("Refused a signed token because of its claims: %r", error)
         raise TokenRefused(ErrorCode.TOKEN_INVALID) from None
+
+
+def find_blacklisted(credentials: list[TokenCredential]) -> list[TokenCredential]:
+    """Return those whose token is in SimpleJWT's blacklist. Blocking: one query per ``CHUNK``."""
+    if not apps.is_installed(BLACKLIST):
+        return []
+    found: set[str] = set()
+    for start in range(0, len(credentials), CHUNK):
+        found |= _blacklisted([one.jti for one in credentials[start : start + CHUNK]])
+    return [one for one in credentials if one.jti in found]
 
 
 def find(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
@@ -111,6 +173,28 @@ def subprotocols(headers: Mapping[bytes, bytes]) -> list[str]:
 def redact(query: bytes) -> bytes:
     """Return the query string without the token: servers log the query of a handshake."""
     return b"&".join(field for field in _fields(query) if _name(field) != "token")
+
+
+def _read_user(token: Any) -> AbstractBaseUser:
+    """Return the user of a validated token, by the rules of the site. Raises ``TokenRefused``."""
+    authentication: Any = JWTAuthentication()
+    try:
+        user: AbstractBaseUser = authentication.get_user(token)
+    except InvalidToken:
+        raise TokenRefused(ErrorCode.TOKEN_INVALID) from None
+    except AuthenticationFailed as error:
+        code = _USER_CODES.get(_code_of(error), ErrorCode.TOKEN_INVALID)
+        raise TokenRefused(code) from None
+    if find_blacklisted([TokenCredential(token, "")]):
+        raise TokenRefused(ErrorCode.TOKEN_REVOKED)
+    return user
+
+
+def _blacklisted(ids: list[str]) -> set[str]:
+    # SimpleJWT itself looks up refresh and sliding tokens only, and only when it decodes them.
+    blacklisted = apps.get_app_config("token_blacklist").get_model("BlacklistedToken")
+    rows = blacklisted._base_manager.filter(token__jti__in=ids)
+    return set(rows.values_list("token__jti", flat=True))
 
 
 def _fields(query: bytes) -> list[bytes]:

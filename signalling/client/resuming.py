@@ -159,8 +159,7 @@ class ResumingClient:
     async def request(self, event: str, data: Mapping[str, Any] | None = None) -> Data:
         """Send an event with an ``id`` and return the data of its answer.
 
-        Waits while the client reconnects. Raises ``RequestRefused``, ``ConnectionLost`` and
-        ``ClientClosed``.
+        Waits while the client reconnects. Raises like ``leave``.
         """
         return await (await self._connection()).request(event, data or {})
 
@@ -206,6 +205,8 @@ class ResumingClient:
         is_event = not connection.resolve(frame) and name != "pong"
         if name == "room:joined":
             is_event = self._membership.update(data)
+        elif name == "token:expiring":
+            self._token.renew(connection)
         if is_event:
             self._events.put(Event(name, data))
 

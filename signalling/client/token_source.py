@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from signalling.protocol import CloseCode
 
+from .connection import Connection, ConnectionLost, RequestRefused
 from .events import ClientClosed
 
 Token = str | Callable[[], Awaitable[str]]
@@ -18,6 +21,7 @@ class TokenSource:
         self._token = token
         self._used: str | None = None
         self._refused: str | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     @property
     def is_renewable(self) -> bool:
@@ -38,3 +42,15 @@ class TokenSource:
     def refused(self) -> None:
         """Remember that the server closed the connection with 4401 for the last token."""
         self._refused = self._used
+
+    def renew(self, connection: Connection) -> None:
+        """Start to present another token on an open connection, whose token expires soon.
+
+        If that fails, the server closes the connection, and the client connects with another token.
+        """
+        if self.is_renewable:
+            self._renewing = asyncio.create_task(self._renew(connection))
+
+    async def _renew(self, connection: Connection) -> None:
+        with suppress(OSError, ClientClosed, ConnectionLost, RequestRefused):
+            await connection.request("authenticate", {"token": await self.get()})

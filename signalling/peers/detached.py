@@ -9,6 +9,10 @@ from typing import Any
 
 from channels.exceptions import ChannelFull
 
+from rooms import resuming
+from signalling.auth.tokens import Identity
+from signalling.database import run_in_background_thread
+from signalling.protocol import CloseCode, ProtocolError
 from signalling.transport.subscription import ChannelSubscription
 
 from . import foreign
@@ -30,6 +34,11 @@ logger = logging.getLogger("signalling")
 
 FORWARD_SECONDS = 10.0
 """How long frames are forwarded, for senders that do not know the peer's new channel yet."""
+
+
+def leave_reason(close: CloseCode | None) -> str:
+    """Return why a membership has ended that the server has ended with this close code."""
+    return "removed" if close == CloseCode.REMOVED else "disconnected"
 
 
 class DetachedPeer:
@@ -61,6 +70,7 @@ class DetachedPeer:
         self._bytes_left = max_bytes
         self._on_end = on_end
         self._closing: asyncio.Task[None] | None = None
+        self._revoking: asyncio.Task[None] | None = None
         self._timer = asyncio.get_running_loop().call_later(lifetime, self.end)
         subscription.pass_to(self.deliver)
 
@@ -106,6 +116,20 @@ class DetachedPeer:
     @property
     def epoch(self) -> int:
         return self.membership.epoch
+
+    @property
+    def identity(self) -> Identity | None:
+        return self.membership.identity
+
+    @property
+    def room_code(self) -> str:
+        return self.membership.room_code
+
+    def revoke(self, error: ProtocolError) -> None:
+        """End the membership: the identity or the permission of its user is gone."""
+        if self.moved_to is None and self._revoking is None:
+            self.frames = []
+            self._revoking = asyncio.create_task(self._revoke(leave_reason(error.close)))
 
     def state(self) -> HeldState:
         """Return what the socket that resumes the peer needs."""
@@ -183,6 +207,15 @@ class DetachedPeer:
         self._on_end(self)
         self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(FORWARD_SECONDS, self.end)
+
+    async def _revoke(self, reason: str) -> None:
+        try:
+            await run_in_background_thread(resuming.end_revoked)(
+                self.peer_id, epoch=self.epoch, reason=reason
+            )
+        except Exception as error:  # the seat is free after the resume window
+            logger.warning("Could not end the membership of %s: %r", self.peer_id, error)
+        self.end(has_left=True)
 
     async def _close(self) -> None:
         try:

@@ -6,6 +6,7 @@ they raise ``ProtocolError``, or ``RoomError`` of the domain; the consumer sends
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from rooms.exceptions import DisplayNameInvalid
 from signalling import protocol, sfu
 from signalling.auth.tokens import Identity, TokenRefused
 from signalling.conf import conf
+from signalling.database import DATABASE_UNAVAILABLE
 from signalling.protocol import ErrorCode, ProtocolError
 from signalling.protocol.errors import authentication_required, peer_not_found
 
@@ -22,6 +24,8 @@ from . import joining, messages
 from .joining import require_membership
 from .membership import Membership
 from .port import Peer
+
+logger = logging.getLogger("signalling")
 
 Handler = Callable[[Peer, Any], Awaitable[None]]
 
@@ -119,11 +123,10 @@ async def peer_update(peer: Peer, event: protocol.PeerUpdate) -> None:
 @handles(protocol.ChooseMode)
 async def choose_mode(peer: Peer, event: protocol.ChooseMode) -> None:
     """Route the room through an SFU or make it a mesh, at the request of its host."""
-    membership, identity = require_membership(peer), _require_identity(peer)
+    membership = require_membership(peer)
+    _require_identity(peer)
     alias = await sfu.get_sfus().first_healthy() if event.mode == "sfu" else ""
-    await peer.database(
-        switching.set_mode, membership.room_code, event.mode, user=identity.user, sfu=alias
-    )
+    await peer.act(switching.set_mode, membership.room_code, event.mode, sfu=alias)
 
 
 @handles(protocol.SfuState)
@@ -174,6 +177,16 @@ async def leave(peer: Peer, *, reason: str) -> None:
         elif membership.link is not None:
             membership.link.release()
         await peer.unsubscribe(membership.room_code)
+
+
+async def leave_quietly(peer: Peer, *, reason: str) -> None:
+    """End the membership of a socket that has closed: no client awaits the errors."""
+    try:
+        await leave(peer, reason=reason)
+    except (ProtocolError, *DATABASE_UNAVAILABLE) as error:
+        logger.warning("The leave of %s was not announced to all peers: %r", peer.address, error)
+    except Exception:
+        logger.exception("The leave of %s failed", peer.address)
 
 
 async def _to_sfu(membership: Membership, event: protocol.Relay) -> None:

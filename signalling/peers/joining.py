@@ -32,7 +32,6 @@ async def take_seat(peer: Peer, identity: Identity, event: protocol.JoinRoom) ->
         await peer.subscribe(membership.room_code)
         place: dict[str, Any] = {
             "code": membership.room_code,
-            "user": identity.user,
             "channel_name": peer.channel_name,
             "worker_id": await peer.register_worker(),
         }

@@ -9,6 +9,7 @@ from sys import intern
 from rooms.defaults import new_peer_id
 from rooms.models import Participant
 from rooms.services import Joined
+from signalling.auth.tokens import Identity
 from signalling.sfu.link import SfuLink
 from signalling.sfu.mode import MESH, Mode
 
@@ -43,6 +44,8 @@ class Membership:
     """The number of the last relay to each peer."""
     received: dict[str, int] = field(default_factory=dict)
     """The number of the last relay from each peer."""
+    identity: Identity | None = None
+    """The identity of the socket that the peer has lost."""
     mode: Mode = MESH
     link: SfuLink | None = None
     """The peer's connections to the SFU, in a room that has one."""

@@ -36,6 +36,13 @@ class Peer(Protocol):
     async def database(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a service in a database thread, to its end even if the socket closes."""
 
+    async def act(self, service: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a service that requires a right of its ``user``, which is added to the arguments.
+
+        The same database call reads the user again. Raises ``TokenRefused`` if the identity of the
+        socket no longer holds.
+        """
+
     async def record(self, function: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
         """Run a service that records a past event, such as a leave. Return whether a row changed.
 
@@ -43,7 +50,7 @@ class Peer(Protocol):
         """
 
     async def seat(self, service: Callable[..., Joined], **arguments: Any) -> Joined:
-        """Run a service that takes a seat, and have the membership adopt it.
+        """Run a service that takes a seat, as ``act`` does, and have the membership adopt it.
 
         Both complete even if the socket closes, so that its clean-up knows which seat to free.
         """

@@ -31,8 +31,13 @@ from .stores import Stores
 
 logger = logging.getLogger("signalling")
 
-FINAL_CLOSES = {CloseCode.PROTOCOL_VIOLATIONS, CloseCode.AUTHENTICATION, CloseCode.FLOOD}
-"""A client that is closed with one of these has broken the rules and loses its seat."""
+FINAL_CLOSES = {
+    CloseCode.PROTOCOL_VIOLATIONS,
+    CloseCode.AUTHENTICATION,
+    CloseCode.REMOVED,
+    CloseCode.FLOOD,
+}
+"""A client that is closed with one of these has no right to its seat any more."""
 TAKEOVER_SECONDS = 2.0
 """How long a resuming socket waits for the held frames."""
 ROUND_TRIP_SECONDS = 1.0

@@ -13,6 +13,8 @@ from channels.exceptions import ChannelFull
 from rooms.guessing import guess
 from rooms.services import Joined
 from signalling import database
+from signalling.auth import revocation
+from signalling.auth.tokens import Identity
 from signalling.layers import ChannelGone, Undeliverable
 from signalling.protocol import ProtocolError, errors
 from signalling.transport.subscription import ChannelSubscription
@@ -58,15 +60,22 @@ class Stores:
         return await asyncio.shield(running)
 
     async def seat(
-        self, adopt: Callable[[Joined], None], service: Callable[..., Joined], **arguments: Any
+        self,
+        adopt: Callable[[Joined], None],
+        identity: Identity,
+        service: Callable[..., Joined],
+        **arguments: Any,
     ) -> Joined:
         """Run a service that takes a seat, as a guess at a room code; pass its result to ``adopt``.
+
+        The same database call reads the user of ``identity`` again.
 
         Both complete even if the socket closes, so that its clean-up knows which seat to free.
         """
 
         async def take() -> Joined:
-            joined: Joined = await database.database_sync(guess)(service, **arguments)
+            perform: Any = database.database_sync(revocation.perform)
+            joined: Joined = await perform(identity, guess, service, **arguments)
             adopt(joined)
             return joined
 

@@ -37,6 +37,7 @@ from .events import (
     ServerEvent,
     SfuReset,
     SfuStream,
+    TokenExpiring,
 )
 from .names import (
     BEARER_PREFIX,
@@ -122,6 +123,7 @@ __all__ = [
     "SfuRestart",
     "SfuState",
     "SfuStream",
+    "TokenExpiring",
     "WebrtcAnswer",
     "WebrtcIce",
     "WebrtcOffer",

@@ -134,6 +134,13 @@ def removed(reason: str) -> ProtocolError:
     return out_of_room()
 
 
+def excluded() -> ProtocolError:
+    """Return the error for a peer whose user may no longer be in its room."""
+    return ProtocolError(
+        ErrorCode.FORBIDDEN, "You may no longer be in this room.", close=CloseCode.REMOVED
+    )
+
+
 def out_of_room() -> ProtocolError:
     """Return the error for a membership that has ended although this socket received no message.
 

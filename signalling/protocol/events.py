@@ -48,6 +48,11 @@ class Authenticated(ServerEvent):
     expires_at: str | None
 
 
+class TokenExpiring(ServerEvent):
+    event = "token:expiring"
+    expires_at: str
+
+
 class RoomJoined(ServerEvent, kw_only=True):
     event = "room:joined"
     room_id: str

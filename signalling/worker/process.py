@@ -2,8 +2,8 @@
 
 There is one ``WorkerProcess`` for each event loop, normally one per process. It starts with the
 first socket, because Daphne has no ASGI lifespan. At every heartbeat, ``LEASE_RENEWAL`` seconds
-apart, it renews the lease with one UPDATE, reaps dead workers, expires detached peers and flushes
-the queued writes.
+apart, it renews the lease with one UPDATE, looks for revoked identities, reaps dead workers,
+expires detached peers and flushes the queued writes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from signalling.sfu import reconciler
 
 from .gc import cycles
 from .pending import PendingWrites
+from .revocations import Holder, Revocations
 
 logger = logging.getLogger("signalling")
 
@@ -37,14 +38,14 @@ STORE_SECONDS = 3.0
 """How long a stopping process stores held frames, at most plus the time of one call."""
 
 
-class Socket(Protocol):
+class Socket(Holder, Protocol):
     """A consumer, as the worker sees it."""
 
     def close_for_drain(self) -> None:
         """Ask the client to reconnect, to another worker if there is one, and close."""
 
 
-class Detached(Protocol):
+class Detached(Holder, Protocol):
     """A peer without a socket, as the worker sees it."""
 
     @property
@@ -81,10 +82,11 @@ class WorkerProcess:
         self._monitor = leases.LeaseMonitor(
             confirm_seconds=2 * self.renewal, grace_seconds=2 * self.lease
         )
+        self.revocations = Revocations(lambda: (*self.sockets, *self.detached), self.renewal)
         self._registering: asyncio.Future[str] | None = None
         self._draining: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
-        work = [self._watch_clock(), self._run_heartbeat()]
+        work = [self._watch_clock(), self._run_heartbeat(), self.revocations.run()]
         if sfu.configured():
             work.append(reconciler.run())
         self._tasks = [loop.create_task(task) for task in work]
@@ -163,6 +165,7 @@ class WorkerProcess:
         if monotonic() - begun > self.renewal:
             # The database was slow. Leases of other workers may have expired for the same reason.
             self._monitor.reset()
+        await self.revocations.sweep()
         await self.pending.flush()
         for lease in self._monitor.find_dead(found):
             ended = await run_in_background_thread(leases.reap)(lease)

@@ -302,6 +302,34 @@ test("tries once with a new token after 4401", async (t) => {
   assert.deepEqual(events, ["away", "ended user_inactive 4401"]);
 });
 
+test("renews a token that expires soon on the open socket", async (t) => {
+  let number = 0;
+  create(async () => `token-${++number}`);
+  const socket = await joined(t);
+  socket.deliver("token:expiring", {expiresAt: "2030-01-01T00:00:00Z"});
+  await flush();
+  const {id, data} = socket.sent.filter(({event}) => event === "authenticate").at(-1);
+  assert.deepEqual(data, {token: "token-2"});
+  socket.deliver("authenticated", {userInfo: {}, expiresAt: null}, id);
+  assert.equal(membership.state, "in");
+  assert.equal(FakeSocket.all.length, 1);
+});
+
+for (const [name, token] of Object.entries({
+  "that is fixed": "abc",
+  "of a session": () => null,
+  "whose function fails": () => Promise.reject(new Error("offline")),
+})) {
+  test(`does not renew a token ${name}`, async (t) => {
+    const socket = await joined(t);
+    client.token = token;
+    socket.deliver("token:expiring", {expiresAt: "2030-01-01T00:00:00Z"});
+    await flush();
+    assert.deepEqual(socket.sent.filter(({event}) => event === "authenticate"), []);
+    assert.equal(membership.state, "in");
+  });
+}
+
 test("does not try again with the same token after 4401", async (t) => {
   create(() => "old");
   const socket = await joined(t);

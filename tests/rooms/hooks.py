@@ -33,6 +33,10 @@ def only_bob(user: AbstractBaseUser, room: Room) -> bool:
     return user.get_username() == "bob"
 
 
+def callers_only(user: Any, room: Room) -> bool:
+    return bool(user.has_perm("signalling_rooms.view_room"))
+
+
 def only_unnamed_rooms(user: AbstractBaseUser, room: Room) -> bool:
     return not room.name
 

@@ -50,11 +50,17 @@ class FakePeer:
             raise result
         return cast(T, result)
 
+    async def act(self, service: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        assert self.identity is not None
+        act: Any = service
+        result: T = await self.database(act, *args, user=self.identity.user, **kwargs)
+        return result
+
     async def record(self, function: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
         return await self.database(function, *args, **kwargs)
 
     async def seat(self, service: Callable[..., Joined], **arguments: Any) -> Joined:
-        joined = await self.database(service, **arguments)
+        joined = await self.act(service, **arguments)
         assert self.membership is not None
         self.membership.adopt(joined)
         return joined

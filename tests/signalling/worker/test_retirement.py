@@ -9,12 +9,23 @@ from django.db import OperationalError
 
 from rooms import resuming
 from rooms.models import Worker
+from signalling.auth.tokens import Identity
+from signalling.protocol import ProtocolError
 from signalling.worker import process
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class Detached:
+class Holder:
+    """A socket or a detached peer, whose identity does not matter here."""
+
+    identity: Identity | None = None
+    room_code: str | None = None
+
+    def revoke(self, error: ProtocolError) -> None: ...
+
+
+class Detached(Holder):
     """A peer without a socket."""
 
     epoch = 0
@@ -95,7 +106,7 @@ async def test_a_socket_that_cannot_be_closed_does_not_keep_others_open(
 ) -> None:
     closed = []
 
-    class Socket:
+    class Socket(Holder):
         def close_for_drain(self) -> None:
             closed.append(self)
             raise RuntimeError

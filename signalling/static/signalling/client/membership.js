@@ -46,6 +46,7 @@ export class Membership extends EventTarget {
     client.on("closed", ({code, error}) => this.#onClosed(code, error));
     client.on("room:joined", (joined) => this.#onJoined(joined));
     client.on("error", (frame) => this.#onError(frame));
+    client.on("token:expiring", () => this.#renewToken());
   }
 
   /**
@@ -114,6 +115,21 @@ export class Membership extends EventTarget {
     const may = code === UNAUTHENTICATED && typeof this.client.token === "function" && !this.#isRenewing;
     if (may) this.#isRenewing = true;
     return may;
+  }
+
+  /**
+   * Present another token on the open socket. If that fails, the server closes it at the expiry, and
+   * "closed" allows one more attempt.
+   */
+  async #renewToken() {
+    const {token: getToken} = this.client;
+    if (typeof getToken !== "function") return;
+    try {
+      const token = await getToken();
+      if (token) await this.client.request("authenticate", {token});
+    } catch {
+      // The membership goes on until the expiry.
+    }
   }
 
   /** @param {number} [retryAfter] seconds */

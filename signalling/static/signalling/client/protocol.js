@@ -65,6 +65,7 @@
  *   "room:closed": {reason?: string},
  *   "ice:servers": {iceServers: RTCIceServer[]},
  *   "authenticated": {userInfo: UserInfo, expiresAt: string | null},
+ *   "token:expiring": {expiresAt: string},
  *   "pong": Record<string, never>,
  *   "error": ErrorFrame & Record<string, unknown>,
  * }} ServerEvents

@@ -1,0 +1,159 @@
+"""Django sessions as credentials. Sockets read sessions; they never delete, rotate or save one."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import sha256
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user_model,
+    load_backend,
+)
+from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from signalling.protocol import ErrorCode
+
+from .tokens import CHUNK, Identity, TokenRefused
+
+LOOK_UPS = 100
+"""Sessions that are looked up at a time if the engine can only look up one by one."""
+EXPIRY_SLACK = timedelta(minutes=1)
+"""A cache does not tell when a session expires. Estimates are up to this much too late."""
+
+
+@dataclass(eq=False)
+class SessionCredential:
+    """The key of a session of a user. ``follow`` replaces a key that Django has rotated."""
+
+    key: str = field(repr=False)
+    user_id: Any
+    expires_at: datetime
+    """When the session expires, unless a request extends it. Its expiry revokes nothing."""
+    is_signed_out: bool = False
+    """Whether ``user_logged_out`` was sent. A signed cookie shows no other sign of that."""
+
+    @property
+    def digest(self) -> str:
+        return digest(self.key)
+
+    def read_user(self) -> AbstractBaseUser:
+        session = _store()(self.key)
+        user = None if self.is_signed_out else find_user(session)
+        if user is not None and user.pk == self.user_id:
+            return _require_active(user)
+        stored = get_user_model()._base_manager.filter(pk=self.user_id).first()
+        if stored is not None:
+            _require_active(stored)
+        if not self.is_signed_out and SESSION_KEY not in session and self.has_expired:
+            raise TokenRefused(ErrorCode.TOKEN_EXPIRED)
+        raise TokenRefused(ErrorCode.TOKEN_REVOKED)
+
+    def follow(self, before: str, after: str) -> None:
+        """Use the key ``after`` from now on if ``before`` is the digest of the current one."""
+        if self.digest == before:
+            self.key = after
+
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at - EXPIRY_SLACK <= timezone.now()
+
+
+def identify(key: str) -> Identity | None:
+    """Return the identity that the key of a session proves, or ``None``. Blocking.
+
+    Raises ``TokenRefused`` if the user is not active.
+    """
+    session = _store()(key)
+    user = find_user(session)
+    if user is None:
+        return None
+    credential = SessionCredential(key, user.pk, session.get_expiry_date())
+    return Identity(user=_require_active(user), credential=credential)
+
+
+def find_user(session: Any) -> AbstractBaseUser | None:
+    """Return the user of a session, as ``django.contrib.auth.get_user`` does, but change nothing.
+
+    Django rotates a session that was signed with one of ``SECRET_KEY_FALLBACKS``, and Channels
+    deletes it; either would sign the user out of pages that still have the former cookie.
+    """
+    try:
+        user_id = get_user_model()._meta.pk.to_python(session[SESSION_KEY])
+        backend_path = session[BACKEND_SESSION_KEY]
+    except KeyError:
+        return None
+    if backend_path not in settings.AUTHENTICATION_BACKENDS:
+        return None
+    user: Any = load_backend(backend_path).get_user(user_id)
+    if user is None or not hasattr(user, "get_session_auth_hash"):
+        found: AbstractBaseUser | None = user
+        return found
+    proved = session.get(HASH_SESSION_KEY, "")
+    valid = user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()
+    return user if any(constant_time_compare(proved, each) for each in valid) else None
+
+
+def find_lost(credentials: list[SessionCredential]) -> list[SessionCredential]:
+    """Return those whose session was deleted before its expiry. Blocking: one query per ``CHUNK``.
+
+    Engines that store nothing lose nothing. Of those that can only look up single sessions,
+    ``LOOK_UPS`` are looked up, at random.
+    """
+    store = _store()
+    if issubclass(store, SignedCookies):
+        return []
+    if hasattr(store, "get_model_class"):
+        return _find_lost_rows(store.get_model_class(), credentials)
+    if hasattr(store, "cache_key_prefix"):
+        return _find_lost_entries(store(), credentials)
+    some = random.sample(credentials, min(LOOK_UPS, len(credentials)))
+    return [one for one in some if not one.has_expired and not store().exists(one.key)]
+
+
+def digest(key: str) -> str:
+    """Return the SHA-256 digest of a session key, by which workers name it."""
+    return sha256(key.encode()).hexdigest()
+
+
+def _find_lost_rows(model: Any, credentials: list[SessionCredential]) -> list[SessionCredential]:
+    found: dict[str, datetime] = {}
+    for start in range(0, len(credentials), CHUNK):
+        keys = {credential.key for credential in credentials[start : start + CHUNK]}
+        rows = model._base_manager.filter(session_key__in=keys)
+        found |= dict(rows.values_list("session_key", "expire_date"))
+    for credential in credentials:
+        credential.expires_at = found.get(credential.key, credential.expires_at)
+    return [one for one in credentials if one.key not in found and not one.has_expired]
+
+
+def _find_lost_entries(store: Any, credentials: list[SessionCredential]) -> list[SessionCredential]:
+    found = set()
+    for start in range(0, len(credentials), CHUNK):
+        chunk = credentials[start : start + CHUNK]
+        found |= {*store._cache.get_many([store.cache_key_prefix + one.key for one in chunk])}
+    return [
+        one
+        for one in credentials
+        if store.cache_key_prefix + one.key not in found and not one.has_expired
+    ]
+
+
+def _require_active(user: AbstractBaseUser) -> AbstractBaseUser:
+    if not user.is_active:
+        raise TokenRefused(ErrorCode.USER_INACTIVE)
+    return user
+
+
+def _store() -> Any:
+    return import_module(settings.SESSION_ENGINE).SessionStore

@@ -1,0 +1,192 @@
+"""Closes the sockets of this process whose identity no longer holds: by push, and by sweep.
+
+A push is a message that ``signalling.receivers`` sends to every worker when something about a user
+changes. A sweep, at each heartbeat, finds the changes that sent no signal. Both only name users.
+What became of them is read from the database a moment later, by ``auth.revocation``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Protocol, TypedDict
+
+from channels.layers import get_channel_layer
+
+from signalling.auth import revocation
+from signalling.auth.sessions import SessionCredential
+from signalling.auth.tokens import Identity
+from signalling.database import run_in_background_thread
+from signalling.protocol import ProtocolError
+from signalling.transport.subscription import ChannelSubscription
+from signalling.transport.tasks import spawn
+
+logger = logging.getLogger("signalling")
+
+GROUP = "signalling.identities"
+"""The group that every worker joins. Pushes are rare and small, so one for all users suffices."""
+PAUSE_SECONDS = 0.5
+"""How long a push waits. A view that changes the password saves its own session after the user."""
+CHUNK = 50
+"""Identities per database call: the heartbeat shares the thread."""
+PUSH_SECONDS = 1.0
+"""How long a push may take: the request that saves a user waits for it."""
+MAX_SUSPECTS = 1000
+"""With more users than this to check at a time, all are checked."""
+
+
+class IdentityChanged(TypedDict):
+    """To all workers: something about a user has changed, or about any user if it is ``""``.
+
+    ``signed_out`` is the digest of a session that was signed out. ``rotated`` is the digest of a
+    session and its new key. Either may be empty.
+    """
+
+    type: Literal["signalling.identity"]
+    user: str
+    signed_out: str
+    rotated: list[str]
+
+
+async def push(user: str, *, signed_out: str = "", rotated: Iterable[str] = ()) -> None:
+    """Send an ``IdentityChanged`` to all workers.
+
+    A failure is logged: most of what a push reports, the next sweep finds too.
+    """
+    message = IdentityChanged(
+        type="signalling.identity", user=user, signed_out=signed_out, rotated=[*rotated]
+    )
+    layer = get_channel_layer()
+    try:
+        if layer is not None:
+            async with asyncio.timeout(PUSH_SECONDS):
+                await layer.group_send(GROUP, message)
+    except Exception as error:
+        logger.warning("Channel layer unavailable, revocation delayed: %r", error)
+
+
+class Holder(Protocol):
+    """A socket or a detached peer, as far as its identity is concerned."""
+
+    @property
+    def identity(self) -> Identity | None: ...
+
+    @property
+    def room_code(self) -> str | None:
+        """The code of the room that it is in."""
+
+    def revoke(self, error: ProtocolError) -> None:
+        """End the membership, and close the socket with ``error``."""
+
+
+class Revocations:
+    """The identities of one worker. ``run`` receives pushes; the worker calls ``sweep``."""
+
+    def __init__(self, holders: Callable[[], Iterable[Holder]], retry_seconds: float) -> None:
+        self._holders = holders
+        self._retry_seconds = retry_seconds
+        self._suspects: set[str] = set()
+        self._are_all_suspect = False
+        self._known: dict[Any, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- Push ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Receive pushes until cancelled. The sweep works without the channel layer."""
+        subscription = ChannelSubscription(get_channel_layer(), self.deliver)
+        try:
+            while True:
+                try:
+                    if not subscription.name:
+                        await subscription.open()
+                    # Repeated: Redis may have lost the members of a stock layer's group.
+                    await subscription.layer.group_add(GROUP, subscription.name)
+                except Exception as error:
+                    logger.info("Channel layer unavailable, no pushed revocations: %r", error)
+                await asyncio.sleep(self._retry_seconds)
+        finally:
+            await subscription.close()
+
+    def deliver(self, received: Any) -> None:
+        """Handle a message of the channel layer."""
+        match received:
+            case {"type": "signalling.identity", "user": str(user)}:
+                self._follow_session(received)
+                self.suspect(user)
+            case {"type": "channel.missed"}:
+                self.suspect("")
+
+    def suspect(self, user: str) -> None:
+        """Check a user's identities in a moment; all identities if ``user`` is empty."""
+        if not user or len(self._suspects) >= MAX_SUSPECTS:
+            self._are_all_suspect = True
+        else:
+            self._suspects.add(user)
+        if not self._tasks:
+            spawn(self._check_suspects(), self._tasks)
+
+    def _follow_session(self, message: Any) -> None:
+        for holder in self._held(message["user"]):
+            credential = holder.identity and holder.identity.credential
+            if isinstance(credential, SessionCredential):
+                credential.is_signed_out |= credential.digest == message.get("signed_out")
+                if message.get("rotated"):
+                    credential.follow(*message["rotated"])
+
+    # --- Sweep --------------------------------------------------------------------------------
+
+    async def sweep(self) -> None:
+        """Find users and sessions that have changed. Raises ``DATABASE_UNAVAILABLE``."""
+        identities = [holder.identity for holder in self._holders() if holder.identity]
+        known = {one.user.pk: self._known.get(one.user.pk) for one in identities}
+        for one in identities:
+            if known[one.user.pk] is None:
+                known[one.user.pk] = revocation.fingerprint(one.user)
+        self._known = known  # type: ignore[assignment]
+        if not identities:
+            return
+        changed = await run_in_background_thread(revocation.find_changed)(self._known)
+        for pk, now in changed.items():
+            self._known[pk] = now or 0
+            self.suspect(str(pk))
+        for pk in await run_in_background_thread(revocation.find_lost)(identities):
+            self.suspect(str(pk))
+
+    # --- Check --------------------------------------------------------------------------------
+
+    async def _check_suspects(self) -> None:
+        while self._suspects or self._are_all_suspect:
+            await asyncio.sleep(PAUSE_SECONDS)
+            suspects, self._suspects = self._suspects, set()
+            are_all, self._are_all_suspect = self._are_all_suspect, False
+            held = [
+                holder
+                for holder in self._held("")
+                if holder.identity and (are_all or str(holder.identity.user.pk) in suspects)
+            ]
+            try:
+                for start in range(0, len(held), CHUNK):
+                    await self._check(held[start : start + CHUNK])
+            except Exception as error:
+                logger.warning("Could not check identities, trying again: %r", error)
+                self._suspects |= suspects
+                self._are_all_suspect |= are_all
+                await asyncio.sleep(self._retry_seconds)
+
+    async def _check(self, held: list[Holder]) -> None:
+        checked = [(holder, holder.identity) for holder in held if holder.identity]
+        found = await run_in_background_thread(revocation.check_all)(
+            [(identity, holder.room_code) for holder, identity in checked]
+        )
+        for (holder, identity), error in zip(checked, found, strict=True):
+            if error is not None and holder.identity is identity:
+                holder.revoke(error)
+
+    def _held(self, user: str) -> list[Holder]:
+        return [
+            holder
+            for holder in self._holders()
+            if holder.identity and (not user or str(holder.identity.user.pk) == user)
+        ]

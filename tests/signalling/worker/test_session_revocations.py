@@ -1,0 +1,107 @@
+"""Sockets of sessions that are signed out, deleted, rotated or expired, with each engine."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.test import Client
+from pytest_django import Settings
+
+from rooms.models import Room
+from tests.conftest import PASSWORD
+from tests.signalling.sockets import open_socket
+from tests.signalling.worker.revoking import (
+    NEW_PASSWORD,
+    assert_closed,
+    change,
+    open_page,
+    sign_in,
+    sweep,
+)
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_pause")]
+
+STORED = ["db", "cache", "cached_db", "file"]
+
+
+@pytest.fixture(params=[*STORED, "signed_cookies"])
+def engine(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> str:
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{request.param}"
+    settings.SESSION_FILE_PATH = str(tmp_path)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("engine")
+async def test_a_sign_out_closes_the_sockets_of_that_session(bob: User) -> None:
+    here, elsewhere = await change(sign_in, bob), await change(sign_in, bob, is_elsewhere=True)
+    socket, other = await open_page(here), await open_page(elsewhere)
+    await change(sign_out, here)
+    await assert_closed(socket, "token_revoked")
+    await other.receive_nothing()
+    await other.disconnect()
+
+
+def sign_out(client: Client) -> None:
+    assert client.post("/logout/").status_code == 302
+
+
+@pytest.mark.usefixtures("engine")
+async def test_a_password_change_keeps_the_session_that_made_it(bob: User) -> None:
+    await User.objects.filter(pk=bob.pk).aupdate(is_staff=True)
+    here, elsewhere = await change(sign_in, bob), await change(sign_in, bob, is_elsewhere=True)
+    own, other, api = await open_page(here), await open_page(elsewhere), await open_socket(bob)
+    form = {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    response = await change(here.post, "/admin/password_change/", form)
+    assert response.status_code == 302
+    await assert_closed(api, "token_revoked")
+    await assert_closed(other, "token_revoked")
+    await sweep()
+    await asyncio.sleep(0.2)
+    await own.receive_nothing()
+    await change(sign_out, here)  # under its new key
+    await assert_closed(own, "token_revoked")
+
+
+@pytest.mark.parametrize("engine", STORED, indirect=True)
+@pytest.mark.usefixtures("engine")
+async def test_a_session_that_was_deleted_without_a_signal_is_swept(bob: User) -> None:
+    client = await change(sign_in, bob)
+    socket = await open_page(client)
+    await sweep()
+    await change(lambda: client.session.flush())
+    await sweep()
+    await assert_closed(socket, "token_revoked")
+
+
+async def test_an_expired_session_keeps_the_call_but_joins_no_other(room: Room, bob: User) -> None:
+    socket = await open_page(await change(sign_in, bob))
+    await socket.join()
+    await Session.objects.aupdate(expire_date="2020-01-01T00:00:00Z")
+    await sweep()
+    await Session.objects.all().adelete()  # as ``clearsessions`` does
+    await sweep()
+    await asyncio.sleep(0.2)
+    await socket.receive_nothing()
+    await socket.request("leave:room")
+    answer = await socket.request("join:room", {"roomCode": "ABC123"})
+    assert answer["data"]["code"] == "token_expired"
+    await socket.receive_nothing()
+    await socket.disconnect()
+
+
+async def test_a_handshake_does_not_change_a_session_with_a_former_secret(
+    bob: User, settings: Settings
+) -> None:
+    client = await change(sign_in, bob)
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "n" * 50
+    before = await Session.objects.values().aget()
+    socket = await open_page(client)
+    await sweep()
+    await asyncio.sleep(0.2)
+    await socket.receive_nothing()
+    assert await Session.objects.values().aget() == before
+    await socket.disconnect()
