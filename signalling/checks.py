@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from django.apps import AppConfig
@@ -40,11 +40,10 @@ def check_types(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     for key, value in given.items():
         wanted = types.get(key.lower())
         if wanted is not None and not _fits(value, wanted):
-            name = getattr(wanted, "__name__", str(wanted))
             problems.append(
                 Error(
                     f"SIGNALLING[{key!r}] has the invalid value {value!r}.",
-                    hint=f"It must be a{' positive' if wanted in (int, float) else ''} {name}.",
+                    hint=f"It must be {_describe(wanted)}.",
                     id="signalling.E002",
                 )
             )
@@ -192,7 +191,16 @@ def _did_you_mean(key: str, known: list[str]) -> str:
     )
 
 
+def _describe(wanted: Any) -> str:
+    if get_origin(wanted) is Literal:
+        return " or ".join(map(repr, get_args(wanted)))
+    name = getattr(wanted, "__name__", str(wanted))
+    return f"a positive {name}" if wanted in (int, float) else f"a {name}"
+
+
 def _fits(value: object, wanted: Any) -> bool:
+    if get_origin(wanted) is Literal:
+        return value in get_args(wanted)
     if wanted is bool:
         return isinstance(value, bool)
     if wanted in (int, float):

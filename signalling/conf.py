@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
@@ -28,7 +28,7 @@ class SignallingSettings(RoomSettings):
     """Accept the Django session on pages of the site's own origin."""
     query_token: bool = True
     """Accept ``?token=``, for clients that can set neither header nor subprotocol."""
-    token_expiry: str = "keep"
+    token_expiry: Literal["keep", "close"] = "keep"
     """What happens at the expiry of a connected client's token: "keep" the call, or "close" it."""
     ice_servers: list[dict[str, Any]] = field(default_factory=list)
     """``RTCIceServer`` dicts for all peers: ``[{"urls": "stun:stun.example.org"}]``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Iterable
 from functools import partial
@@ -20,6 +21,7 @@ from rooms.signals import participant_removed, participants_lost, room_closed, r
 from .auth.sessions import digest
 from .peers import messages
 from .peers.messages import Closed, Removed, RoomMessage, room_group
+from .transport.tasks import spawn
 from .worker import revocations
 
 logger = logging.getLogger("signalling")
@@ -86,8 +88,9 @@ RIGHTS = frozenset({"password", "is_active", "is_staff", "is_superuser"})
 """The columns of a user that are pushed. Workers find a change of any other one in their sweep."""
 PERMISSIONS = ("groups", "user_permissions")
 """The relations of a user that give permissions; a custom user model need not have them."""
-MAX_PUSHES = 100
+MAX_PUSHES = 10
 """Users of one change that are pushed one by one; with more of them, all users are checked."""
+_pushes: set[asyncio.Task[None]] = set()
 
 
 @receiver(post_save, dispatch_uid="signalling.saved_user")
@@ -136,15 +139,24 @@ def push_signed_out(*, request: Any = None, user: Any = None, **kwargs: Any) -> 
     """Push the session that is being signed out."""
     key = getattr(getattr(request, "session", None), "session_key", None)
     if user is not None:
-        async_to_sync(revocations.push)(str(user.pk), signed_out=digest(key) if key else "")
+        _push(str(user.pk), signed_out=digest(key) if key else "")
 
 
 def _push_on_commit(user_ids: Collection[Any] | None, using: str) -> None:
     """Push users after the commit; all users for ``None``, and if there are too many."""
     users = [""] if user_ids is None or len(user_ids) > MAX_PUSHES else map(str, user_ids)
     for user in users:
-        push = partial(async_to_sync(revocations.push), user)
-        transaction.on_commit(push, using=using, robust=True)
+        transaction.on_commit(partial(_push, user), using=using)
+
+
+def _push(user: str, **options: str) -> None:
+    """Send an ``IdentityChanged``, also from a view that calls synchronous code on its event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        async_to_sync(revocations.push)(user, **options)
+    else:
+        spawn(revocations.push(user, **options), _pushes)
 
 
 # --- The channel layer ------------------------------------------------------------------------

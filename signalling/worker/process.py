@@ -95,6 +95,8 @@ class WorkerProcess:
     def serving(self, socket: Socket) -> Iterator[None]:
         """Count a socket among those that this process serves."""
         self.sockets.add(socket)
+        if len(self.sockets) == 1:
+            self.revocations.holders_changed()
         metrics.totals["sockets"] += 1
         cycles.socket_opened()
         try:
@@ -103,6 +105,8 @@ class WorkerProcess:
             metrics.totals["sockets"] -= 1
             cycles.socket_closed(metrics.totals["sockets"])
             self.sockets.discard(socket)
+            if not self.sockets:
+                self.revocations.holders_changed()
 
     # --- The lease ----------------------------------------------------------------------------
 
@@ -165,13 +169,13 @@ class WorkerProcess:
         if monotonic() - begun > self.renewal:
             # The database was slow. Leases of other workers may have expired for the same reason.
             self._monitor.reset()
-        await self.revocations.sweep()
         await self.pending.flush()
         for lease in self._monitor.find_dead(found):
             ended = await run_in_background_thread(leases.reap)(lease)
             if ended:
                 logger.warning("Reaped dead worker %s with %d peers", lease.worker_id, ended)
         await run_in_background_thread(resuming.end_expired)()
+        await self.revocations.sweep()
 
     # --- Shutdown -----------------------------------------------------------------------------
 

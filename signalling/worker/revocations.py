@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Literal, Protocol, TypedDict
 
 from channels.layers import get_channel_layer
@@ -89,24 +90,49 @@ class Revocations:
         self._suspects: set[str] = set()
         self._are_all_suspect = False
         self._known: dict[Any, int] = {}
+        self._is_checking = False
+        self._subscription: ChannelSubscription | None = None
+        self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- Push ---------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Receive pushes until cancelled. The sweep works without the channel layer."""
-        subscription = ChannelSubscription(get_channel_layer(), self.deliver)
+        """Receive pushes while there are sockets, until cancelled.
+
+        The sweep works without the channel layer.
+        """
         try:
             while True:
                 try:
-                    if not subscription.name:
-                        await subscription.open()
-                    # Repeated: Redis may have lost the members of a stock layer's group.
-                    await subscription.layer.group_add(GROUP, subscription.name)
+                    await self._subscribe()
                 except Exception as error:
-                    logger.info("Channel layer unavailable, no pushed revocations: %r", error)
-                await asyncio.sleep(self._retry_seconds)
+                    logger.debug("Channel layer unavailable, no pushed revocations: %r", error)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._retry_seconds):
+                        await self._changed.wait()
+                self._changed.clear()
         finally:
+            await self._unsubscribe()
+
+    def holders_changed(self) -> None:
+        """Subscribe for the first socket, and unsubscribe after the last one."""
+        self._changed.set()
+
+    async def _subscribe(self) -> None:
+        if not any(True for _ in self._holders()):
+            await self._unsubscribe()
+            return
+        if self._subscription is None:
+            subscription = ChannelSubscription(get_channel_layer(), self.deliver)
+            await subscription.open()
+            self._subscription = subscription
+        # Repeated: Redis may have lost the members of a stock layer's group.
+        await self._subscription.layer.group_add(GROUP, self._subscription.name)
+
+    async def _unsubscribe(self) -> None:
+        if self._subscription is not None:
+            subscription, self._subscription = self._subscription, None
             await subscription.close()
 
     def deliver(self, received: Any) -> None:
@@ -124,7 +150,8 @@ class Revocations:
             self._are_all_suspect = True
         else:
             self._suspects.add(user)
-        if not self._tasks:
+        if not self._is_checking:
+            self._is_checking = True
             spawn(self._check_suspects(), self._tasks)
 
     def _follow_session(self, message: Any) -> None:
@@ -174,6 +201,7 @@ class Revocations:
                 self._suspects |= suspects
                 self._are_all_suspect |= are_all
                 await asyncio.sleep(self._retry_seconds)
+        self._is_checking = False
 
     async def _check(self, held: list[Holder]) -> None:
         checked = [(holder, holder.identity) for holder in held if holder.identity]

@@ -16,6 +16,10 @@ def can_join(user: Any, room: Room) -> bool:
     return room.name != FORBIDDEN
 
 
+def is_not_banned(user: Any, room: Room) -> bool:
+    return not user.groups.filter(name="banned").exists()
+
+
 class BrokenSfu(Sfu):
     """An SFU whose routes cannot be made: ``broken_mode`` provokes an error outside of requests."""
 

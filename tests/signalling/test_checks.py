@@ -92,6 +92,8 @@ def test_a_misspelt_key_is_an_error_with_a_hint(settings: Settings, key: str, hi
         ("ALLOWED_ORIGINS", "https://app.example.org"),
         ("ICE_SERVERS", {"urls": "stun:stun.example.org"}),
         ("CAN_JOIN", len),
+        ("TOKEN_EXPIRY", "never"),
+        ("TOKEN_EXPIRY", None),
     ],
 )
 def test_a_value_of_the_wrong_type_is_an_error(settings: Settings, key: str, value: object) -> None:
@@ -107,6 +109,7 @@ def test_a_value_of_the_wrong_type_is_an_error(settings: Settings, key: str, val
         ("FRAME_BYTES", 1),
         ("FRAME_RATE", 1),
         ("FRAME_RATE", 0.5),
+        ("TOKEN_EXPIRY", "close"),
         ("QUERY_TOKEN", False),
         ("ALLOWED_ORIGINS", ("https://app.example.org",)),
         ("ALLOWED_ORIGINS", []),

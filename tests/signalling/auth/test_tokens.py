@@ -5,14 +5,16 @@ from typing import Any
 
 import jwt
 import pytest
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.db import OperationalError
 from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.state import token_backend
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-from signalling.auth import tokens
+from signalling.auth import revocation, tokens
 from signalling.auth.tokens import Identity, TokenRefused
 from signalling.protocol import CloseCode
 from tests.conftest import access_token
@@ -66,6 +68,38 @@ def test_a_token_without_the_required_issuer_or_audience_proves_nothing(
     assert refusal(forged(**claims)) == "token_invalid"
     assert refusal(forged(**claims, **{claim: "theirs"})) == "token_invalid"
     assert tokens.authenticate(forged(**claims, **{claim: "ours"})).user == bob
+
+
+@pytest.mark.django_db
+def test_a_blacklisted_token_is_revoked_at_once_and_later(
+    bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tables of SimpleJWT's blacklist are not installed here."""
+    token, other = AccessToken.for_user(bob), AccessToken.for_user(bob)
+    first, second = tokens.authenticate(str(token)), tokens.authenticate(str(other))
+    monkeypatch.setattr(apps, "is_installed", lambda name: name == tokens.BLACKLIST)
+    monkeypatch.setattr(tokens, "_blacklisted", {token["jti"]}.intersection)
+    assert refusal(str(token)) == "token_revoked"
+    with pytest.raises(TokenRefused):
+        revocation.read_user(first)
+    assert revocation.read_user(second) == bob
+    assert revocation.find_lost([second]) == set()
+    assert revocation.find_lost([first, second]) == {bob.pk}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_checked", [True, False])
+def test_a_password_change_revokes_a_presented_token_in_every_site(
+    bob: User, is_checked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_settings, "CHECK_REVOKE_TOKEN", is_checked)
+    identity = tokens.authenticate(access_token(bob))
+    assert revocation.read_user(identity) == bob
+    bob.set_password("another horse")
+    bob.save()
+    with pytest.raises(TokenRefused) as refused:
+        revocation.read_user(identity)
+    assert refused.value.code == "token_revoked"
 
 
 @pytest.mark.django_db

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 import pytest
@@ -29,7 +29,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 class Socket:
     """The peer, the timers and the replies of one socket, at a time that the test sets."""
 
-    def __init__(self, expiry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, expiry: Literal["keep", "close"], monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = NOW
         self.identity: Identity | None = None
         self.membership: Membership | None = None

@@ -6,18 +6,24 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth import user_logged_out
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
-from django.test import Client
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from rooms.models import Room
+from signalling.middleware import SessionRotationMiddleware
 from tests.conftest import PASSWORD
 from tests.signalling.sockets import open_socket
 from tests.signalling.worker.revoking import (
     NEW_PASSWORD,
     assert_closed,
     change,
+    key_of,
     open_page,
     sign_in,
     sweep,
@@ -64,6 +70,38 @@ async def test_a_password_change_keeps_the_session_that_made_it(bob: User) -> No
     await own.receive_nothing()
     await change(sign_out, here)  # under its new key
     await assert_closed(own, "token_revoked")
+
+
+async def test_a_sign_out_on_the_event_loop_is_pushed_too(bob: User) -> None:
+    """Views on the event loop may sign out a session that is not in the database."""
+    client = await change(sign_in, bob)
+    socket = await open_page(client)
+    request = RequestFactory().get("/")
+    request.session = client.session
+    user_logged_out.send(User, request=request, user=bob)
+    await assert_closed(socket, "token_revoked")
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_session_that_gets_a_new_key_is_followed(bob: User, is_async: bool) -> None:
+    client = await change(sign_in, bob)
+    socket = await open_page(client)
+    request = RequestFactory().get("/")
+    request.COOKIES["sessionid"] = key_of(client)
+
+    def rotate(request: HttpRequest) -> HttpResponse:
+        request.session = SessionStore(key_of(client))
+        request.session.cycle_key()
+        return HttpResponse()
+
+    if is_async:
+        await SessionRotationMiddleware(sync_to_async(rotate))(request)
+    else:
+        await change(SessionRotationMiddleware(rotate), request)
+    await sweep()
+    await asyncio.sleep(0.2)
+    await socket.receive_nothing()
+    await socket.disconnect()
 
 
 @pytest.mark.parametrize("engine", STORED, indirect=True)
