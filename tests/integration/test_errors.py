@@ -1,9 +1,9 @@
-"""Every error code and every close code, provoked on a real server. PROTOCOL.md lists them."""
+"""Every error code and every close code, provoked on both servers. PROTOCOL.md lists them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -14,8 +14,8 @@ from tests.integration import hooks
 from tests.integration.fixtures import Logs, MakeSite
 from tests.integration.provocations import closes, errors
 from tests.integration.provocations.stage import CLOSES, ERRORS, Stage
-from tests.integration.servers import Site
-from tests.integration.stores import PostgreSQL, Redis
+from tests.integration.servers import ServerName, Site
+from tests.integration.stores import PostgreSQL, Redis, running
 
 assert closes
 assert errors  # importing them registers their provocations
@@ -32,19 +32,34 @@ CLOSE_THE_SOCKET = {
 CLOSED = {ErrorCode.PEER_BUSY, ErrorCode.REMOVED, ErrorCode.EVICTED}
 
 
+@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+def server(request: pytest.FixtureRequest) -> ServerName:
+    name: ServerName = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def site(make_site: MakeSite) -> Site:
+def redis(server: ServerName, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """A Redis for each server: failures are counted in it, by user and by address."""
+    with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
+        yield redis
+
+
+@pytest.fixture(scope="module")
+def site(make_site: MakeSite, server: ServerName) -> Site:
     """A site with a join policy."""
     return make_site(
-        signalling={"CAN_JOIN": "tests.integration.hooks.can_join", "BYTE_BURST": 100_000_000}
+        server=server,
+        signalling={"CAN_JOIN": "tests.integration.hooks.can_join", "BYTE_BURST": 100_000_000},
     )
 
 
 @pytest.fixture(scope="module")
-def strict(make_site: MakeSite) -> Site:
+def strict(make_site: MakeSite, server: ServerName, redis: Redis) -> Site:
     """A site with low limits and short timeouts, on Redis."""
     return make_site(
-        redis=True,
+        server=server,
+        redis=redis,
         signalling={
             "AUTHENTICATION_TIMEOUT": 1,
             "HEARTBEAT_TIMEOUT": 1,
@@ -61,9 +76,9 @@ def strict(make_site: MakeSite) -> Site:
 
 
 @pytest.fixture(scope="module")
-def fragile(make_site: MakeSite) -> Site:
+def fragile(make_site: MakeSite, server: ServerName) -> Site:
     """A site whose database can be stopped."""
-    return make_site(engine="postgresql")
+    return make_site(server=server, engine="postgresql")
 
 
 @pytest.fixture
