@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 
 from channels.exceptions import ChannelFull
@@ -203,20 +204,23 @@ class Resumption:
         frames, self._restored = self._restored, []
         if frames:
             self._relayed_at = monotonic()
+        self._write_held(membership, frames)
+
+    def settle_later(self, membership: Membership) -> None:
+        """Stop reordering when all senders know the new channel."""
+        if self._reorder is not None:
+            self._timers.start(SETTLE_SECONDS, partial(self._settle, membership))
+
+    def _settle(self, membership: Membership) -> None:
+        if self._reorder is not None:
+            waiting, self._reorder = self._reorder.flush(), None
+            self._write_held(membership, waiting)
+
+    def _write_held(self, membership: Membership, frames: Iterable[HeldFrame]) -> None:
+        """Send frames that have waited, except those of peers that have left in the meantime."""
         for sender, _, frame in frames:
             if sender in membership.roster:
                 self._replies.write(frame)
-
-    def settle_later(self) -> None:
-        """Stop reordering when all senders know the new channel."""
-        if self._reorder is not None:
-            self._timers.start(SETTLE_SECONDS, self._settle)
-
-    def _settle(self) -> None:
-        if self._reorder is not None:
-            for _, _, frame in self._reorder.flush():
-                self._replies.write(frame)
-            self._reorder = None
 
     # --- Relays -------------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ class RoomEvents:
         early, self._early = self._early, []
         for message in early:
             self.deliver(message)
-        self._resumption.settle_later()
+        self._resumption.settle_later(membership)
 
     def _keep(self, message: Message) -> None:
         """Keep a message until ``room:joined`` has been sent, unless it completes a takeover."""

@@ -91,6 +91,17 @@ def test_a_retired_worker_stores_held_frames_and_leaves_no_gap(
     assert not Worker.objects.exists()
 
 
+def test_a_peer_that_is_away_already_keeps_its_deadline(
+    room: Room, enter: Enter, alice: User
+) -> None:
+    peer = enter(alice, room, resumable=True).participant
+    until = timezone.now() + timedelta(seconds=30)
+    assert resuming.mark_away(peer.peer_id, epoch=0, until=until)
+    assert not resuming.mark_away(peer.peer_id, epoch=0, until=until + timedelta(seconds=30))
+    peer.refresh_from_db()
+    assert peer.away_until == until
+
+
 def test_a_previous_socket_cannot_change_a_membership(
     room: Room, enter: Enter, alice: User
 ) -> None:

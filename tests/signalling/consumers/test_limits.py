@@ -60,6 +60,25 @@ async def test_frames_after_the_close_are_not_handled(bob: User, configure: Conf
         assert await socket.communicator.receive_nothing(0)
 
 
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        ("room:mode", {"mode": "sfu"}),
+        ("sfu:state", {"version": 1, "state": "receiving"}),
+        ("sfu:restart", {}),
+    ],
+)
+async def test_costly_requests_have_their_own_rate_limit(
+    bob: User, configure: Configure, event: str, data: dict[str, object]
+) -> None:
+    configure(COSTLY_RATE=0.01)
+    async with connected(bob) as socket:
+        for _ in range(5):
+            assert (await socket.request(event, data))["data"]["code"] == "not_in_room"
+        assert (await socket.request(event, data))["data"]["code"] == "rate_limited"
+        assert (await socket.request("ping"))["event"] == "pong"
+
+
 async def test_offers_have_their_own_rate_limit(
     room: Room, alice: User, bob: User, configure: Configure
 ) -> None:

@@ -1,0 +1,133 @@
+"""``RoomEvents`` and ``DetachedPeer``: what they keep, and what comes too late."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from signalling.conf import SignallingSettings
+from signalling.layers import LocalChannelLayer
+from signalling.peers.membership import Membership
+from signalling.peers.messages import RosterChange
+from signalling.peers.resumption import Resumption
+from signalling.peers.room_events import RoomEvents
+from signalling.transport.send_queue import Overflow
+from signalling.transport.subscription import ChannelSubscription
+
+EPOCH = 3
+
+
+def my_return(number: int) -> RosterChange:
+    """Announce that the peer itself has resumed, in the epoch ``number``."""
+    return RosterChange(
+        type="signalling.roster",
+        room="ABC123",
+        peer_id="peer_me",
+        channel="channel!other",
+        change="back",
+        number=number,
+        frame='{"event": "peer:back"}',
+    )
+
+
+def relayed(number: int, sender: str = "peer_other") -> dict[str, Any]:
+    return {
+        "type": "signalling.relay",
+        "target": "peer_me",
+        "sender": sender,
+        "user": sender,
+        "number": number,
+        "reply_channel": "",
+        "frame": f"frame {number} of {sender}",
+    }
+
+
+class Parts:
+    """The parts of a socket in the room, without a socket."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = SignallingSettings(**settings)
+        self.replies = Mock()
+        self.timers = Mock()
+        self.worker = Mock()
+        self.subscription = ChannelSubscription(LocalChannelLayer(), Mock())
+        self.resumption = Resumption(
+            self.settings,
+            worker=self.worker,
+            stores=Mock(),
+            replies=self.replies,
+            send_queue=Mock(waiting=0),
+            heartbeat=Mock(last_frame_at=0.0),
+            timers=self.timers,
+            subscription=self.subscription,
+            release_subscription=Mock(),
+        )
+        self.room = RoomEvents(
+            self.settings,
+            stores=Mock(),
+            replies=self.replies,
+            resumption=self.resumption,
+            tasks=set(),
+        )
+        self.membership = self.room.membership = Membership(
+            "ABC123", peer_id="peer_me", epoch=EPOCH, roster={"peer_other": "channel!other"}
+        )
+
+    @property
+    def written(self) -> list[str]:
+        return [call.args[0] for call in self.replies.write.call_args_list]
+
+
+def test_messages_that_wait_for_the_join_are_limited() -> None:
+    parts = Parts(outbound_frames=5)
+    for number in range(5):
+        parts.room.deliver(relayed(number))
+    with pytest.raises(Overflow):
+        parts.room.deliver(relayed(5))
+
+
+@pytest.mark.parametrize("number", [EPOCH, EPOCH - 1])
+def test_a_late_return_in_this_or_an_earlier_epoch_does_not_close_the_socket(number: int) -> None:
+    parts = Parts()
+    parts.membership.is_seated = True
+    parts.room.deliver(dict(my_return(number)))
+    assert parts.room.membership is parts.membership
+    assert not parts.replies.mock_calls
+
+
+@pytest.mark.parametrize(("number", "has_ended"), [(EPOCH, False), (EPOCH + 1, True)])
+async def test_only_a_later_epoch_ends_a_detached_peer(number: int, has_ended: bool) -> None:
+    parts = Parts()
+    await parts.subscription.open()
+    detached = parts.resumption.detach(parts.membership, [], is_abandoned=False)
+    detached.deliver(dict(my_return(number)))
+    assert detached.has_ended is has_ended
+    detached.end()
+
+
+def test_held_frames_of_a_peer_that_has_left_are_dropped() -> None:
+    parts = Parts()
+    frames = [("peer_gone", 1, "of peer_gone"), ("peer_other", 1, "of peer_other")]
+    parts.resumption.restore(
+        parts.membership, {"frames": frames, "sent": {}, "received": {}, "gap": False}
+    )
+    parts.resumption.release(parts.membership)
+    assert parts.written == ["of peer_other"]
+
+
+def test_frames_that_wait_for_their_turn_are_dropped_when_their_sender_leaves() -> None:
+    parts = Parts()
+    parts.membership.roster["peer_leaving"] = "channel!leaving"
+    parts.resumption.restore(
+        parts.membership, {"frames": [], "sent": {}, "received": {}, "gap": False}
+    )
+    parts.membership.is_seated = True
+    for sender in ("peer_leaving", "peer_other"):
+        parts.room.deliver(relayed(2, sender))  # the first is still on its way
+    parts.resumption.settle_later(parts.membership)
+    del parts.membership.roster["peer_leaving"]
+    settle = parts.timers.start.call_args.args[1]
+    settle()
+    assert parts.written == ["frame 2 of peer_other"]
