@@ -286,7 +286,6 @@ class SignallingConsumer(BoundedConsumer):
         membership = self.membership
         if membership is None or not self.resumption.is_possible(membership, self.has_hung_up):
             return False
-        membership.identity = self.identity
         self.room.detach(membership, is_abandoned=self.is_abandoned)
         return True
 

@@ -58,6 +58,8 @@ async def authenticate(peer: Peer, event: protocol.Authenticate) -> None:
     if peer.identity is not None and peer.identity.user.pk != identity.user.pk:
         raise ProtocolError(ErrorCode.TOKEN_SUBJECT_MISMATCH, "The token belongs to another user.")
     peer.identity = identity
+    if peer.membership is not None:
+        peer.membership.identity = identity
     expires_at = identity.expires_at.isoformat() if identity.expires_at else None
     info = await peer.database(hook(conf().user_info), identity.user)
     await peer.answer(protocol.Authenticated(user_info=info, expires_at=expires_at))

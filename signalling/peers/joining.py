@@ -28,7 +28,9 @@ async def take_seat(peer: Peer, identity: Identity, event: protocol.JoinRoom) ->
     """
     try:
         # Set first, so that the clean-up of a socket that closes knows what to end.
-        peer.membership = membership = Membership(codes.normalise(event.room_code))
+        peer.membership = membership = Membership(
+            codes.normalise(event.room_code), identity=identity
+        )
         await peer.subscribe(membership.room_code)
         place: dict[str, Any] = {
             "code": membership.room_code,

@@ -45,7 +45,7 @@ class Membership:
     received: dict[str, int] = field(default_factory=dict)
     """The number of the last relay from each peer."""
     identity: Identity | None = None
-    """The identity of the socket that the peer has lost."""
+    """The identity of the peer's socket, or of the one that it has lost."""
     mode: Mode = MESH
     link: SfuLink | None = None
     """The peer's connections to the SFU, in a room that has one."""

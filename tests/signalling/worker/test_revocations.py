@@ -7,13 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, Permission, User
+from channels.layers import get_channel_layer
+from django.contrib.auth.models import AbstractUser, Group, Permission, User
 from django.db import OperationalError
+from django.db.models.signals import post_save
 from pytest_django import Settings
 
 from rooms.models import Participant, Room
 from signalling.auth import revocation
 from signalling.worker import process, revocations
+from signalling.worker.revocations import GROUP
 from tests.conftest import access_token
 from tests.signalling.sockets import connected, in_room, open_socket
 from tests.signalling.worker.revoking import assert_closed, change, deactivate, set_password, sweep
@@ -83,6 +86,51 @@ async def test_other_changes_of_a_user_close_nothing(bob: User, fields: list[str
         await socket.receive_nothing()
 
 
+async def test_a_user_that_is_saved_through_a_proxy_is_pushed(bob: User) -> None:
+    socket = await open_socket(bob)
+    await User.objects.filter(pk=bob.pk).aupdate(is_active=False)
+    saved = {"created": False, "using": "default", "update_fields": None}
+    await change(post_save.send, sender=AbstractUser, instance=bob, **saved)
+    await assert_closed(socket, "user_inactive")
+
+
+async def test_a_peer_without_a_socket_ends_with_the_token_that_it_had_last(
+    room: Room, alice: User, bob: User
+) -> None:
+    async with in_room(alice) as (first,):
+        socket = await open_socket(bob)
+        await socket.join(resumable=True)
+        await first.receive("peer:joined")
+        await User.objects.filter(pk=bob.pk).aupdate(password="new")
+        fresh = access_token(await User.objects.aget(pk=bob.pk))
+        await socket.request("authenticate", {"token": fresh})
+        await socket.disconnect(1006)
+        await first.receive("peer:away")
+        await sweep()
+        await asyncio.sleep(0.2)
+        await first.receive_nothing()
+        await User.objects.filter(pk=bob.pk).aupdate(password="newer")
+        await sweep()
+        assert (await first.receive("peer:left"))["peerId"] == socket.peer_id
+
+
+async def test_missed_messages_make_all_users_suspect(bob: User, room: Room) -> None:
+    socket = await open_socket(bob)
+    await User.objects.filter(pk=bob.pk).aupdate(is_active=False)
+    process.get_worker().revocations.deliver({"type": "channel.missed"})
+    await assert_closed(socket, "user_inactive")
+
+
+async def test_a_worker_subscribes_while_it_has_sockets(alice: User, bob: User) -> None:
+    groups = get_channel_layer().groups
+    for _ in range(2):
+        async with connected(alice), connected(bob):
+            assert len(groups[GROUP]) == 1
+        async with asyncio.timeout(5):
+            while GROUP in groups:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
 async def test_a_push_reaches_this_user_only(alice: User, bob: User) -> None:
     async with connected(alice) as other:
         socket = await open_socket(bob)
@@ -131,14 +179,15 @@ def delete_group(bob: User, group: Group) -> None:
     group.delete()
 
 
+@pytest.mark.parametrize("is_resumable", [False, True])
 @pytest.mark.parametrize("act", [leave_group, empty_group, restrict_group, delete_group])
 async def test_a_user_without_the_permission_has_to_leave_the_room(
-    room: Room, bob: User, callers: Group, act: Callable[[User, Group], None]
+    room: Room, bob: User, callers: Group, act: Callable[[User, Group], None], is_resumable: bool
 ) -> None:
     host = await User.objects.acreate_superuser("root")
     async with in_room(host) as (first,):
         socket = await open_socket(bob)
-        await socket.join()
+        await socket.join(resumable=is_resumable)
         await first.receive("peer:joined")
         await change(act, bob, callers)
         assert await first.receive("peer:left") == {"peerId": socket.peer_id, "reason": "removed"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth import user_logged_out
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, user_logged_out
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
@@ -102,6 +102,31 @@ async def test_a_session_that_gets_a_new_key_is_followed(bob: User, is_async: bo
     await asyncio.sleep(0.2)
     await socket.receive_nothing()
     await socket.disconnect()
+
+
+async def test_a_session_that_belongs_to_another_user_is_revoked(alice: User, bob: User) -> None:
+    client = await change(sign_in, bob)
+    socket = await open_page(client)
+
+    def sign_in_another_user() -> None:
+        session = client.session
+        session[SESSION_KEY] = str(alice.pk)
+        session[HASH_SESSION_KEY] = alice.get_session_auth_hash()
+        session.save()
+
+    await change(sign_in_another_user)
+    await bob.asave()  # pushes bob
+    await assert_closed(socket, "token_revoked")
+
+
+async def test_a_session_of_a_backend_that_was_removed_proves_nothing(
+    bob: User, settings: Settings
+) -> None:
+    client = await change(sign_in, bob)
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.RemoteUserBackend"]
+    socket = await open_page(client)
+    await socket.send("ping")
+    await assert_closed(socket, "authentication_required")
 
 
 @pytest.mark.parametrize("engine", STORED, indirect=True)
