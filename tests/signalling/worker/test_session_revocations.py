@@ -147,6 +147,7 @@ async def test_an_expired_session_keeps_the_call_but_joins_no_other(room: Room, 
     await sweep()
     await Session.objects.all().adelete()  # as ``clearsessions`` does
     await sweep()
+    await bob.asave()  # pushes bob
     await asyncio.sleep(0.2)
     await socket.receive_nothing()
     await socket.request("leave:room")
