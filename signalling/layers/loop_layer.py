@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from channels.exceptions import ChannelFull
 
+from . import drops
 from .bus import MessageBus
 from .local import LocalChannelLayer, Message
 from .named_queues import NamedQueues
 from .namespaces import Namespace, Refused
-
-logger = logging.getLogger("signalling.layers")
 
 
 class RedisLoopLayer:
@@ -68,7 +66,7 @@ class RedisLoopLayer:
         try:
             self.local.put(channel, message)
         except ChannelFull:
-            logger.warning("A channel is full or gone; its sender in another process is notified")
+            drops.bus.add("full", "A channel is full or gone; its sender elsewhere is notified")
             return False
         return True
 
@@ -76,12 +74,12 @@ class RedisLoopLayer:
         try:
             self.local.put_group(group, message)
         except ChannelFull as error:
-            logger.warning("A message to group %s did not reach all members: %s", group, error)
+            drops.bus.add("full", "A group message did not reach all members: %s", error)
 
     def message_lost(self, sender: str, channel: str) -> None:
         with suppress(ChannelFull):
             self.local.put(sender, {"type": "channel.lost", "channel": channel})
 
     def messages_missed(self, source: str) -> None:
-        logger.warning("Missed messages from process %s", source)
+        drops.bus.add("missed", "Missed messages from process %r", source)
         self.local.put_attached({"type": "channel.missed"})

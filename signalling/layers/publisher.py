@@ -167,6 +167,8 @@ class Publisher:
                 batch.published()
             else:
                 self._failed([batch], Undeliverable(f"no process is subscribed to {batch.target}"))
+                if self._numbers[batch.target] == 1:  # it may never exist: keep nothing about it
+                    del self._numbers[batch.target]
 
     async def _exchange(self, commands: list[tuple[bytes, str, bytes]]) -> list[int]:
         """Publish with one write, and return the number of receivers for each command."""

@@ -124,6 +124,16 @@ async def test_a_message_to_an_ended_process_is_undeliverable(
         await here.send(channel, {"type": "late"})
 
 
+async def test_processes_that_do_not_exist_leave_no_state(make_layer: MakeLayer) -> None:
+    here = make_layer()
+    await here.new_channel()
+    for number in range(20):
+        with pytest.raises(Undeliverable):
+            await here.send(f"x.{number:012x}!y", {"type": "late"})
+    (publisher,) = here._loop_layer().bus.publishers
+    assert publisher._numbers.keys() <= {"all"}
+
+
 async def test_a_detached_channel_raises_in_its_process_and_is_reported_to_others(
     make_layer: MakeLayer,
 ) -> None:

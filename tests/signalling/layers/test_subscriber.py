@@ -104,6 +104,20 @@ def channel(value: int, name: str = "mine") -> list[Any]:
 NUMBER = {"type": "number", "value": 1}
 
 
+async def test_missing_batches_are_reported_to_their_process(bus: Bus) -> None:
+    bus.receive(bus.batch(channel(1), number=4))
+    bus.receive(bus.batch(number=70, target=ALL), target=ALL)  # published before we subscribed
+    await asyncio.sleep(0)
+    assert bus.recorder.reports == [(OTHER, "lost", ME, 1, 3)]
+    assert bus.recorder.missed == [OTHER]
+
+
+async def test_messages_to_all_do_not_return_to_their_process(bus: Bus) -> None:
+    head = [ME, 1, int(time.time())]
+    bus.receive(bus.batch(["group", "room", NUMBER], head=head, target=ALL), target=ALL)
+    assert bus.recorder.delivered == []
+
+
 # --- Another build ----------------------------------------------------------------------------
 
 
@@ -135,10 +149,10 @@ async def test_what_another_site_signed_is_dropped(bus: Bus, dropped: Counter[st
 
 async def test_a_replay_is_dropped(bus: Bus, dropped: Counter[str]) -> None:
     first, second = bus.batch(channel(1)), bus.batch(channel(2), number=2)
-    for payload in (first, second, first):
+    for payload in (first, second, first, second, second):
         bus.receive(payload)
     assert len(bus.recorder.delivered) == 2
-    assert dropped == {"number": 1}
+    assert dropped == {"number": 3}
 
 
 async def test_a_batch_for_another_process_cannot_be_replayed_here(
