@@ -7,11 +7,13 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
+from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
 from signalling.auth import revocation, sessions
 from signalling.auth.sessions import SessionCredential
+from signalling.auth.tokens import Identity, TokenRefused
 from tests.conftest import statements
 
 pytestmark = pytest.mark.django_db
@@ -82,6 +84,37 @@ def test_a_session_that_has_expired_is_not_lost(engine: str, settings: Settings)
     settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
     SessionStore(expired[0].key).delete()
     assert sessions.find_lost(expired) == []
+
+
+def refusal(credential: SessionCredential) -> tuple[str, bool]:
+    """Return the code with which a session is refused, and whether its socket is closed."""
+    identity = Identity(user=User(pk=credential.user_id), credential=credential)
+    with pytest.raises(TokenRefused) as refused:
+        revocation.read_user(identity)
+    return str(refused.value.code), refused.value.close is not None
+
+
+def test_the_code_tells_why_a_session_proves_nothing(bob: User) -> None:
+    client = Client()
+    client.force_login(bob)
+    key = client.cookies["sessionid"].value
+    past, future = (timezone.now() + timedelta(days=days) for days in (-1, 1))
+    signed_out = SessionCredential(key, bob.pk, past, is_signed_out=True)
+    assert refusal(signed_out) == ("token_revoked", True)
+    missing = SessionCredential("none", bob.pk, future)
+    assert refusal(missing) == ("token_revoked", True)
+    expired = SessionCredential("none", bob.pk, past)
+    assert refusal(expired) == ("token_expired", False)
+    extended = SessionCredential(key, bob.pk, past)
+    assert extended.read_user() == bob
+    bob.set_password("another horse")
+    bob.save()
+    assert refusal(extended) == ("token_revoked", True)
+    User.objects.update(is_active=False)
+    for credential in (extended, expired, signed_out):
+        assert refusal(credential) == ("user_inactive", True)
+    bob.delete()
+    assert refusal(extended) == ("token_revoked", True)
 
 
 def test_an_engine_without_a_query_is_asked_for_some_sessions(
