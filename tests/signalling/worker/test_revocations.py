@@ -15,6 +15,7 @@ from pytest_django import Settings
 
 from rooms.models import Participant, Room
 from signalling.auth import revocation
+from signalling.auth.tokens import Identity
 from signalling.worker import process, revocations
 from signalling.worker.revocations import GROUP
 from tests.conftest import access_token
@@ -247,6 +248,50 @@ async def test_a_sweep_is_one_query_for_all_users(
     assert await change(find) == {}
     await User.objects.filter(pk=bob.pk).aupdate(is_staff=True)
     assert set(await change(find)) == {bob.pk}
+
+
+def count_checks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of identities of each check."""
+    counts: list[int] = []
+    original = revocation.check_all
+
+    def check_all(held: Any) -> Any:
+        counts.append(len(held))
+        return original(held)
+
+    monkeypatch.setattr(revocation, "check_all", check_all)
+    return counts
+
+
+async def test_a_change_is_checked_once(bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = count_checks(monkeypatch)
+    async with connected(bob), connected(bob) as socket:
+        await User.objects.filter(pk=bob.pk).aupdate(first_name="Robert")
+        for _ in range(3):
+            await sweep()
+            await asyncio.sleep(0.2)
+        await socket.receive_nothing()
+    assert counts == [2]
+
+
+async def test_a_token_that_is_presented_during_a_check_is_not_revoked_by_it(
+    bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(bob) as socket:
+        (holder,) = process.get_worker().sockets
+        original = revocation.check_all
+
+        def check_all(held: Any) -> Any:
+            User.objects.filter(pk=bob.pk).update(password="new")
+            errors = original(held)
+            fresh = User.objects.get(pk=bob.pk)
+            setattr(holder, "identity", Identity(user=fresh))  # noqa: B010 (a read-only protocol)
+            return errors
+
+        monkeypatch.setattr(revocation, "check_all", check_all)
+        process.get_worker().revocations.suspect(str(bob.pk))
+        await asyncio.sleep(0.2)
+        await socket.receive_nothing()
 
 
 async def test_a_check_that_fails_is_repeated(
