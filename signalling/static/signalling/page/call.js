@@ -143,8 +143,7 @@ export class Call {
     if (!this.session || this.screen.state !== "call") return;
     const {state: media, stream} = this.session.devices;
     const state = /** @type {const} */ ("connected");
-    const {userName: name} = this;
-    const own = {id: OWN, name, username: name, displayName: "", media, state, away: false, stream, path: null};
+    const own = {id: OWN, name: this.userName, media, state, away: false, stream, path: null};
     const tile = this.tiles.get(OWN) ?? new Tile(this.screen.tile, own, {own: true});
     if (!this.tiles.has(OWN)) this.screen.stage.prepend(tile.figure);
     this.tiles.set(OWN, tile);

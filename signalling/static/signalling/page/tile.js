@@ -5,9 +5,8 @@ import {find} from "./dom.js";
 
 /**
  * The part of a participant that is shown. The user's own tile has no path.
- * @typedef {Pick<Participant,
- *   "id" | "name" | "username" | "displayName" | "media" | "state" | "away" | "stream"> &
- *   {path: Path | null}} Shown
+ * @typedef {Pick<Participant, "id" | "name" | "media" | "state" | "away" | "stream"> &
+ *   Partial<Pick<Participant, "username" | "displayName">> & {path: Path | null}} Shown
  */
 
 /** @type {Record<PeerState, string>} */
@@ -40,7 +39,7 @@ export class Tile {
   }
 
   /** @param {Shown} participant */
-  show({name, username, displayName, media, state, away, stream, path}) {
+  show({name, username = name, displayName, media, state, away, stream, path}) {
     // Some clients do not report their media: then show video if there is a video track.
     const hasVideo = media.video ?? stream.getVideoTracks().length > 0;
     this.figure.setAttribute("aria-label", this.own ? `${name} (you)` : name);
