@@ -185,6 +185,8 @@ def _error_message(error: Exception, options: argparse.Namespace) -> str:
             return f"Cannot connect to {options.url}: {error}. Is the site running?"
         case RequestRefused(code="room_full"):
             return "The room is full and has no SFU. Run `make demo-sfu` instead of `make demo`."
+        case RequestRefused(code="too_many_devices"):
+            return "This user may have no more peers in a room: see the setting SEATS_PER_USER."
         case RequestRefused():
             return f"The server refused a request: {error}"
     return str(error)

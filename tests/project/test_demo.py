@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import os
 import re
 import subprocess
 import sys
@@ -87,11 +89,14 @@ def test_a_demo_without_daphne_raises_an_error(monkeypatch: pytest.MonkeyPatch) 
 def test_the_demo_executes_daphne(monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
     monkeypatch.setattr("os.execv", lambda path, arguments: commands.append(arguments))
+    monkeypatch.setenv("SIGNALLING", '{"P2P_LIMIT": 4}')
     call_command("demo", "--port", "8765", stdout=StringIO())
     (command,) = commands
     assert command[:3] == [sys.executable, "-m", "signalling.servers.daphne"]
     assert command[3:7] == ["-b", "127.0.0.1", "-p", "8765"]
     assert command[-1] == "signalling_project.asgi:application"
+    signalling = json.loads(os.environ["SIGNALLING"])
+    assert signalling == {"SEATS_PER_USER": 50, "P2P_LIMIT": 4}, "one user may fill the room"
 
 
 def test_a_second_demo_in_the_folder_ends_no_memberships(folder: Path, enter: Enter) -> None:

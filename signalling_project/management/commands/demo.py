@@ -62,8 +62,8 @@ class Command(BaseCommand):
             signalling = {"SEATS_PER_USER": SEATS_PER_USER, **env.json("SIGNALLING", default={})}
             if options["sfu"]:
                 signalling["SFU"] = _janus()
-            os.environ["SIGNALLING"] = json.dumps(signalling)
             if not options["prepare_only"]:
+                os.environ["SIGNALLING"] = json.dumps(signalling)
                 self._serve(options["port"])
 
     def _end_lost_memberships(self) -> None:
