@@ -80,6 +80,21 @@ class SignallingSettings(RoomSettings):
     drain_seconds: float = 8.0
     """Seconds that a stopping server gives its peers to resume on another worker."""
 
+    head_seconds: float = 10.0
+    """Seconds from the connection until the head of a request or handshake must be complete."""
+    body_seconds: float = 30.0
+    """Seconds from then until the body must be complete."""
+    pending_requests: int = 1000
+    """Incomplete requests of a process before those that have waited longest are closed."""
+    head_bytes: int = 16 * 1024
+    """Maximum size of the head of a request or handshake, in bytes; otherwise 431."""
+    headers: int = 100
+    """Maximum number of header lines of a request or handshake; otherwise 431."""
+    body_bytes: int = 2_621_440
+    """Maximum size of a request body, in bytes; otherwise 413."""
+    fragments: int = 128
+    """Maximum number of frames of one WebSocket message; otherwise a close with 1009."""
+
     database_threads: int = 2
     """Concurrent database calls of a process, unless the database is SQLite."""
 

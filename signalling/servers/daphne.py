@@ -9,6 +9,8 @@ server differs in the following:
   ended.
 - Violations of the WebSocket protocol are answered with a close code (1002, 1007, 1009) instead of
   a dropped connection.
+- A client has a deadline for each request, and what it may send is limited: see ``limits``.
+- No access token is logged.
 - When the server stops, it first closes its sockets with 4503, so that clients resume elsewhere.
 - The defaults suit signalling: frames of at most 64 KiB, and no maximum duration of a connection.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 try:  # before the import of Daphne, which creates the event loop
@@ -29,119 +31,45 @@ except ImportError:  # asyncio's own loop is slower, with the same behaviour
 
 from daphne.cli import CommandLineInterface as DaphneCommandLineInterface
 from daphne.server import Server as DaphneServer
-from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.defer import Deferred
-from twisted.internet.tcp import Connection
 
 from signalling.worker.gc import cycles
 
-Event = dict[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
+from .daphne_http import bounded_channel
+from .daphne_websocket import BoundedProtocol, Event, Receive, Send
+from .limits import CLOSE_SECONDS
+from .redaction import redact, redact_logs
 
-FRAMES_WAITING = 64  # for a busy consumer, before reading pauses
 FRAME_BYTES = 64 * 1024
 PING_SECONDS = 20  # until the answer to a ping; Daphne sends one every 20 s
-CLOSE_SECONDS = 5  # until the answer to a close frame, before the connection is dropped
+LOGGERS = ["daphne.cli", "daphne.http_protocol", "daphne.server", "daphne.ws_protocol"]
 
 
-class WriteFlowControl:
-    """Follows the state of the transport's write buffer (Twisted's ``IPushProducer``)."""
+def notice_resets() -> None:
+    """Let Twisted notice the connections whose reset uvloop does not report.
 
-    def __init__(self, transport: Any) -> None:
-        self.transport = transport
-        self.can_write = asyncio.Event()
-        self.can_write.set()
+    When data and a reset arrive together, uvloop calls the reader once, which reads the data, and
+    closes its poll handle. The connection would stay open forever. ``add_writer`` then raises
+    ``RuntimeError``, and whatever happens next to the connection starts with a write.
+    """
+    from twisted.internet import reactor as installed
 
-    def pauseProducing(self) -> None:  # noqa: N802
-        self.can_write.clear()
+    reactor: Any = installed
+    add_writer = reactor.addWriter
 
-    def resumeProducing(self) -> None:  # noqa: N802
-        self.can_write.set()
-        if self.transport.disconnecting:
-            self.transport.startWriting()  # otherwise a pending close would never finish
+    def add_or_abort(writer: Any) -> None:
+        try:
+            add_writer(writer)
+        except RuntimeError:
+            if not hasattr(writer, "abortConnection"):
+                raise
+            writer.abortConnection()
 
-    def stopProducing(self) -> None:  # noqa: N802
-        self.can_write.set()
-
-
-def _is_buffering(transport: Any) -> bool:
-    """Return whether a transport has unsent data, or cannot be written to."""
-    return bool(
-        transport.dataBuffer
-        or transport._tempDataLen
-        or transport.disconnecting
-        or not transport.connected
-    )
-
-
-class BoundedProtocol(WebSocketProtocol):
-    """A WebSocket with flow control in both directions."""
-
-    is_paused = False
-    is_plain = False
-
-    def connectionMade(self) -> None:  # noqa: N802
-        super().connectionMade()
-        # The HTTP channel of the handshake is still registered.
-        self.transport.unregisterProducer()
-        self.flow_control = WriteFlowControl(self.transport)
-        self.is_plain = isinstance(self.transport, Connection) and not self.transport.TLS
-        self.transport.registerProducer(self.flow_control, True)
-
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        # autobahn's method formats a debug message for each read, whatever the log level.
-        self._dataReceived(data)
-
-    def sendData(  # noqa: N802
-        self, data: bytes, sync: bool = False, chopsize: int | None = None
-    ) -> None:
-        """Write immediately if nothing is buffered: this saves a turn of the reactor per frame."""
-        transport = self.transport
-        if self.is_plain and not sync and not self.send_queue and not _is_buffering(transport):
-            written = transport.writeSomeData(data)
-            if not isinstance(written, int):  # connection lost; super().sendData handles it
-                written = 0
-            data = data[written:]
-        if data:
-            super().sendData(data, sync, chopsize)
-
-    def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
-        super().onMessage(payload, isBinary)
-        if not self.is_paused and self.application_queue.qsize() >= FRAMES_WAITING:
-            self.is_paused = True
-            self.transport.pauseProducing()
-
-    def onClose(self, wasClean: bool, code: int, reason: str) -> None:  # noqa: N802, N803
-        self.flow_control.stopProducing()
-        super().onClose(wasClean, code, reason)
-
-    def application_ended(self) -> None:
-        """Abort the connection if the client does not read: it would stay open forever."""
-        if not self.flow_control.can_write.is_set():
-            self.transport.abortConnection()
-
-    def wrap(self, send: Send) -> tuple[Receive, Send]:
-        """Return ``receive`` and ``send`` of the application, with flow control."""
-        self.receive_queue: asyncio.Queue[Event] = asyncio.Queue()
-
-        async def bounded_receive() -> Event:
-            event = await self.receive_queue.get()
-            if self.is_paused and self.application_queue.qsize() <= FRAMES_WAITING // 2:
-                self.is_paused = False
-                self.transport.resumeProducing()
-            return event
-
-        async def bounded_send(event: Event) -> None:
-            if event["type"] == "websocket.send" and not self.flow_control.can_write.is_set():
-                await self.flow_control.can_write.wait()
-            await send(event)
-
-        return bounded_receive, bounded_send
+    reactor.addWriter = add_or_abort
 
 
 class Server(DaphneServer):
-    """Daphne's server with ``BoundedProtocol``."""
+    """Daphne's server with ``BoundedChannel`` and ``BoundedProtocol``."""
 
     def __init__(self, application: Any, **options: Any) -> None:
         super().__init__(
@@ -192,7 +120,12 @@ class Server(DaphneServer):
             application.cancel()
         return Deferred.fromFuture(asyncio.gather(*running, return_exceptions=True))
 
+    def log_action(self, protocol: str, action: str, details: Event) -> None:
+        super().log_action(protocol, action, {**details, "path": redact(details["path"])})
+
     def _configure(self) -> None:
+        notice_resets()
+        self.http_factory.protocol = bounded_channel
         self.ws_factory.protocol = BoundedProtocol
         # A slow client needs time to read its close frame.
         self.ws_factory.setProtocolOptions(failByDrop=False, closeHandshakeTimeout=CLOSE_SECONDS)
@@ -219,5 +152,6 @@ class CommandLineInterface(DaphneCommandLineInterface):
 
 
 if __name__ == "__main__":
+    redact_logs(LOGGERS)
     cycles.collect_rarely()
     CommandLineInterface.entrypoint()

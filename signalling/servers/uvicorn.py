@@ -3,7 +3,7 @@
 Nearly every frame of signalling is a short text that arrives in a single read, and does not need a
 full WebSocket parser. Here ``--ws websockets-sansio`` selects a subclass that reads and writes such
 frames directly. Everything else is left to the library: fragments, control frames, malformed
-frames, and frames that arrive in several reads.
+frames, and frames that arrive in several reads. What a client may send is limited: see ``limits``.
 
 The defaults suit signalling: frames of at most 64 KiB, and no compression, since SDP is small and
 compressed frames could be decompression bombs. Plain ``uvicorn`` works as well, but is slower.
@@ -14,12 +14,14 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import suppress
+from http import HTTPStatus
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
 
-from uvicorn.config import WS_PROTOCOLS
+from uvicorn.config import HTTP_PROTOCOLS, WS_PROTOCOLS
 from uvicorn.main import main
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
 from websockets.protocol import OPEN
 
 try:
@@ -29,15 +31,20 @@ except ImportError:  # websockets was built without its C extension
 
 from signalling.worker.gc import cycles
 
+from . import uvicorn_http
+from .limits import PIECE_BYTES, limits, refusal
+from .redaction import redact_logs
+from .uvicorn_http import close_after
+
 FINAL_TEXT = 0x81  # FIN, no reserved bit, opcode 1: RFC 6455, section 5.2
 MASKED = 0x80
 CLOSE_SECONDS = 3.0
-INVALID_DATA = 1007  # RFC 6455, section 7.4.1
 FRAMES_WAITING = 16  # for a busy consumer, before reading pauses
 DEFAULTS = ["--ws", "websockets-sansio", "--ws-max-size", "65536"]
 DEFAULTS += ["--ws-per-message-deflate", "false", "--lifespan", "off"]
 DEFAULTS += ["--timeout-graceful-shutdown", "14"]  # longer than a drain
 DEFAULTS += ["--no-proxy-headers"]  # TRUSTED_PROXIES decides: see rooms.addresses
+LOGGERS = ["uvicorn.access", "uvicorn.asgi", "uvicorn.error"]
 
 
 class SignallingProtocol(WebSocketsSansIOProtocol):
@@ -49,6 +56,15 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
     0: it is between two frames, so a complete frame may bypass it. None: unknown.
     """
 
+    is_refused = False
+    """Whether the connection is about to close, and all further data is ignored."""
+    has_too_many_fragments = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # With --log-level debug, the library logs the handshake with its credentials, and frames.
+        self.conn.debug = False
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         # asyncio turns Nagle's algorithm off, but takes the listener of --fd for a Unix socket.
@@ -58,13 +74,88 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         text = self._whole_text(data) if self.rest == 0 else None
         if text is None:
-            self.rest = self._rest_after(data)
-            super().data_received(data)
+            self._parse(data)
             return
         self.queue.put_nowait({"type": "websocket.receive", "text": text})
         if not self.read_paused and self.queue.qsize() >= FRAMES_WAITING:
             self.read_paused = True
             self.transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        limits().accepts.done(self)
+        limits().closes.done(self)
+        super().connection_lost(exc)
+
+    # --- The library's parser -------------------------------------------------------------------
+
+    def _parse(self, data: bytes) -> None:
+        """Let the library parse ``data``, in pieces, and stop at the first violation."""
+        for start in range(0, len(data), PIECE_BYTES):
+            if self.is_refused:
+                return
+            piece = data[start : start + PIECE_BYTES]
+            self.rest = self._rest_after(piece)
+            super().data_received(piece)
+            if self.has_too_many_fragments and not self.is_refused:
+                self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # The library could not parse the handshake. It leaves it to its caller to say so.
+            self.is_refused = True
+            response = b"".join(self.conn.data_to_send()) or refusal(HTTPStatus.BAD_REQUEST)
+            close_after(self, self.transport, response)
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if not self.handshake_complete:  # the library has not refused it
+            limits().accepts.start(self, self._expire)
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) < limits().fragments:
+            super().handle_cont(event)
+        else:
+            self.has_too_many_fragments = True
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:  # uvicorn would log a traceback
+                self._fail(CloseCode.INVALID_DATA, "invalid UTF-8")
+                return
+        super().send_receive_event_to_app()
+
+    def handle_ping(self) -> None:
+        pongs = b"".join(self.conn.data_to_send())
+        # A client may send pings and not read. RFC 6455, section 5.5.3, allows skipping pongs.
+        if self.writable.is_set() and not self.is_refused:
+            self.transport.write(pongs)
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        self.frames = []
+        self.conn.fail(code, reason)
+        self.handle_parser_exception()
+
+    def handle_parser_exception(self) -> None:
+        """Close after a violation of the protocol, so that the client receives the close code."""
+        close = self.conn.close_sent
+        assert close is not None
+        self.queue.put_nowait(
+            {"type": "websocket.disconnect", "code": close.code, "reason": close.reason}
+        )
+        self.close_sent = self.disconnected = self.is_refused = True
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+        # ``run_asgi`` closes the connection at once unless this timer is running.
+        self.close_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+        close_after(self, self.transport, b"".join(self.conn.data_to_send()))
+
+    def _expire(self) -> None:
+        """Refuse a handshake that the application has neither accepted nor rejected."""
+        if not self.handshake_complete:
+            self.transport.write(refusal(HTTPStatus.SERVICE_UNAVAILABLE))
+            self.transport.close()
+
+    # --- The fast path --------------------------------------------------------------------------
 
     def _whole_text(self, data: bytes) -> str | None:
         """Return the text of ``data`` if it is exactly one complete text frame, else ``None``."""
@@ -117,18 +208,8 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
         super().on_task_complete(task)
         if not self.writable.is_set():
             self.transport.abort()
-
-    def send_receive_event_to_app(self) -> None:
-        """Close with 1007 after invalid UTF-8. The library also logs a traceback."""
-        if self.curr_msg_data_type == "text" and not self.close_sent:
-            try:
-                b"".join(self.frames).decode()
-            except UnicodeDecodeError:
-                self.frames = []
-                self.conn.send_close(INVALID_DATA)
-                self.handle_parser_exception()
-                return
-        super().send_receive_event_to_app()
+        elif self.transport.get_write_buffer_size():
+            limits().closes.start(self, self.transport.abort)
 
     async def send(self, message: Any) -> None:
         """Write a text frame directly if nothing is buffered and no extension is in use."""
@@ -144,6 +225,8 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
             or self.conn.extensions
         ):
             await super().send(message)
+            if self.handshake_complete:
+                limits().accepts.done(self)
             return
         payload = text.encode()
         self.transport.write(_header(len(payload)) + payload)
@@ -180,6 +263,8 @@ def _exit(*_: Any) -> None:
 
 if __name__ in {"__main__", "__mp_main__"}:  # "__mp_main__" in the processes of --workers
     WS_PROTOCOLS["websockets-sansio"] = "signalling.servers.uvicorn:SignallingProtocol"
+    uvicorn_http.install(HTTP_PROTOCOLS)
+    redact_logs(LOGGERS)
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _exit)
