@@ -33,7 +33,8 @@ def main() -> None:
         for name in names
         if name.endswith(("_RATE", "_BURST")) or name.startswith("FLOOD_")
     }
-    limits["FAILURE_LIMIT"] = limits["SEATS_PER_USER"] = UNLIMITED
+    for name in ("FAILURE_LIMIT", "SEATS_PER_USER", "SOCKETS_PER_USER"):
+        limits[name] = UNLIMITED
     sys.stdout.write(json.dumps({"token": str(AccessToken.for_user(user)), "limits": limits}))
 
 

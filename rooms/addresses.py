@@ -57,6 +57,12 @@ def network(address: str) -> str:
     return str(ipaddress.ip_network((ip, 64), strict=False))
 
 
+def is_public(address: str) -> bool:
+    """Return whether an address is one of the public Internet."""
+    ip = _parse(address)
+    return ip is not None and ip.is_global
+
+
 @cache
 def networks(entries: tuple[str, ...]) -> tuple[Network, ...]:
     """Return the networks in a value of ``TRUSTED_PROXIES``. Raise ``ValueError``."""

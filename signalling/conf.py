@@ -80,6 +80,11 @@ class SignallingSettings(RoomSettings):
     drain_seconds: float = 8.0
     """Seconds that a stopping server gives its peers to resume on another worker."""
 
+    sockets_per_user: int = 50
+    """Sockets that a user may have open in a process; the next one is closed with 4429."""
+    sockets_per_address: int = 1000
+    """The same for an address, before the handshake is read: 429, or 403 with Daphne."""
+
     head_seconds: float = 10.0
     """Seconds from the connection until the head of a request or handshake must be complete."""
     body_seconds: float = 30.0

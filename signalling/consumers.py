@@ -99,8 +99,7 @@ class SignallingConsumer(BoundedConsumer):
     async def connect(self) -> None:
         offered = subprotocols(dict(self.scope["headers"]))
         await self.accept(protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None)
-        refusal = self.scope["refusal"]
-        if refusal is not None:
+        if (refusal := self.scope["refusal"]) is not None:
             self.replies.reply_error(refusal)
         elif self.worker.is_draining:
             self.close_for_drain()
@@ -190,7 +189,9 @@ class SignallingConsumer(BoundedConsumer):
         self.replies.answer(event)
 
     async def identify(self, token: str) -> Identity:
-        return await self.authentication.identify(token, self.address)
+        identity = await self.authentication.identify(token, self.address)
+        self.scope["place"].take(identity.user.pk)
+        return identity
 
     async def register_worker(self) -> str:
         return await self.worker.register()
@@ -223,8 +224,7 @@ class SignallingConsumer(BoundedConsumer):
         await self.stores.publish(message)
 
     def relay(self, target_peer_id: str, frame: str) -> Awaitable[None]:
-        has_id = self.replies.request_id is not None
-        return self.room.relay(target_peer_id, frame, wait=has_id)
+        return self.room.relay(target_peer_id, frame, wait=self.replies.request_id is not None)
 
     async def take_over(self, channel: str) -> None:
         assert self.membership is not None

@@ -1,4 +1,7 @@
-"""ASGI middleware for the WebSocket handshake: checks the origin, then identifies the client.
+"""ASGI middleware for the WebSocket handshake.
+
+Limits the sockets of an address, checks the origin, identifies the client, and limits the sockets
+of the user.
 
 A handshake with a bad token is accepted: browsers cannot read the response to a rejected handshake.
 The error goes into the scope; the consumer sends it after accepting the socket, and closes.
@@ -23,18 +26,82 @@ from django.utils.decorators import sync_and_async_middleware
 
 from . import database
 from .auth import tokens
-from .auth.identify import Scope, client_address, header_values, identify_session, identify_token
+from .auth.identify import (
+    Scope,
+    client_address,
+    header_values,
+    identify_session,
+    identify_token,
+    may_be_shared,
+)
 from .auth.sessions import digest
 from .auth.tokens import Identity
 from .conf import conf
 from .protocol import CloseCode, ProtocolError
 from .protocol.errors import unavailable
+from .throttling import occupancy
+from .throttling.occupancy import UserPlace
 from .worker import revocations
 
 logger = logging.getLogger("signalling")
 
 LOG_SECONDS = 60.0
-"""At most one rejected origin is logged in this time: any page can cause such handshakes."""
+"""At most one handshake is logged per reason in this time: anyone can cause such handshakes."""
+
+
+class RareWarning:
+    """Logs one warning per ``LOG_SECONDS``, with the number of those that it stands for.
+
+    ``message`` has one placeholder for that number, after those for the arguments.
+    """
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+        self._silent_until = 0.0
+        self._count = 0
+
+    def log(self, *args: Any) -> None:
+        self._count += 1
+        now = monotonic()
+        if now >= self._silent_until:
+            logger.warning(self._message, *args, self._count)
+            self._count, self._silent_until = 0, now + LOG_SECONDS
+
+
+class AddressLimitMiddleware:
+    """Rejects handshakes of an address that has ``SOCKETS_PER_ADDRESS`` sockets open.
+
+    It comes first, before any work. The status is 429, or 403 with a server that cannot send others
+    (Daphne). An address that may be that of many clients is not limited.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+        self._warning = RareWarning(
+            "Rejected a handshake from %s: it has SIGNALLING['SOCKETS_PER_ADDRESS'] sockets open. If "
+            "this is a proxy, see TRUSTED_PROXIES (%d rejected since the last such line)"
+        )
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> Any:
+        if may_be_shared(scope):
+            return await self.application(scope, receive, send)
+        address = client_address(scope)
+        if not occupancy.addresses.enter(address, conf().sockets_per_address):
+            self._warning.log(address)
+            return await self._reject(scope, receive, send)
+        try:
+            return await self.application(scope, receive, send)
+        finally:
+            occupancy.addresses.leave(address)
+
+    async def _reject(self, scope: Scope, receive: Any, send: Any) -> Any:
+        _hide_token(scope)
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            return await WebsocketDenier()(scope, receive, send)
+        retry_after = str(occupancy.RETRY_SECONDS).encode()
+        start = {"type": "websocket.http.response.start", "status": 429}
+        await send({**start, "headers": [(b"retry-after", retry_after)]})
+        return await send({"type": "websocket.http.response.body", "body": b""})
 
 
 class OriginMiddleware(OriginValidator):
@@ -46,16 +113,17 @@ class OriginMiddleware(OriginValidator):
 
     def __init__(self, application: Any) -> None:
         super().__init__(application, ())
-        self._silent_until = 0.0
-        self._rejected = 0
+        self._warning = RareWarning(
+            "Rejected a handshake from origin %r: not in SIGNALLING['ALLOWED_ORIGINS'] "
+            "(%d rejected since the last such line)"
+        )
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> Any:
         origins = header_values(scope, b"origin")
         if not origins or (len(origins) == 1 and self.allows(scope, origins[0])):
             return await self.application(scope, receive, send)
-        self._log_rejected(origins)
-        # Servers log rejected handshakes too.
-        scope["query_string"] = tokens.redact(scope["query_string"])
+        self._warning.log([origin[:200] for origin in origins[:2]])
+        _hide_token(scope)
         return await WebsocketDenier()(scope, receive, send)
 
     def allows(self, scope: Scope, origin: str) -> bool:
@@ -67,19 +135,6 @@ class OriginMiddleware(OriginValidator):
         except ValueError:  # not a URL, such as "http://["
             return False
 
-    def _log_rejected(self, origins: list[str]) -> None:
-        self._rejected += 1
-        now = monotonic()
-        if now < self._silent_until:
-            return
-        logger.warning(
-            "Rejected a handshake from origin %r: not in SIGNALLING['ALLOWED_ORIGINS'] "
-            "(%d rejected since the last such line)",
-            [origin[:200] for origin in origins[:2]],
-            self._rejected,
-        )
-        self._rejected, self._silent_until = 0, now + LOG_SECONDS
-
 
 class JWTAuthMiddleware(BaseMiddleware):
     """Adds ``identity``, ``refusal`` and ``user`` to the scope; see PROTOCOL.md, "Identity".
@@ -87,27 +142,30 @@ class JWTAuthMiddleware(BaseMiddleware):
     - ``scope["identity"]``: a ``tokens.Identity``, or ``None`` if the handshake has no credentials
     - ``scope["refusal"]``: the ``ProtocolError`` to send before the socket is closed, or ``None``
     - ``scope["user"]``: the user, or ``AnonymousUser``
+    - ``scope["place"]``: the ``UserPlace`` of this socket; the consumer takes it for a client that
+      authenticates later
     """
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> Any:
         token = tokens.find(
             dict(scope["headers"]), scope["query_string"] if conf().query_token else b""
         )
-        # Changed in place rather than in the copy: the server logs the query string of its own
-        # scope.
-        scope["query_string"] = tokens.redact(scope["query_string"])
-        identity: Identity | None = None
-        refusal: ProtocolError | None = None
-        try:
-            identity = await self.identify(scope, token)
-        except ProtocolError as error:
-            refusal = error
-        except database.DATABASE_UNAVAILABLE:
-            logger.exception("Database unavailable, cannot authenticate a client")
-            refusal = unavailable(close=CloseCode.UNAVAILABLE)
-        user = identity.user if identity else AnonymousUser()
-        scope = dict(scope, identity=identity, refusal=refusal, user=user)
-        return await self.inner(scope, receive, send)
+        _hide_token(scope)
+        with UserPlace(conf().sockets_per_user) as place:
+            identity: Identity | None = None
+            refusal: ProtocolError | None = None
+            try:
+                identity = await self.identify(scope, token)
+                if identity is not None:
+                    place.take(identity.user.pk)
+            except ProtocolError as error:
+                identity, refusal = None, error
+            except database.DATABASE_UNAVAILABLE:
+                logger.exception("Database unavailable, cannot authenticate a client")
+                refusal = unavailable(close=CloseCode.UNAVAILABLE)
+            user = identity.user if identity else AnonymousUser()
+            scope = dict(scope, identity=identity, refusal=refusal, user=user, place=place)
+            return await self.inner(scope, receive, send)
 
     async def identify(self, scope: Scope, token: str | None) -> Identity | None:
         """Return the client's identity, ``None`` if the handshake has no credentials.
@@ -122,8 +180,16 @@ class JWTAuthMiddleware(BaseMiddleware):
 
 
 def SignallingMiddlewareStack(inner: Any) -> Any:  # noqa: N802  (named like Channels' stacks)
-    """Return ``inner``, usually a ``URLRouter``, wrapped in both middleware classes."""
-    return OriginMiddleware(JWTAuthMiddleware(inner))
+    """Return ``inner``, usually a ``URLRouter``, wrapped in the three middleware classes."""
+    return AddressLimitMiddleware(OriginMiddleware(JWTAuthMiddleware(inner)))
+
+
+def _hide_token(scope: Scope) -> None:
+    """Remove the token from the query string: servers log it, also of rejected handshakes.
+
+    The scope is changed in place, because the server logs its own.
+    """
+    scope["query_string"] = tokens.redact(scope["query_string"])
 
 
 @sync_and_async_middleware

@@ -68,6 +68,19 @@ def client_address(scope: Scope) -> str:
     return addresses.client_address(client[0] if client else None, forwarded)
 
 
+def may_be_shared(scope: Scope) -> bool:
+    """Return whether the address may be that of a proxy, and so of many clients.
+
+    A proxy that is not in ``TRUSTED_PROXIES`` is usually on the same machine or in a private network
+    (RFC 1918, RFC 4193). Addresses that a trusted proxy has passed on are those of clients.
+    """
+    client = scope.get("client")
+    if not client or not client[0]:
+        return True
+    is_direct = client_address(scope) == addresses.network(client[0])
+    return is_direct and not addresses.is_public(client[0])
+
+
 def find_cookie(scope: Scope, name: str) -> str | None:
     """Return the last cookie with this name (RFC 6265, section 4.2.1), ``None`` without one.
 

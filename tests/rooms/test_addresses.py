@@ -6,7 +6,7 @@ from django.test import RequestFactory
 from pytest_django import Settings
 from rest_framework.request import Request
 
-from rooms.addresses import client_address, network, request_address
+from rooms.addresses import client_address, is_public, network, request_address
 from rooms.api.throttling import AnonRateThrottle
 from signalling.auth import identify
 
@@ -89,3 +89,23 @@ def test_sockets_requests_and_throttles_agree(settings: Settings, proxies: list[
     assert request_address(request) == expected
     assert AnonRateThrottle().get_ident(Request(request)) == expected
     assert identify.client_address(scope) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("8.8.8.8", True),
+        ("::ffff:8.8.8.8", True),
+        ("2a00:1450::1", True),
+        ("127.0.0.1", False),
+        ("::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("192.168.1.1", False),
+        ("fd00::1", False),
+        ("fe80::1", False),
+        ("unknown", False),
+        ("", False),
+    ],
+)
+def test_public_addresses(address: str, expected: bool) -> None:
+    assert is_public(address) is expected

@@ -12,7 +12,12 @@ from pytest_django import Settings
 
 from rooms.models import Room
 from signalling.auth import tokens
-from signalling.middleware import JWTAuthMiddleware, OriginMiddleware, SignallingMiddlewareStack
+from signalling.middleware import (
+    AddressLimitMiddleware,
+    JWTAuthMiddleware,
+    OriginMiddleware,
+    SignallingMiddlewareStack,
+)
 from signalling.worker import revocations
 from tests.conftest import PASSWORD, access_token
 from tests.signalling.sockets import AppSocket, connected
@@ -352,8 +357,10 @@ async def test_the_client_may_join_from_its_own_origin(room: Room, bob: User) ->
         await socket.join()
 
 
-def test_the_stack_checks_the_origin_first() -> None:
-    stack = SignallingMiddlewareStack("the consumer")
+def test_the_stack_checks_the_address_first_and_then_the_origin() -> None:
+    outer = SignallingMiddlewareStack("the consumer")
+    assert isinstance(outer, AddressLimitMiddleware)
+    stack = outer.application
     assert isinstance(stack, OriginMiddleware)
     assert isinstance(stack.application, JWTAuthMiddleware)
     assert stack.application.inner == "the consumer"
