@@ -24,6 +24,8 @@ from signalling.middleware import OriginMiddleware
 from signalling.protocol import FrameLimits, FrameRefused
 from signalling.sfu.janus import sdp
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 LENGTH = 16_384
 USUAL = 0.5e-6
 """Seconds for a character. What takes less at this length would take 33 ms for a whole frame."""

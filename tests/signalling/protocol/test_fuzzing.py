@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,8 @@ from signalling.protocol import (
     error_event,
 )
 from tests.signalling.protocol.frames import EXAMPLES, LIMITS, frame
+
+pytestmark = pytest.mark.usefixtures("untraced")
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
