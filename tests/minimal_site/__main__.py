@@ -22,6 +22,7 @@ NEED_MORE = {
     "signalling.layers.connections",
     "signalling.layers.loop_layer",
     "signalling.layers.named_queues",
+    "signalling.layers.namespaces",
     "signalling.layers.publisher",
     "signalling.layers.redis",
     "signalling.layers.subscriber",

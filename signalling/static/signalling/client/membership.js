@@ -118,8 +118,8 @@ export class Membership extends EventTarget {
   }
 
   /**
-   * Present another token on the open socket. If that fails, the server closes it at the expiry, and
-   * "closed" allows one more attempt.
+   * Present another token on the open socket. If that fails, the server closes it at the expiry,
+   * and "closed" allows one more attempt.
    */
   async #renewToken() {
     const {token: getToken} = this.client;
