@@ -15,6 +15,11 @@ from django.core.checks import Warning as CheckWarning
 from . import sfu
 from .conf import SignallingSettings
 
+UNTHROTTLED_BACKENDS = {
+    "django.contrib.auth.backends.ModelBackend",
+    "django.contrib.auth.backends.AllowAllUsersModelBackend",
+}
+
 
 @register()
 def check_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -182,6 +187,25 @@ def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
             )
         )
     return problems
+
+
+@register(Tags.security, deploy=True)
+def check_password_throttle(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn if passwords can be guessed without a limit (``check --deploy``)."""
+    backends = settings.AUTHENTICATION_BACKENDS
+    unthrottled = [path for path in backends if path in UNTHROTTLED_BACKENDS]
+    if not unthrottled or any(path.startswith("axes.") for path in backends):
+        return []
+    return [
+        CheckWarning(
+            f"{unthrottled[0]} does not limit the guessing of passwords.",
+            hint="In AUTHENTICATION_BACKENDS, replace it by "
+            "'signalling.auth.backends.ThrottledModelBackend'.",
+            id="signalling.W005",
+        )
+    ]
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:

@@ -14,7 +14,7 @@ urlpatterns = [
     path(
         "login/",
         views.secured(
-            auth_views.LoginView.as_view(
+            views.LoginView.as_view(
                 template_name="signalling/login.html",
                 redirect_authenticated_user=True,
                 next_page=reverse_lazy("signalling:home"),

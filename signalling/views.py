@@ -6,6 +6,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from django import forms
+from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import AbstractBaseUser
@@ -111,6 +112,13 @@ def too_many_requests(response: HttpResponse, form: forms.Form) -> HttpResponse:
             response.status_code = 429
             response.headers["Retry-After"] = str((error.params or {})["seconds"])
     return response
+
+
+class LoginView(auth_views.LoginView):
+    """Django's ``LoginView``; its response to throttled attempts has status 429."""
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        return too_many_requests(super().form_invalid(form), form)
 
 
 def _open_room(form: NewRoomForm, request: HttpRequest) -> str | None:

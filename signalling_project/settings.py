@@ -198,6 +198,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+AUTHENTICATION_BACKENDS = ["signalling.auth.backends.ThrottledModelBackend"]
 LOGIN_URL = "signalling:login"
 LOGIN_REDIRECT_URL = "signalling:home"
 LOGOUT_REDIRECT_URL = "signalling:home"

@@ -143,8 +143,14 @@ def test_an_unavailable_database_is_not_an_invalid_token(
 
 def test_password_guesses_are_throttled(anonymous: APIClient, bob: User) -> None:
     guess = {"username": "bob", "password": "wrong"}
-    codes = [anonymous.post("/api/token/", guess).status_code for _ in range(31)]
-    assert codes == [401] * 30 + [429]
+    responses = [anonymous.post("/api/token/", guess) for _ in range(12)]
+    assert [response.status_code for response in responses] == [401] * 10 + [429] * 2
+    assert [response["Retry-After"] for response in responses[10:]] == ["1"] * 2
+
+
+def test_requests_without_a_token_are_throttled(anonymous: APIClient) -> None:
+    codes = [anonymous.post("/api/token/", {}).status_code for _ in range(31)]
+    assert codes == [400] * 30 + [429]
 
 
 # --- Opening rooms ----------------------------------------------------------------------------

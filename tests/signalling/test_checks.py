@@ -194,6 +194,24 @@ def test_query_tokens_are_a_warning_in_production(
     assert problems(deploy=True) == ["signalling.W003"]
 
 
+@pytest.mark.parametrize(
+    ("backends", "found"),
+    [
+        (["django.contrib.auth.backends.ModelBackend"], ["signalling.W005"]),
+        (["django.contrib.auth.backends.AllowAllUsersModelBackend"], ["signalling.W005"]),
+        (["signalling.auth.backends.ThrottledModelBackend"], []),
+        (["myproject.ldap.Backend"], []),
+        (["axes.backends.AxesBackend", "django.contrib.auth.backends.ModelBackend"], []),
+    ],
+)
+def test_unthrottled_passwords_are_a_warning_in_production(
+    deployed: Settings, backends: list[str], found: list[str]
+) -> None:
+    deployed.AUTHENTICATION_BACKENDS = backends
+    assert problems() == []
+    assert problems(deploy=True) == found
+
+
 # --- The SFU --------------------------------------------------------------------------------------
 
 JANUS = {"BACKEND": "signalling.sfu.janus.JanusSfu", "URL": "ws://127.0.0.1:8188"}

@@ -1,0 +1,125 @@
+"""An authentication backend that throttles the guessing of passwords.
+
+In ``AUTHENTICATION_BACKENDS`` it replaces ``ModelBackend``. Every door then shares it: pages, the
+admin, ``POST /api/token/``, and whatever else calls ``django.contrib.auth.authenticate``.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.hashers import make_password, verify_password
+from django.contrib.auth.signals import user_login_failed
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest
+from django.utils.translation import ngettext_lazy
+from django.views.decorators.debug import sensitive_variables
+from rest_framework.exceptions import Throttled
+from rest_framework.request import Request
+
+from rooms.addresses import UNKNOWN, request_address
+from rooms.exceptions import RateLimited
+from rooms.failures import Throttle
+
+from . import hashing
+
+BUSY_SECONDS = 5
+
+throttle = Throttle("password")
+
+
+class ThrottledModelBackend(ModelBackend):
+    """``ModelBackend`` that slows down guesses, and hashes where calls are not disturbed.
+
+    Failures count strictly for a user name from one address, and leniently for each user name and
+    each address (``rooms.failures``). So an attacker elsewhere cannot lock out the owner of an
+    account, and a guess that is right during a delay is refused like a wrong one.
+    """
+
+    @sensitive_variables("password")
+    def authenticate(
+        self,
+        request: HttpRequest | Request | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return the user, or ``None`` if name or password are wrong.
+
+        After too many failures raise an exception that reaches the user: ``Throttled`` (429 with
+        ``Retry-After``) for a request of Django REST framework, and ``ValidationError`` for other
+        requests, which forms show. Without a request raise ``PermissionDenied``, which
+        ``django.contrib.auth.authenticate`` turns into ``None``.
+        """
+        if username is None:
+            username = kwargs.get(get_user_model().USERNAME_FIELD)
+        if username is None or password is None:
+            return None
+        try:
+            with hashing.turn():
+                throttle.check(*_keys(username, request))
+                return self._authenticate(username, password)
+        except RateLimited as refusal:
+            raise _refusal(request, int(refusal.details["retry_after"])) from None
+        except hashing.TooManySignIns:
+            raise _refusal(request, BUSY_SECONDS) from None
+
+    @sensitive_variables()
+    async def aauthenticate(self, request: HttpRequest | None, *args: Any, **kwargs: Any) -> Any:
+        # ModelBackend's own method would hash in the thread of the caller, without a throttle.
+        return await sync_to_async(self.authenticate)(request, *args, **kwargs)
+
+    @sensitive_variables("password")
+    def _authenticate(self, username: str, password: str) -> AbstractBaseUser | None:
+        try:
+            user = get_user_model()._default_manager.get_by_natural_key(username)
+        except get_user_model().DoesNotExist:
+            hashing.run(make_password, password)  # takes the same time as for a known name
+            return None
+        is_right = _check_password(user, password)
+        return user if is_right and self.user_can_authenticate(user) else None
+
+
+@sensitive_variables()
+def _check_password(user: AbstractBaseUser, password: str) -> bool:
+    if type(user).check_password is not AbstractBaseUser.check_password:  # the site's own rule
+        return user.check_password(password)
+    is_right, must_update = hashing.run(verify_password, password, user.password)
+    if is_right and must_update:  # once per user, after the site has changed its hashers
+        return user.check_password(password)
+    return is_right
+
+
+def _keys(username: str, request: HttpRequest | Request | None) -> tuple[str, str, str]:
+    address = UNKNOWN if request is None else request_address(request)
+    # A database may treat several spellings as one name.
+    name = unicodedata.normalize("NFKC", username).strip().casefold()
+    return f"{address} {name}", f"name:{name}", f"address:{address}"
+
+
+def _refusal(request: HttpRequest | Request | None, seconds: int) -> Exception:
+    if request is None:
+        return PermissionDenied("Too many failed attempts.")
+    if isinstance(request, Request):
+        return Throttled(wait=seconds)
+    message = ngettext_lazy(
+        "Too many failed attempts. Try again in %(seconds)d second.",
+        "Too many failed attempts. Try again in %(seconds)d seconds.",
+        "seconds",
+    )
+    return ValidationError(message, code=RateLimited.code, params={"seconds": seconds})
+
+
+def _count(*, credentials: dict[str, Any], request: Any = None, **kwargs: Any) -> None:
+    """Count a sign-in that all backends have refused."""
+    username = credentials.get("username") or credentials.get(get_user_model().USERNAME_FIELD)
+    if username is not None:
+        throttle.failed(*_keys(str(username), request))
+
+
+user_login_failed.connect(_count, dispatch_uid="signalling.auth.backends")
