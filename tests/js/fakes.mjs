@@ -49,7 +49,8 @@ export class FakeConnection {
   /** The ids of the tracks whose media has arrived. */
   active = new Set();
 
-  constructor() {
+  constructor(configuration) {
+    this.configuration = configuration;
     FakeConnection.last = this;
     FakeConnection.all.push(this);
   }

@@ -206,7 +206,7 @@ test("joins without a token if the server sent none", async (t) => {
   assert.equal("resumeToken" in joinOf(next).data, false);
 });
 
-for (const code of ["room_full", "room_closed", "removed", "forbidden", "user_inactive", "rate_limited"]) {
+for (const code of ["room_full", "room_closed", "removed", "forbidden", "user_inactive"]) {
   test(`ends after ${code}`, async (t) => {
     (await joined(t)).end(1006);
     const next = await reconnects(t, 500);
@@ -236,23 +236,25 @@ test("a refused request to the SFU does not end it", async (t) => {
   assert.equal(socket.closedWith, undefined);
 });
 
-test("retries after unavailable, when the server says so and on the same socket", async (t) => {
-  (await joined(t)).end(1006);
-  const next = await reconnects(t, 500);
-  next.deliver("error", {code: "unavailable", message: "wait", retryAfter: 5}, joinOf(next).id);
-  await flush();
-  page.window.dispatchEvent(new Event("online"));
-  t.mock.timers.tick(5_000); // the time that the server asked for; the wait of the second attempt is added
-  t.mock.timers.tick(999);
-  await flush();
-  const joins = () => next.sent.filter(({event}) => event === "join:room").length;
-  assert.equal(joins(), 1);
-  t.mock.timers.tick(1);
-  await flush();
-  assert.equal(joins(), 2);
-  admit(next, 2);
-  assert.deepEqual(events, ["away", "resumed"]);
-});
+for (const code of ["unavailable", "rate_limited"]) {
+  test(`retries after ${code}, when the server says so and on the same socket`, async (t) => {
+    (await joined(t)).end(1006);
+    const next = await reconnects(t, 500);
+    next.deliver("error", {code, message: "wait", retryAfter: 5}, joinOf(next).id);
+    await flush();
+    page.window.dispatchEvent(new Event("online"));
+    t.mock.timers.tick(5_000); // the time that the server asked for; the wait of the second attempt is added
+    t.mock.timers.tick(999);
+    await flush();
+    const joins = () => next.sent.filter(({event}) => event === "join:room").length;
+    assert.equal(joins(), 1);
+    t.mock.timers.tick(1);
+    await flush();
+    assert.equal(joins(), 2);
+    admit(next, 2);
+    assert.deepEqual(events, ["away", "resumed"]);
+  });
+}
 
 test("waits as long as a restarting server asks for", async (t) => {
   const socket = await joined(t);

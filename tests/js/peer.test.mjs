@@ -17,7 +17,7 @@ beforeEach(() => {
 function createPeer(polite) {
   const media = {stream: new MediaStream(), audio: null, video: null};
   const peer = new Peer({id: "bob", polite, media, send: (event, data) => sent.push([event, data])});
-  pc = FakeConnection.last;
+  pc = peer.pc;
   return peer;
 }
 

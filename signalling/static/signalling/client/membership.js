@@ -161,7 +161,7 @@ export class Membership extends EventTarget {
     if (NOT_RESUMABLE.has(error.code) && this.#resumeToken) {
       this.#resumeToken = undefined;
       this.#reconnect();
-    } else if (error.code === "unavailable") this.#retryLater(error.retryAfter);
+    } else if (["unavailable", "rate_limited"].includes(error.code)) this.#retryLater(error.retryAfter);
     else if (error.code === "timeout") this.client.drop();
     else this.#end(error);
   }

@@ -18,6 +18,8 @@ export class Mesh extends EventTarget {
   #iceServers = [];
   /** @type {number | null} */
   #maxKbps = null;
+  /** @type {Map<string, ReturnType<typeof setTimeout>>} */
+  #repeats = new Map();
   /** Whether to detect first media: needed only if peers can be shown from an SFU as well. */
   #detectsMedia = false;
   #firstMedia = new FirstMedia((ids) => this.#findArrived(ids), (id) => this.#dispatchChanged(id));
@@ -55,7 +57,7 @@ export class Mesh extends EventTarget {
       send: (event, data) => this.outgoing.send(id, event, data),
     });
     this.peers.set(id, peer);
-    peer.senders.cap(this.#maxKbps);
+    peer.connection.cap(this.#maxKbps);
     for (const event of ["stream", "state"]) peer.addEventListener(event, () => this.#onPeerChanged(id, peer));
     if (this.#detectsMedia) this.#firstMedia.expect(id);
     return peer;
@@ -66,8 +68,21 @@ export class Mesh extends EventTarget {
     const peer = this.peers.get(id);
     this.peers.delete(id);
     this.#firstMedia.remove(id);
+    clearTimeout(this.#repeats.get(id));
+    this.#repeats.delete(id);
     this.outgoing.discard(id);
     peer?.close();
+  }
+
+  /**
+   * Frames that we sent to a peer were lost, or it reads too slowly: send our description again.
+   * @param {string} id
+   * @param {number} seconds to wait before
+   */
+  repeatLater(id, seconds) {
+    if (!this.peers.has(id)) return;
+    clearTimeout(this.#repeats.get(id));
+    this.#repeats.set(id, setTimeout(() => this.peers.get(id)?.repeat(), seconds * 1000));
   }
 
   closeAll() {
@@ -94,7 +109,7 @@ export class Mesh extends EventTarget {
   /** @param {RTCIceServer[]} iceServers */
   setIceServers(iceServers) {
     this.#iceServers = iceServers;
-    for (const peer of this.peers.values()) peer.setIceServers(iceServers);
+    for (const peer of this.peers.values()) peer.connection.setIceServers(iceServers);
   }
 
   /** @param {Kind} kind */
@@ -106,14 +121,14 @@ export class Mesh extends EventTarget {
   cap(maxKbps) {
     if (maxKbps === this.#maxKbps) return;
     this.#maxKbps = maxKbps;
-    for (const {senders} of this.peers.values()) senders.cap(maxKbps);
+    for (const peer of this.peers.values()) peer.connection.cap(maxKbps);
   }
 
   /** @param {string} id @param {Peer} peer */
   #onPeerChanged(id, peer) {
     if (this.peers.get(id) !== peer) return;
     // Before this there may have been no encoding to limit.
-    if (peer.state === "connected") peer.senders.cap(this.#maxKbps);
+    if (peer.state === "connected") peer.connection.cap(this.#maxKbps);
     this.#dispatchChanged(id);
   }
 

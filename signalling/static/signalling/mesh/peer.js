@@ -10,6 +10,7 @@
 import {EarlyCandidates, readCandidate} from "../rtc/candidates.js";
 import {IceMonitor} from "../rtc/ice.js";
 import {Senders} from "../rtc/senders.js";
+import {LazyConnection} from "./lazy-connection.js";
 
 /** @import {WireCandidate} from "../client/protocol.js" */
 /** @import {PeerState} from "../rtc/ice.js" */
@@ -29,7 +30,7 @@ export class Peer extends EventTarget {
   #isSettingRemoteAnswerPending = false;
   #early = new EarlyCandidates();
   #ice = new IceMonitor({
-    restart: () => this.pc.restartIce(),
+    restart: () => this.#pc?.restartIce(),
     stateChanged: () => this.dispatchEvent(new Event("state")),
   });
   /** Our offer, until it is answered. @type {RTCSessionDescriptionInit | null} */
@@ -51,10 +52,21 @@ export class Peer extends EventTarget {
     super();
     this.id = id;
     this.polite = polite;
-    this.media = media;
     this.send = send;
-    this.pc = this.#createConnection(iceServers);
-    this.senders = new Senders(this.pc, media);
+    this.connection = new LazyConnection({
+      iceServers,
+      onCreated: (pc) => this.#listen(pc),
+      createSenders: (pc) => new Senders(pc, media),
+    });
+  }
+
+  /** The connection, created when an offer needs it. */
+  get pc() {
+    return this.connection.pc;
+  }
+
+  get #pc() {
+    return this.connection.existing;
   }
 
   /** @returns {PeerState} */
@@ -64,13 +76,13 @@ export class Peer extends EventTarget {
 
   /** Whether negotiation has not started: we wait for an offer. */
   get isIdle() {
-    return !this.pc.remoteDescription && !this.pc.getTransceivers().length;
+    return !this.#pc?.remoteDescription && !this.#pc?.getTransceivers().length;
   }
 
   /** Send an offer now. */
   start() {
     clearTimeout(this.#timer);
-    this.senders.addAll();
+    this.connection.senders.addAll();
   }
 
   /**
@@ -78,12 +90,13 @@ export class Peer extends EventTarget {
    */
   waitForOffer() {
     this.#timer = setTimeout(() => {
-      if (!this.pc.remoteDescription) this.start();
+      if (!this.#pc?.remoteDescription) this.start();
     }, OFFER_TIMEOUT);
   }
 
   /** @param {RTCSessionDescriptionInit} description an offer or an answer */
   async receiveDescription(description) {
+    if (description.type === "answer" && !this.#pc) return;
     if (this.#isRepeatedOffer(description)) return this.#sendDescription();
     const stable = this.pc.signalingState === "stable" || this.#isSettingRemoteAnswerPending;
     const readyForOffer = !this.#makingOffer && stable;
@@ -109,14 +122,14 @@ export class Peer extends EventTarget {
   /** @param {WireCandidate} candidate */
   async receiveCandidate(candidate) {
     const init = readCandidate(candidate);
-    if (this.pc.remoteDescription) await this.#addCandidate(init);
+    if (this.#pc?.remoteDescription) await this.#addCandidate(init);
     // Candidates that follow an ignored offer do not fit any later description.
     else if (!this.#ignoreOffer) this.#early.keep(init);
   }
 
   /** Send the current track of this kind, or none, without a negotiation. @param {Kind} kind */
   async replaceTrack(kind) {
-    await this.senders.replaceTrack(kind);
+    if (this.#pc) await this.connection.senders.replaceTrack(kind);
   }
 
   /**
@@ -126,8 +139,13 @@ export class Peer extends EventTarget {
    */
   recover(gap) {
     if (gap) this.repeatOffer();
-    if (gap && !this.pc.localDescription) this.start(); // the offer that we waited for may be lost
+    if (gap && !this.#pc?.localDescription) this.start(); // the offer that we waited for may be lost
     else if (gap || this.#isBroken()) this.#ice.restart();
+  }
+
+  /** Our last description was lost on its way: send it again. */
+  repeat() {
+    this.#sendDescription();
   }
 
   /** Send an unanswered offer again. A peer that has already answered it repeats its answer. */
@@ -135,25 +153,18 @@ export class Peer extends EventTarget {
     if (this.#openOffer) this.send("webrtc:offer", {targetPeerId: this.id, offer: this.#openOffer});
   }
 
-  /** @param {RTCIceServer[]} iceServers used from the next ICE restart on */
-  setIceServers(iceServers) {
-    this.pc.setConfiguration({...this.pc.getConfiguration(), iceServers});
-  }
-
   close() {
     clearTimeout(this.#timer);
-    this.pc.close();
+    this.#pc?.close();
     this.#ice.close();
   }
 
-  /** @param {RTCIceServer[]} iceServers */
-  #createConnection(iceServers) {
-    const pc = new RTCPeerConnection({iceServers});
+  /** @param {RTCPeerConnection} pc */
+  #listen(pc) {
     pc.onnegotiationneeded = () => this.#sendOffer(pc);
     pc.onicecandidate = ({candidate}) => this.#sendCandidate(candidate);
     pc.ontrack = ({track}) => this.#addTrack(track);
     this.#ice.watchIce(pc);
-    return pc;
   }
 
   /**
@@ -162,11 +173,7 @@ export class Peer extends EventTarget {
    * stopped ones without a media section make Chromium fire "negotiationneeded" endlessly.
    */
   #replaceConnection() {
-    const {iceServers} = this.pc.getConfiguration();
-    this.pc.onicecandidate = null;
-    this.pc.close();
-    this.pc = this.#createConnection(iceServers ?? []);
-    this.senders = this.senders.cloneFor(this.pc);
+    this.connection.replace();
     this.#openOffer = null;
     this.#makingOffer = false;
   }
@@ -176,18 +183,18 @@ export class Peer extends EventTarget {
     try {
       this.#makingOffer = true;
       await pc.setLocalDescription();
-      if (pc === this.pc) this.#sendDescription();
+      if (pc === this.#pc) this.#sendDescription();
     } catch (error) {
-      if (pc === this.pc && this.state !== "closed") throw error;
+      if (pc === this.#pc && this.state !== "closed") throw error;
     } finally {
-      if (pc === this.pc) this.#makingOffer = false;
+      if (pc === this.#pc) this.#makingOffer = false;
     }
   }
 
   /** @param {RTCSessionDescriptionInit} offer */
   async #sendAnswer({sdp}) {
     clearTimeout(this.#timer);
-    this.senders.adoptOffered();
+    this.connection.senders.adoptOffered();
     await this.pc.setLocalDescription();
     this.#answeredOffer = sdp;
     this.#sendDescription();
@@ -203,7 +210,7 @@ export class Peer extends EventTarget {
   }
 
   #sendDescription() {
-    const description = this.pc.localDescription?.toJSON();
+    const description = this.#pc?.localDescription?.toJSON();
     if (!description || this.state === "closed") return;
     const type = /** @type {"offer" | "answer"} */ (description.type);
     this.#openOffer = type === "offer" ? description : null;
@@ -237,6 +244,7 @@ export class Peer extends EventTarget {
    * Return whether to restart ICE. An open offer is a restart already, or its answer starts one.
    */
   #isBroken() {
-    return ["failed", "disconnected"].includes(this.pc.iceConnectionState) && this.pc.signalingState === "stable";
+    const {iceConnectionState = "new", signalingState} = this.#pc ?? {};
+    return ["failed", "disconnected"].includes(iceConnectionState) && signalingState === "stable";
   }
 }

@@ -17,7 +17,7 @@ import {Switch} from "./switch.js";
 /** @import {SignallingClient} from "../client/client.js" */
 /** @import {SignallingError} from "../client/errors.js" */
 /**
- * @import {MediaState, PeerEntry, RoomJoined, WireCandidate} from "../client/protocol.js"
+ * @import {ErrorFrame, MediaState, PeerEntry, RoomJoined, WireCandidate} from "../client/protocol.js"
  */
 /** @import {Devices} from "../rtc/devices.js" */
 /** @import {Kind} from "../rtc/senders.js" */
@@ -28,6 +28,7 @@ export class Room extends EventTarget {
   participants = new Map();
   /** Our own names, as the others see them. */
   #own = named();
+  #stateTimer = /** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined);
 
   /**
    * @param {SignallingClient} client
@@ -74,6 +75,7 @@ export class Room extends EventTarget {
     client.on("room:mode", (update) => this.switch.setMode(update));
     client.on("sfu:reset", (data) => this.switch.reset(data));
     client.on("ice:servers", ({iceServers}) => this.#setIceServers(iceServers));
+    client.on("error", (frame) => this.#onError(frame));
     this.outgoing.addEventListener("failed", (event) => this.#onFailed(/** @type {CustomEvent} */ (event).detail));
     this.switch.addEventListener("changed", (event) => this.#onChanged(/** @type {CustomEvent} */ (event).detail));
     this.switch.addEventListener("lost", (event) => this.#dispatch("lost", /** @type {CustomEvent} */ (event).detail));
@@ -202,6 +204,14 @@ export class Room extends EventTarget {
    */
   #warnOnFailure(work) {
     work?.catch((error) => console.warn("signalling: could not process a message from a peer", error));
+  }
+
+  /** Repeat later what was lost or refused, although no answer says so. @param {ErrorFrame} error */
+  #onError({code, event, targetPeerId = "", retryAfter = 1}) {
+    this.mesh.repeatLater(targetPeerId, retryAfter);
+    if (event !== "peer:update" || code !== "rate_limited") return;
+    clearTimeout(this.#stateTimer);
+    this.#stateTimer = setTimeout(() => this.#sendMediaState(), retryAfter * 1000);
   }
 
   /** @param {{id: string, error: SignallingError}} failure */
