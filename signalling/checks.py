@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 
 from . import sfu
-from .conf import SignallingSettings
+from .conf import RATE_LIMITS, SignallingSettings
 
 UNTHROTTLED_BACKENDS = {
     "django.contrib.auth.backends.ModelBackend",
@@ -83,6 +83,24 @@ def check_sfu(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Ch
                 )
             )
     return problems
+
+
+@register()
+def check_rate_limits(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Report unknown classes and scopes in ``RATE_LIMITS``, and rates that are not two numbers."""
+    given = getattr(settings, "SIGNALLING", {}).get("RATE_LIMITS", {})
+    if not isinstance(given, dict):  # ``check_types`` reports it
+        return []
+    return [
+        Error(
+            f"SIGNALLING['RATE_LIMITS'][{cost!r}] has the invalid value {scopes!r}.",
+            hint=f"The classes are {', '.join(RATE_LIMITS)}. A value is a dict of "
+            "[events per second, events at once] by 'user', 'room' and 'address'.",
+            id="signalling.E016",
+        )
+        for cost, scopes in given.items()
+        if cost not in RATE_LIMITS or not _are_rates(scopes)
+    ]
 
 
 @register()
@@ -220,6 +238,16 @@ def _describe(wanted: Any) -> str:
         return " or ".join(map(repr, get_args(wanted)))
     name = getattr(wanted, "__name__", str(wanted))
     return f"a positive {name}" if wanted in (int, float) else f"a {name}"
+
+
+def _are_rates(scopes: object) -> bool:
+    return isinstance(scopes, dict) and all(
+        scope in {"user", "room", "address"}
+        and isinstance(limits, (list, tuple))
+        and len(limits) == 2
+        and all(_fits(limit, float) for limit in limits)
+        for scope, limits in scopes.items()
+    )
 
 
 def _fits(value: object, wanted: Any) -> bool:

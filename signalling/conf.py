@@ -12,6 +12,17 @@ from rooms.conf import RoomSettings, load
 
 from .protocol import FrameLimits
 
+RATE_LIMITS: dict[str, dict[str, list[float]]] = {
+    "join": {"user": [0.5, 20], "room": [5, 100], "address": [20, 500]},
+    "authenticate": {"user": [0.2, 20], "address": [10, 500]},
+    "update": {"user": [2, 20], "room": [20, 200], "address": [50, 1000]},
+    "change": {"user": [2, 20], "room": [20, 200], "address": [50, 1000]},
+    "offer": {"user": [20, 60], "room": [200, 1000], "address": [400, 2000]},
+    "relay": {"room": [2000, 10000], "address": [4000, 20000]},
+}
+"""The default of ``rate_limits``: for rooms of 50 peers that all negotiate anew, and 500 users behind
+one address."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SignallingSettings(RoomSettings):
@@ -52,29 +63,36 @@ class SignallingSettings(RoomSettings):
     """Maximum nesting depth of a frame."""
 
     frame_burst: int = 400
-    """Frames that a socket may send in a burst."""
+    """Frames that a user may send in one room in a burst, and a socket outside of rooms."""
     frame_rate: float = 100.0
-    """Frames per second that a socket may send continuously."""
+    """Frames per second that it may send continuously."""
     byte_burst: int = 4 * 1024 * 1024
-    """Bytes that a socket may send in a burst."""
+    """Bytes that a user may send in one room in a burst, and a socket outside of rooms."""
     byte_rate: float = 1024.0 * 1024
-    """Bytes per second that a socket may send continuously."""
+    """Bytes per second that it may send continuously."""
     offer_rate: float = 20.0
-    """Offers per second, and in a burst."""
+    """Offers per second of a socket, and in a burst."""
     costly_rate: float = 0.5
     """``room:mode``, ``sfu:state`` and ``sfu:restart`` per second; five in a burst."""
+    rate_limits: dict[str, Any] = field(default_factory=lambda: RATE_LIMITS)
+    """Events per second, and in a burst, by class and by ``user``, ``room`` or ``address``.
+
+    A class that is given replaces the default of this class; ``{}`` lifts its limits.
+    """
     flood_frames: int = 400
     """Frames over the rate, each a ``rate_limited`` error, before the socket is closed with 4429."""
     violations: int = 100
     """Malformed frames in a burst, refilled at 1 per second, before a close with 4400."""
 
     outbound_frames: int = 512
-    """Frames queued for a client before it is closed with 4508."""
+    """Relays queued for a client, shared by their senders, and as many of the server's events."""
     outbound_bytes: int = 1024 * 1024
     """The same in bytes."""
+    stall_seconds: float = 10.0
+    """Seconds without progress before a client is closed with 4508 if relays exceed their share."""
 
     held_frames: int = 256
-    """Frames held for an away peer. Senders are notified of frames beyond it."""
+    """Frames held for an away peer, shared by their senders, who are notified of further frames."""
     held_bytes: int = 512 * 1024
     """The same in bytes."""
     drain_seconds: float = 8.0
@@ -117,6 +135,11 @@ class SignallingSettings(RoomSettings):
             candidate=self.candidate_bytes,
             depth=self.json_depth,
         )
+
+    @property
+    def held_limits(self) -> tuple[int, int]:
+        """The frames and bytes that are held for a peer that is away."""
+        return self.held_frames, self.held_bytes
 
     @cached_property
     def early_frame_limits(self) -> FrameLimits:

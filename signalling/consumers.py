@@ -13,7 +13,7 @@ from rooms.services import Joined
 
 from . import metrics, protocol
 from .auth import revocation
-from .auth.identify import client_address
+from .auth.identify import client_address, own_address
 from .auth.tokens import Identity, subprotocols
 from .conf import conf
 from .peers import handlers
@@ -21,11 +21,12 @@ from .peers.authentication import Authentication
 from .peers.detached import leave_reason
 from .peers.membership import Membership
 from .peers.messages import Announcement, HeldState, RosterChange
-from .peers.replies import Replies, internal_error, to_protocol_error
+from .peers.replies import Replies, internal_error
 from .peers.resumption import Resumption
 from .peers.room_events import RoomEvents
 from .peers.stores import Stores
 from .protocol import CloseCode, FrameRefused, ProtocolError, Request, errors
+from .throttling.rates import get_rates
 from .throttling.sockets import SocketLimits
 from .transport.consumer import BoundedConsumer
 from .transport.heartbeat import Heartbeat
@@ -51,7 +52,8 @@ class SignallingConsumer(BoundedConsumer):
         settings = self.settings = conf()
         self.outbound_frames = settings.outbound_frames
         self.outbound_bytes = settings.outbound_bytes
-        self.limits = SocketLimits(settings)
+        self.stall_seconds = settings.stall_seconds
+        self.limits = SocketLimits(settings, get_rates(), own_address(scope))
         self.frame_limits = settings.frame_limits
         self.identity: Identity | None = scope["identity"]
         self.address = client_address(scope)
@@ -127,15 +129,17 @@ class SignallingConsumer(BoundedConsumer):
             await self.handle(request)
         except Overflow:  # handled by BoundedConsumer
             raise
+        except FrameRefused as refusal:
+            self._refuse_frame(refusal)
         except Exception as error:
-            self._refuse(error, frame, request)
+            replies.refuse(error, frame, request, self.frame_limits.frame)
         finally:
             replies.request_id = None
 
     async def handle(self, request: Request) -> None:
         """Run the handler of a request; acknowledge it unless the handler has answered."""
         event = request.event
-        self.limits.check_event(event)
+        self.limits.check_event(event, self)
         if isinstance(event, protocol.Ping):  # a client that pings must keep pinging
             self.heartbeat.expect()
         metrics.requests[type(event)] += 1
@@ -155,18 +159,8 @@ class SignallingConsumer(BoundedConsumer):
     def overflowed(self) -> None:
         self.replies.close_too_slow()
 
-    def _refuse(self, error: Exception, frame: str | bytes, request: Request | None) -> None:
-        """Answer a frame that could not be handled with an ``error`` event."""
-        if isinstance(error, FrameRefused):
-            self._refuse_frame(error)
-            return
-        # Over the rate limit, so it was not decoded.
-        if request is None and len(frame) <= self.frame_limits.frame:
-            self.replies.request_id = protocol.identify(frame)[0]
-        event = request.event.event if request else None
-        self.replies.reply_error(to_protocol_error(error, event or "frame"), event)
-
     def _refuse_frame(self, refusal: FrameRefused) -> None:
+        """Answer a frame that is not a valid request."""
         self.replies.request_id = refusal.request_id
         event = refusal.request_event
         if self.identity is None and event != protocol.Authenticate.event and refusal.was_read:
@@ -199,9 +193,11 @@ class SignallingConsumer(BoundedConsumer):
     async def seat(self, service: Callable[..., Joined], **arguments: Any) -> Joined:
         if self.membership is None or self.identity is None:  # closed in the meantime
             raise NotInRoom
-        return await self.stores.seat(
-            self.membership.adopt, self.identity, service, address=self.address, **arguments
-        )
+        adopt, identity = self.membership.adopt, self.identity
+        with self.limits.joining(self):
+            return await self.stores.seat(
+                adopt, identity, service, address=self.address, **arguments
+            )
 
     async def act(self, service: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         assert self.identity is not None
@@ -224,7 +220,9 @@ class SignallingConsumer(BoundedConsumer):
         await self.stores.publish(message)
 
     def relay(self, target_peer_id: str, frame: str) -> Awaitable[None]:
-        return self.room.relay(target_peer_id, frame, wait=self.replies.request_id is not None)
+        assert self.membership is not None
+        has_id = self.replies.request_id is not None
+        return self.room.relays.send(self.membership, target_peer_id, frame, wait=has_id)
 
     async def take_over(self, channel: str) -> None:
         assert self.membership is not None

@@ -81,6 +81,11 @@ def may_be_shared(scope: Scope) -> bool:
     return is_direct and not addresses.is_public(client[0])
 
 
+def own_address(scope: Scope) -> str | None:
+    """Return the address, ``None`` if it may be shared: no limit may count it."""
+    return None if may_be_shared(scope) else client_address(scope)
+
+
 def find_cookie(scope: Scope, name: str) -> str | None:
     """Return the last cookie with this name (RFC 6265, section 4.2.1), ``None`` without one.
 

@@ -11,9 +11,11 @@ from channels.exceptions import ChannelFull
 
 from . import drops
 from .bus import MessageBus
+from .exceptions import ChannelGone
 from .local import LocalChannelLayer, Message
 from .named_queues import NamedQueues
 from .namespaces import Namespace, Refused
+from .subscriber import Undelivered
 
 
 class RedisLoopLayer:
@@ -60,15 +62,15 @@ class RedisLoopLayer:
 
     # --- subscriber.Receiver ----------------------------------------------------------------------
 
-    def deliver(self, channel: str, message: Message) -> bool:
+    def deliver(self, channel: str, message: Message) -> Undelivered | None:
         if channel not in self.local.channels and self.target(channel) != self.bus.id:
             raise Refused("malformed", "a channel of another process")
         try:
             self.local.put(channel, message)
-        except ChannelFull:
+        except ChannelFull as error:
             drops.bus.add("full", "A channel is full or gone; its sender elsewhere is notified")
-            return False
-        return True
+            return "gone" if isinstance(error, ChannelGone) else "full"
+        return None
 
     def deliver_group(self, group: str, message: Message) -> None:
         try:
@@ -79,6 +81,10 @@ class RedisLoopLayer:
     def message_lost(self, sender: str, channel: str) -> None:
         with suppress(ChannelFull):
             self.local.put(sender, {"type": "channel.lost", "channel": channel})
+
+    def message_refused(self, sender: str, channel: str) -> None:
+        with suppress(ChannelFull):
+            self.local.put(sender, {"type": "channel.refused", "channel": channel})
 
     def messages_missed(self, source: str) -> None:
         drops.bus.add("missed", "Missed messages from process %r", source)

@@ -30,7 +30,8 @@ class RedisChannelLayer(BaseChannelLayer):
     ``Undeliverable`` instead of being kept, and only channels from ``new_channel`` can join groups.
 
     More: no message is dropped silently. A message with a ``reply_channel`` that is lost after
-    ``send`` has returned is reported there as ``{"type": "channel.lost", "channel": …}``. If a
+    ``send`` has returned is reported there as ``{"type": "channel.lost", "channel": …}``, and one
+    that the channel's consumer has refused as ``{"type": "channel.refused", "channel": …}``. If a
     process missed messages, each of its attached channels receives ``{"type": "channel.missed"}``.
     """
 

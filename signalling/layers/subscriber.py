@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgpack
 from channels.exceptions import ChannelFull
@@ -34,16 +34,21 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "channel": (str, dict),
     "group": (str, dict),
     "gone": (str, str),
+    "full": (str, str),
     "lost": (str, int, int),
 }
 """The kinds of messages in a batch, and the types of their fields."""
 
 
+Undelivered = Literal["gone", "full"]
+"""Why a channel did not take a message. Earlier builds send "gone" for both."""
+
+
 class Receiver(Protocol):
     """Handles what a ``Subscriber`` receives."""
 
-    def deliver(self, channel: str, message: dict[str, Any]) -> bool:
-        """Deliver a message to a channel; return ``False`` if the channel is full or gone.
+    def deliver(self, channel: str, message: dict[str, Any]) -> Undelivered | None:
+        """Deliver a message to a channel; return the reason if the channel does not take it.
 
         Raises ``Refused`` if the channel is not one of this process.
         """
@@ -53,6 +58,9 @@ class Receiver(Protocol):
 
     def message_lost(self, sender: str, channel: str) -> None:
         """Notify the channel ``sender`` that its message to ``channel`` was lost."""
+
+    def message_refused(self, sender: str, channel: str) -> None:
+        """Notify the channel ``sender`` that ``channel`` was full and refused its message."""
 
     def messages_missed(self, source: str) -> None:
         """Notify all channels that messages from the process ``source`` did not arrive."""
@@ -204,8 +212,9 @@ class Subscriber:
             channel, message = item[1], item[2]
             if type(channel) is not str or type(message) is not dict:
                 raise Refused("malformed", "no channel or no message")
-            if not self._receiver.deliver(channel, message) and "reply_channel" in message:
-                self._report(source, "gone", [message["reply_channel"], channel])
+            reason = self._receiver.deliver(channel, message)
+            if reason is not None and "reply_channel" in message:
+                self._report(source, reason, [message["reply_channel"], channel])
         elif kind not in FIELDS or not _is_well_formed(item):
             is_unknown = _is_well_formed(item)
             raise Refused("unknown_kind" if is_unknown else "malformed", "it is of another build")
@@ -213,6 +222,8 @@ class Subscriber:
             self._receiver.deliver_group(item[1], item[2])
         elif kind == "gone":
             self._receiver.message_lost(item[1], item[2])
+        elif kind == "full":
+            self._receiver.message_refused(item[1], item[2])
         elif kind == "lost":
             self._publisher_for(source).report_lost(*item[1:4])
 

@@ -13,6 +13,7 @@ from rooms import resuming
 from signalling.auth.tokens import Identity
 from signalling.database import run_in_background_thread
 from signalling.protocol import CloseCode, ProtocolError
+from signalling.transport.shares import Shares
 from signalling.transport.subscription import ChannelSubscription
 
 from . import foreign
@@ -44,9 +45,10 @@ def leave_reason(close: CloseCode | None) -> str:
 class DetachedPeer:
     """Receives the messages of a peer whose socket has closed.
 
-    It first *holds* relays, up to a limit; beyond it senders get ``ChannelFull``. When another
-    socket takes over, on this worker or another one, it hands the held frames over and then
-    *forwards* late ones. It ends with the membership, and after ``lifetime`` seconds at the latest.
+    It first *holds* relays, within ``limits`` of frames and bytes. Each user has a share of these;
+    beyond it the sender gets ``ShareExceeded``. When another socket takes over, on this worker or
+    another one, it hands the held frames over and then *forwards* late ones. It ends with the
+    membership, and after ``lifetime`` seconds at the latest.
     """
 
     def __init__(
@@ -54,8 +56,7 @@ class DetachedPeer:
         subscription: ChannelSubscription,
         membership: Membership,
         *,
-        max_frames: int,
-        max_bytes: int,
+        limits: tuple[int, int],
         lifetime: float,
         frames: Iterable[HeldFrame] = (),
         on_end: Callable[[DetachedPeer], None],
@@ -66,8 +67,8 @@ class DetachedPeer:
         self.moved_to: str | None = None
         self.has_ended = False
         self._is_holding = True
-        self._frames_left = max_frames
-        self._bytes_left = max_bytes
+        held_bytes = sum(len(frame) for _, _, frame in self.frames)
+        self._shares = Shares(limits[0] - len(self.frames), limits[1] - held_bytes)
         self._on_end = on_end
         self._closing: asyncio.Task[None] | None = None
         self._revoking: asyncio.Task[None] | None = None
@@ -75,7 +76,7 @@ class DetachedPeer:
         subscription.pass_to(self.deliver)
 
     def deliver(self, received: Any) -> None:
-        """Hold, forward or end. Raises ``ChannelFull`` to the sender if the limit is reached."""
+        """Hold, forward or end. Raises ``ChannelFull`` to the sender of a relay that is refused."""
         message: Message = received
         try:
             self._handle(message)
@@ -102,7 +103,8 @@ class DetachedPeer:
                 self._mode_changed(message)
             case "signalling.closed":
                 self.end(has_left=True)
-            case "channel.lost":  # a relay of this peer was lost; it cannot be notified now
+            # A relay of this peer was not delivered; it cannot be notified now.
+            case "channel.lost" | "channel.refused":
                 self.membership.has_gap = True
             case "signalling.announcement" | "signalling.handover" | "channel.missed":
                 pass
@@ -166,13 +168,12 @@ class DetachedPeer:
         if self.moved_to is not None:
             self.subscription.send(self.moved_to, dict(message))
             return
-        size = len(message["frame"])
-        if not self._is_holding or not self._frames_left or size > self._bytes_left:
+        if not self._is_holding:
             raise ChannelFull
-        self._frames_left -= 1
-        self._bytes_left -= size
-        self.frames.append((message["sender"], message["number"], message["frame"]))
-        self.membership.received[message["sender"]] = message["number"]
+        sender, number, frame = message["sender"], message["number"], message["frame"]
+        self.membership.received[sender] = number  # later ones need not wait for a refused one
+        self._shares.take(message.get("user", sender), len(frame))
+        self.frames.append((sender, number, frame))
 
     def _changed(self, message: RosterChange) -> None:
         """End if the peer has left, or has resumed without taking the held frames over."""

@@ -25,6 +25,8 @@ class Membership:
     """
 
     room_code: str
+    user: str = ""
+    """The key of the user, whose peers share the room's limits."""
     peer_id: str = field(default_factory=new_peer_id)
     roster: dict[str, str] = field(default_factory=dict)
     """The peers that may be relayed to: peer id → channel name."""

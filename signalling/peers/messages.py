@@ -19,13 +19,15 @@ Change = Literal["joined", "left", "away", "back"]
 class Relayed(TypedDict):
     """To one peer: an encoded frame of another peer.
 
-    ``number`` counts the frames from this sender to this target. The layer reports a loss to
+    ``number`` counts the frames from this sender to this target. All peers of a ``user`` share what
+    may wait for the target; earlier builds do not name the user. The layer reports a loss to
     ``reply_channel``.
     """
 
     type: Literal["signalling.relay"]
     target: str
     sender: str
+    user: NotRequired[str]
     number: int
     reply_channel: str
     frame: str
@@ -136,6 +138,13 @@ class ChannelLost(TypedDict):
     channel: str
 
 
+class ChannelRefused(TypedDict):
+    """From the layer, to a ``reply_channel``: ``channel`` has refused a message with ``ChannelFull``."""
+
+    type: Literal["channel.refused"]
+    channel: str
+
+
 class ChannelMissed(TypedDict):
     """From the layer: group messages to this process may have been lost."""
 
@@ -143,7 +152,7 @@ class ChannelMissed(TypedDict):
 
 
 RoomMessage = RosterChange | Announcement | Closed | Removed | ModeChanged
-Message = Relayed | Takeover | Handover | RoomMessage | ChannelLost | ChannelMissed
+Message = Relayed | Takeover | Handover | RoomMessage | ChannelLost | ChannelRefused | ChannelMissed
 
 
 def room_group(room_code: str) -> str:

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from rooms.exceptions import RoomError
 from signalling import metrics, protocol
 from signalling.database import DATABASE_UNAVAILABLE
-from signalling.protocol import CloseCode, ProtocolError, RequestId, ServerEvent, errors
+from signalling.protocol import (
+    CloseCode,
+    ProtocolError,
+    Request,
+    RequestId,
+    ServerEvent,
+    errors,
+)
 from signalling.transport.send_queue import Overflow, SendQueue
 
 logger = logging.getLogger("signalling")
@@ -41,10 +48,13 @@ class Replies:
         """Answer the request that is being handled."""
         self.write(protocol.encode(event, self._take_request_id()))
 
-    def write(self, frame: str) -> None:
-        """Send or queue a frame. Raises ``Overflow`` if the client reads too slowly."""
+    def write(self, frame: str, user: str | None = None) -> None:
+        """Send or queue a frame. Raises ``Overflow`` if the client reads too slowly.
+
+        ``user``: the sender of a relay. Raises ``ShareExceeded`` if too much of it waits already.
+        """
         if not self.is_closing:
-            self._send_queue.put({"type": "websocket.send", "text": frame})
+            self._send_queue.put({"type": "websocket.send", "text": frame}, user)
 
     def push(self, frame: str) -> None:
         """Like ``write``, from outside the socket's task. An overflow closes the socket."""
@@ -56,6 +66,18 @@ class Replies:
     def reply_error(self, error: ProtocolError, request_event: str | None = None) -> None:
         """Answer the request that is being handled with ``error``."""
         self._write_error(error, request_event, self._take_request_id())
+
+    def refuse(
+        self, error: Exception, frame: str | bytes, request: Request | None, max_bytes: int
+    ) -> None:
+        """Answer a request that has raised ``error``. Call it from the exception's handler.
+
+        Without a ``request``, the frame was over a rate limit and not decoded.
+        """
+        if request is None and len(frame) <= max_bytes:
+            self.request_id = protocol.identify(frame)[0]
+        event = request.event.event if request else None
+        self.reply_error(to_protocol_error(error, event or "frame"), event)
 
     def send_error(self, error: ProtocolError) -> None:
         """Send an ``error`` that answers no request."""

@@ -18,6 +18,7 @@ from signalling.layers import Undeliverable
 from signalling.protocol import CloseCode
 from signalling.transport.heartbeat import Heartbeat
 from signalling.transport.send_queue import SendQueue
+from signalling.transport.shares import Shares
 from signalling.transport.subscription import ChannelSubscription
 from signalling.transport.timers import Timers
 from signalling.worker.process import SETTLE_SECONDS, WorkerProcess
@@ -103,8 +104,7 @@ class Resumption:
             self._subscription,
             membership,
             frames=[*self._restored, *waiting],
-            max_frames=self._settings.held_frames,
-            max_bytes=self._settings.held_bytes,
+            limits=self._settings.held_limits,
             lifetime=self._settings.resume_window + SPARE_SECONDS,
             on_end=self._worker.detached.discard,
         )
@@ -179,7 +179,9 @@ class Resumption:
         membership.sent, membership.received = held["sent"], held["received"]
         membership.has_gap |= held["gap"]
         self._restored = held["frames"]
-        self._reorder = ReorderBuffer(membership.received, self._replies.write)
+        self._reorder = ReorderBuffer(
+            membership.received, self._replies.write, Shares(*self._settings.held_limits)
+        )
 
     def accept_handover(self, message: Message) -> bool:
         """Take the answer to ``take_over``, or the news that there is none.
@@ -225,12 +227,13 @@ class Resumption:
     # --- Relays -------------------------------------------------------------------------------
 
     def receive(self, membership: Membership, message: Relayed) -> None:
-        """Write a relay to the client, in the order of its sender."""
+        """Write a relay to the client, in the order of its sender. Raises ``ShareExceeded``."""
         sender = message["sender"]
+        user = message.get("user", sender)
         if membership.is_resumable:
             self._relayed_at = monotonic()
         if self._reorder is not None:
-            self._reorder.add(sender, message["number"], message["frame"])
+            self._reorder.add(sender, message["number"], message["frame"], user)
         else:
             membership.received[sender] = message["number"]
-            self._replies.write(message["frame"])
+            self._replies.write(message["frame"], user)

@@ -6,9 +6,11 @@ import asyncio
 import logging
 from typing import Any
 
+from channels.exceptions import ChannelFull
+
 from rooms import services, switching
 from rooms.exceptions import RoomNotFound
-from signalling import database, metrics, protocol
+from signalling import database, protocol
 from signalling.conf import SignallingSettings
 from signalling.protocol import CloseCode, errors
 from signalling.sfu import routes
@@ -18,17 +20,10 @@ from signalling.transport.tasks import spawn
 
 from . import foreign, messages
 from .detached import DetachedPeer
+from .early import EarlyMessages
 from .membership import Membership
-from .messages import (
-    ChannelLost,
-    Closed,
-    Message,
-    ModeChanged,
-    Relayed,
-    Removed,
-    RosterChange,
-    Takeover,
-)
+from .messages import Closed, Message, ModeChanged, Removed, RosterChange, Takeover
+from .relays import Relays
 from .replies import Replies
 from .resumption import Resumption
 from .stores import Stores
@@ -57,12 +52,13 @@ class RoomEvents:
         self._replies = replies
         self._resumption = resumption
         self._tasks = tasks
-        self._early: list[Message] = []
+        self._early = EarlyMessages(settings.outbound_frames, settings.outbound_bytes)
+        self.relays = Relays(stores=stores, replies=replies)
 
     # --- In -----------------------------------------------------------------------------------
 
     def deliver(self, received: Any) -> None:
-        """Handle a ``Message`` of the channel layer. Raises ``Overflow``."""
+        """Handle a ``Message`` of the channel layer. Raises ``Overflow`` and ``ShareExceeded``."""
         membership = self.membership
         if membership is None:
             return
@@ -94,8 +90,8 @@ class RoomEvents:
                     self._taken_over(membership, message)
                 case "signalling.handover":
                     logger.warning("The held frames of %s came too late", membership.peer_id)
-                case "channel.lost":
-                    self._lost(membership, message)
+                case "channel.lost" | "channel.refused":
+                    self.relays.report(membership, message)
                 case "channel.missed":
                     spawn(self._refresh(), self._tasks)
                 case _:
@@ -110,18 +106,18 @@ class RoomEvents:
         assert membership is not None
         membership.is_seated = True
         self._resumption.release(membership)
-        early, self._early = self._early, []
-        for message in early:
-            self.deliver(message)
+        for message in self._early.take():
+            try:
+                self.deliver(message)
+            except ChannelFull:
+                self.relays.refuse(message)
         self._resumption.settle_later(membership)
 
     def _keep(self, message: Message) -> None:
         """Keep a message until ``room:joined`` has been sent, unless it completes a takeover."""
         if self._resumption.accept_handover(message):
             return
-        if len(self._early) >= self._settings.outbound_frames:
-            raise Overflow
-        self._early.append(message)
+        self._early.keep(message)
 
     def _roster_changed(self, membership: Membership, message: RosterChange) -> None:
         """Update the roster, and notify the client if the change is new."""
@@ -151,15 +147,6 @@ class RoomEvents:
         self._forget(membership)
         self._replies.send_error(errors.removed(reason))
 
-    def _lost(self, membership: Membership, message: ChannelLost) -> None:
-        """Report lost relays, which were acknowledged before, to the client that sent them."""
-        metrics.totals["undelivered"] += 1
-        for peer_id, channel in membership.roster.items():
-            if message["channel"] in (channel, membership.previous_channels.get(peer_id)):
-                lost = errors.unavailable(retry_after=1)
-                lost.details["target_peer_id"] = peer_id
-                self._replies.send_error(lost)
-
     async def _refresh(self) -> None:
         """Compare the roster with the database, after announcements may have been lost."""
         membership = self.membership
@@ -187,30 +174,6 @@ class RoomEvents:
             self.deliver(messages.mode_changed(room, MISSED))
         except Overflow:
             self._replies.close_too_slow()
-
-    # --- Out ----------------------------------------------------------------------------------
-
-    async def relay(self, target: str, frame: str, *, wait: bool) -> None:
-        """Send a frame to a peer of the roster; ``wait`` until the layer has taken it.
-
-        A loss after that is reported with an ``error`` that has no ``id``.
-        """
-        membership = self.membership
-        assert membership is not None
-        number = membership.sent[target] = membership.sent.get(target, 0) + 1
-        message: Relayed = {  # the literal is faster than the call, on the hottest path
-            "type": "signalling.relay",
-            "target": target,
-            "sender": membership.peer_id,
-            "number": number,
-            "reply_channel": self._stores.channel_name,
-            "frame": frame,
-        }
-        channel = membership.roster[target]
-        if wait or not self._stores.can_put:
-            await self._stores.send(channel, message)
-        else:
-            self._stores.put(channel, message)
 
     # --- The mode of the room -----------------------------------------------------------------
 
@@ -264,7 +227,9 @@ class RoomEvents:
         await self._stores.unsubscribe(room_code)
 
     def _replace_socket(self, membership: Membership, *, is_abandoned: bool) -> DetachedPeer:
-        detached = self._resumption.detach(membership, self._early, is_abandoned=is_abandoned)
+        detached = self._resumption.detach(
+            membership, self._early.take(), is_abandoned=is_abandoned
+        )
         self.membership = None
         return detached
 

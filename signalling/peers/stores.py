@@ -133,6 +133,13 @@ class Stores:
         except ChannelFull as error:
             raise layer_error(error) from error
 
+    def forward(self, channel: str, message: Message) -> None:
+        """Send to one channel without waiting, with any layer. Losses are not reported."""
+        try:
+            self._subscription.send(channel, dict(message))
+        except ChannelFull as error:
+            raise layer_error(error) from error
+
     async def _call(self, call: Coroutine[Any, Any, None]) -> None:
         try:
             await call

@@ -50,7 +50,6 @@ from .names import (
 )
 from .requests import (
     CLIENT_EVENTS,
-    RATE_LIMITED_EVENTS,
     AnswerDescription,
     Authenticate,
     ChooseMode,
@@ -74,7 +73,6 @@ from .requests import (
 __all__ = [
     "BEARER_PREFIX",
     "CLIENT_EVENTS",
-    "RATE_LIMITED_EVENTS",
     "SERVER_EVENTS",
     "SFU_PEERS",
     "SFU_PUBLISH",

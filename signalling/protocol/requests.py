@@ -20,6 +20,8 @@ class ClientEvent(Struct, rename="camel"):
     """Base class of all requests. Unknown keys are ignored and never relayed."""
 
     event: ClassVar[str]
+    cost: ClassVar[str] = ""
+    """The class of events whose rate is limited together; see ``RATE_LIMITS`` in ``conf``."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -29,11 +31,13 @@ class ClientEvent(Struct, rename="camel"):
 
 class Authenticate(ClientEvent):
     event = "authenticate"
+    cost = "authenticate"
     token: Annotated[str, Meta(max_length=TOKEN_LENGTH)]
 
 
 class JoinRoom(ClientEvent):
     event = "join:room"
+    cost = "join"
     room_code: Annotated[str, Meta(max_length=64)]
     resumable: bool = False
     resume_token: Annotated[str, Meta(max_length=128)] | None = None
@@ -69,6 +73,7 @@ class IceCandidate(Struct, rename="camel"):
 class Relay(ClientEvent):
     """A request that is relayed to another peer. Its payload is checked and relayed unchanged."""
 
+    cost = "relay"
     payload_name: ClassVar[str]
     payload_type: ClassVar[Any]
     target_peer_id: Annotated[str, Meta(max_length=64)]
@@ -81,6 +86,7 @@ class Relay(ClientEvent):
 
 class WebrtcOffer(Relay):
     event = "webrtc:offer"
+    cost = "offer"
     payload_name = "offer"
     payload_type = OfferDescription
     offer: Raw
@@ -118,6 +124,7 @@ DisplayName = Annotated[str, Meta(max_length=64)]
 
 class PeerUpdate(ClientEvent):
     event = "peer:update"
+    cost = "update"
     media: Media | UnsetType = UNSET
     display_name: DisplayName | UnsetType = UNSET
 
@@ -133,6 +140,7 @@ class PeerUpdate(ClientEvent):
 
 class ChooseMode(ClientEvent):
     event = "room:mode"
+    cost = "change"
     mode: Literal["p2p", "sfu"]
 
 
@@ -140,18 +148,16 @@ class SfuState(ClientEvent):
     """The state of the peer's SFU connections, in this version of the room's mode."""
 
     event = "sfu:state"
+    cost = "change"
     version: Annotated[int, Meta(ge=0, le=2**31 - 1)]
     state: Literal["receiving", "failed"]
 
 
 class SfuRestart(ClientEvent):
     event = "sfu:restart"
+    cost = "change"
     anew: bool = False
 
 
 class Ping(ClientEvent):
     event = "ping"
-
-
-RATE_LIMITED_EVENTS = (ChooseMode, SfuState, SfuRestart)
-"""Requests that cause work for other peers or the SFU. Each socket has a rate limit for them."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from daphne.ws_protocol import WebSocketProtocol
 
+from .backpressure import limit_unsent
 from .daphne_http import close_after, is_plain
 from .limits import PIECE_BYTES, limits
 
@@ -59,6 +60,7 @@ class BoundedProtocol(WebSocketProtocol):
 
     def connectionMade(self) -> None:  # noqa: N802
         super().connectionMade()
+        limit_unsent(self.transport.getHandle())
         # The HTTP channel of the handshake is still registered.
         self.transport.unregisterProducer()
         self.flow_control = WriteFlowControl(self.transport)

@@ -29,6 +29,7 @@ try:
 except ImportError:  # websockets was built without its C extension
     from websockets.utils import apply_mask
 
+from signalling.servers.backpressure import limit_unsent
 from signalling.worker.gc import cycles
 
 from . import uvicorn_http
@@ -70,6 +71,7 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
         # asyncio turns Nagle's algorithm off, but takes the listener of --fd for a Unix socket.
         with suppress(OSError):  # it is one
             transport.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        limit_unsent(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         text = self._whole_text(data) if self.rest == 0 else None

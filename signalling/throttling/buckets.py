@@ -36,3 +36,7 @@ class TokenBucket:
             return 0.0
         self._tokens = tokens
         return (cost - tokens) / self.rate
+
+    def give_back(self, cost: float = 1.0) -> None:
+        """Return tokens that were taken for nothing."""
+        self._tokens = min(self.burst, self._tokens + cost)

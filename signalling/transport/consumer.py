@@ -29,7 +29,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.consumer import get_handler_name
-from channels.exceptions import InvalidChannelLayerError, StopConsumer
+from channels.exceptions import ChannelFull, InvalidChannelLayerError, StopConsumer
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import get_channel_layer
 
@@ -45,11 +45,12 @@ CLOSE_SECONDS = 5.0
 class BoundedConsumer(AsyncJsonWebsocketConsumer):
     """A consumer for JSON frames. Subclasses override the methods under "For subclasses".
 
-    ``outbound_frames`` and ``outbound_bytes`` bound the send queue of one client.
+    ``outbound_frames``, ``outbound_bytes`` and ``stall_seconds`` bound the send queue of one client.
     """
 
     outbound_frames = 512
     outbound_bytes = 1024 * 1024
+    stall_seconds = 10.0
 
     async def __call__(
         self,
@@ -58,7 +59,9 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
         send: Callable[[Event], Awaitable[None]],
     ) -> None:
         self.scope = scope
-        self.send_queue = SendQueue(send, self.outbound_frames, self.outbound_bytes)
+        self.send_queue = SendQueue(
+            send, self.outbound_frames, self.outbound_bytes, self.stall_seconds
+        )
         self.base_send = self._put
         self._application = asyncio.current_task()
         self.is_abandoned = False
@@ -87,7 +90,10 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
         """
 
     def deliver(self, message: dict[str, Any]) -> None:
-        """Handle a channel-layer message without blocking. May raise ``Overflow``."""
+        """Handle a channel-layer message without blocking.
+
+        May raise ``Overflow``; and ``ChannelFull``, which the sender of the message gets.
+        """
         raise NotImplementedError
 
     async def clean_up(self) -> None:
@@ -98,7 +104,7 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
         logger.exception("Could not deliver a %s message of the channel layer", message_type)
 
     def overflowed(self) -> None:
-        """Called when the send queue is full: the client reads too slowly."""
+        """Called when too much waits in the send queue: the client reads too slowly."""
         raise NotImplementedError
 
     # --- Receiving ----------------------------------------------------------------------------
@@ -136,6 +142,8 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
             self.deliver(message)
         except Overflow:
             self.overflowed()
+        except ChannelFull:  # raised to the sender
+            raise
         except Exception:
             self.delivery_failed(str(message.get("type")))
 

@@ -5,53 +5,64 @@ from __future__ import annotations
 import asyncio
 import logging
 import types
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from time import monotonic
 from typing import Any
+
+from .backlog import Backlog, Event, Overflow
+from .shares import ShareExceeded
+
+__all__ = ["Event", "Overflow", "Send", "SendQueue", "ShareExceeded"]
 
 logger = logging.getLogger("signalling")
 
-Event = dict[str, Any]
 Send = Callable[[Event], Awaitable[None]]
 
 
-_EMPTY: deque[Event] = deque(maxlen=0)
-
-
-class Overflow(Exception):
-    """The send queue is full: the client reads too slowly."""
-
-
 class SendQueue:
-    """Sends ASGI events to one client, at most ``max_frames`` and ``max_bytes`` of them queued.
+    """Sends ASGI events to one client; a bounded number of them waits (``Backlog``).
 
     ``put`` runs the server's ``send`` at once, up to its first suspension. Usually the server's
     buffer has room and ``send`` completes: no task and no queue are needed. If it suspends, a
     writer task finishes it, and later events wait in the queue behind it, so that the order is
     kept.
+
+    A client is *slow* if events wait for it; senders that exceed their share get
+    ``ShareExceeded``. It has *stalled* if, in addition, no event could be written for
+    ``stall_seconds``: then ``Overflow`` is raised instead.
     """
 
     __slots__ = (
-        "_queue",
+        "_backlog",
+        "_progress_at",
         "_send",
-        "_size",
         "_writer",
         "max_bytes",
         "max_frames",
+        "stall_seconds",
     )
 
-    def __init__(self, send: Send, max_frames: int, max_bytes: int) -> None:
+    def __init__(
+        self, send: Send, max_frames: int, max_bytes: int, stall_seconds: float = 10.0
+    ) -> None:
         self._send: Callable[[Event], Coroutine[Any, Any, None]] = send  # type: ignore[assignment]
-        self._queue: deque[Event] = _EMPTY  # most sockets never queue, and a deque takes 600 bytes
-        self._size = 0
+        self._backlog: Backlog | None = None  # most sockets never queue, and it takes 1 KB
         self._writer: asyncio.Task[None] | None = None
+        self._progress_at = 0.0
+        """When the last event was written, while a writer task is running."""
         self.max_frames = max_frames
         self.max_bytes = max_bytes
+        self.stall_seconds = stall_seconds
 
-    def put(self, event: Event) -> None:
-        """Send an ASGI event, or queue it. Raises ``Overflow`` if the queue is full."""
+    def put(self, event: Event, sender: str | None = None) -> None:
+        """Send an ASGI event, or queue it.
+
+        ``sender``: the user whose share a relay uses; ``None`` for the server's own events. Raises
+        ``ShareExceeded`` for a relay that exceeds the share; ``Overflow`` if the client has
+        stalled, or too many of the server's own events wait.
+        """
         if self._writer is not None:
-            self._enqueue(event)
+            self._enqueue(event, sender)
             return
         sending = self._send(event)
         try:
@@ -61,6 +72,7 @@ class SendQueue:
         except Exception as error:
             self._disconnected(error)
             return
+        self._progress_at = monotonic()
         self._writer = asyncio.get_running_loop().create_task(
             self._write(_resume(sending, awaited))
         )
@@ -72,7 +84,7 @@ class SendQueue:
             if self._writer is None:
                 self.put(event)
             else:
-                self._append(event)
+                self._queue().add_last(event)
 
     async def drained(self) -> None:
         """Wait until the server has taken everything."""
@@ -88,7 +100,7 @@ class SendQueue:
     @property
     def waiting(self) -> int:
         """The number of events that wait for the client."""
-        return len(self._queue)
+        return len(self._backlog or ())
 
     def _disconnected(self, error: Exception) -> None:
         """Discard the queue: the client has disconnected, and the consumer's event is on its way.
@@ -99,32 +111,31 @@ class SendQueue:
         self._clear()
 
     def _clear(self) -> None:
-        self._queue.clear()
-        self._size = 0
+        self._backlog = None
 
-    def _enqueue(self, event: Event) -> None:
-        size = _size(event)
-        if len(self._queue) >= self.max_frames or self._size + size > self.max_bytes:
-            raise Overflow
-        self._append(event)
-        self._size += size
+    def _queue(self) -> Backlog:
+        if self._backlog is None:
+            self._backlog = Backlog(self.max_frames, self.max_bytes)
+        return self._backlog
 
-    def _append(self, event: Event) -> None:
-        if self._queue is _EMPTY:
-            self._queue = deque()
-        self._queue.append(event)
+    def _enqueue(self, event: Event, sender: str | None) -> None:
+        try:
+            self._queue().add(event, sender)
+        except ShareExceeded:
+            if monotonic() - self._progress_at >= self.stall_seconds:
+                raise Overflow from None
+            raise
 
     async def _write(self, first: Awaitable[None]) -> None:
         try:
             await first
-            while self._queue:
-                event = self._queue.popleft()
-                self._size = max(0, self._size - _size(event))
-                await self._send(event)
+            while self._backlog:
+                self._progress_at = monotonic()
+                await self._send(self._backlog.pop())
         except Exception as error:
             self._disconnected(error)
         finally:
-            self._writer = None
+            self._writer = self._backlog = None
 
 
 @types.coroutine
@@ -140,7 +151,3 @@ def _resume(sending: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, 
                 awaited = sending.send(result)
     except StopIteration:
         return
-
-
-def _size(event: Event) -> int:
-    return len(event.get("text") or event.get("bytes") or "")

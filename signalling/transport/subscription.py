@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from channels.exceptions import InvalidChannelLayerError
+from channels.exceptions import ChannelFull, InvalidChannelLayerError
 
 logger = logging.getLogger("signalling")
 
@@ -84,8 +84,19 @@ class ChannelSubscription:
                 continue
             try:
                 self.deliver(message)
-            except Exception as error:  # cannot be raised in the sender
+            except ChannelFull:  # cannot be raised in the sender
+                await self._refuse(message)
+            except Exception as error:
                 logger.warning("Could not deliver a message: %r", error)
+
+    async def _refuse(self, message: Message) -> None:
+        """Notify the sender of a message as ``RedisChannelLayer`` does."""
+        refused = {"type": "channel.refused", "channel": self.name}
+        try:
+            if message.get("reply_channel"):
+                await self.layer.send(message["reply_channel"], refused)
+        except Exception as error:
+            logger.warning("Could not notify the sender of a refused message: %r", error)
 
 
 async def _after(before: asyncio.Task[None] | None, work: Any) -> None:

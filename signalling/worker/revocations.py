@@ -113,8 +113,7 @@ class Revocations:
                         await self._changed.wait()
                 self._changed.clear()
         finally:
-            with suppress(Exception):  # the layer is unavailable
-                await self._unsubscribe()
+            await self._unsubscribe()
 
     def holders_changed(self) -> None:
         """Subscribe for the first socket, and unsubscribe after the last one."""
@@ -134,10 +133,7 @@ class Revocations:
     async def _unsubscribe(self) -> None:
         if self._subscription is not None:
             subscription, self._subscription = self._subscription, None
-            try:  # stock layers keep the group of a channel that is closed
-                await subscription.layer.group_discard(GROUP, subscription.name)
-            finally:
-                await subscription.close()
+            await subscription.close()
 
     def deliver(self, received: Any) -> None:
         """Handle a message of the channel layer."""

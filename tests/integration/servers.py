@@ -22,6 +22,7 @@ from urllib.request import HTTPCookieProcessor, build_opener, urlopen
 from django.conf import settings
 from django.contrib.auth.models import User
 
+from signalling.conf import RATE_LIMITS
 from signalling.testing import SignallingCommunicator, access_token
 from tests.integration.database import Database
 from tests.integration.processes import ROOT, START_TIMEOUT, ClientProcess, Process, eventually
@@ -42,13 +43,13 @@ ORIGIN = "http://localhost:5173"
 # Many clients share one address and one user, so the limits are off unless a test sets them.
 WITHOUT_LIMITS = {
     "FAILURE_LIMIT": 1_000_000,
-    "SHARED_FAILURE_LIMIT": 1_000_000,
     "SEATS_PER_USER": 1_000_000,
     "SOCKETS_PER_USER": 1_000_000,
     "COSTLY_RATE": 100_000.0,
     "FRAME_BURST": 1_000_000,
     "FRAME_RATE": 100_000.0,
     "OFFER_RATE": 100_000.0,
+    "RATE_LIMITS": {cost: {} for cost in RATE_LIMITS},
     "VIOLATIONS": 1_000_000,
 }
 

@@ -50,7 +50,11 @@ def site(make_site: MakeSite, server: ServerName) -> Site:
     """A site with a join policy."""
     return make_site(
         server=server,
-        signalling={"CAN_JOIN": "tests.integration.hooks.can_join", "BYTE_BURST": 100_000_000},
+        signalling={
+            "CAN_JOIN": "tests.integration.hooks.can_join",
+            "BYTE_BURST": 100_000_000,
+            "STALL_SECONDS": 0.5,
+        },
     )
 
 

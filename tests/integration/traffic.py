@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any, TypeVar
@@ -241,6 +241,10 @@ class RawSocket:
                 return found
             if not await self.read(1 if not self.peer_id else 65_536):
                 return -1, b""
+
+    def frames(self) -> Iterator[tuple[int, bytes]]:
+        """Yield opcode and payload of the frames that have been read completely."""
+        yield from server_frames(self._buffer)
 
     def is_open(self) -> bool:
         """Return whether the server still has the connection."""

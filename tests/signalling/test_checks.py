@@ -253,3 +253,22 @@ def test_a_misspelt_option_of_janus_is_an_error(settings: Settings) -> None:
     (error,) = complaints()
     assert error.id == "signalling.E007"
     assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("cost", "scopes"),
+    [
+        ("joins", {"user": [1, 2]}),
+        ("join", {"peer": [1, 2]}),
+        ("join", {"user": 1}),
+        ("join", {"user": [1]}),
+        ("join", {"user": [0, 2]}),
+        ("join", [1, 2]),
+    ],
+)
+def test_invalid_rate_limits_are_an_error(settings: Settings, cost: str, scopes: object) -> None:
+    settings.SIGNALLING = {"RATE_LIMITS": {cost: scopes, "relay": {"room": [1.5, 20]}, "offer": {}}}
+    (error,) = complaints()
+    assert error.id == "signalling.E016"
+    assert repr(cost) in error.msg
+    assert "join, authenticate, update" in str(error.hint)

@@ -151,7 +151,7 @@ async def test_a_full_channel_in_another_process_is_reported(make_layer: MakeLay
     sender, channel = await attach(here), await there.new_channel()
     for _ in range(2):
         await here.send(channel, {"type": "one", "reply_channel": sender.name})
-    assert await sender.receive(1) == [{"type": "channel.lost", "channel": channel}]
+    assert await sender.receive(1) == [{"type": "channel.refused", "channel": channel}]
 
 
 async def test_group_send_serves_all_others_before_it_reports_a_full_member(

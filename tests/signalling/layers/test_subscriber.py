@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from signalling.layers import drops, subscriber
 from signalling.layers.connections import ALL
 from signalling.layers.namespaces import VERSION, Namespace, Refused
-from signalling.layers.subscriber import MAX_AGE_SECONDS, MAX_REPORTS, Subscriber
+from signalling.layers.subscriber import MAX_AGE_SECONDS, MAX_REPORTS, Subscriber, Undelivered
 
 ME = "0123456789ab"
 OTHER = "ba9876543210"
@@ -33,20 +33,24 @@ class Recorder:
         self.missed: list[str] = []
         self.reports: list[Any] = []
         self.lost: list[Any] = []
+        self.refused: list[Any] = []
 
-    def deliver(self, channel: str, message: dict[str, Any]) -> bool:
+    def deliver(self, channel: str, message: dict[str, Any]) -> Undelivered | None:
         if channel == "foreign":
             raise Refused("malformed", "a channel of another process")
         if channel == "broken":
             raise RuntimeError("a bug")
         self.delivered.append(message)
-        return channel != "full"
+        return "full" if channel == "full" else None
 
     def deliver_group(self, group: str, message: dict[str, Any]) -> None:
         self.delivered.append(message)
 
     def message_lost(self, sender: str, channel: str) -> None:
         self.lost.append((sender, channel))
+
+    def message_refused(self, sender: str, channel: str) -> None:
+        self.refused.append((sender, channel))
 
     def messages_missed(self, source: str) -> None:
         self.missed.append(source)
@@ -246,6 +250,7 @@ async def test_a_malformed_head_is_dropped(bus: Bus, dropped: Counter[str], head
         ["channel", "foreign", NUMBER],
         ["group", "room"],
         ["gone", "a", 1],
+        ["full", "a"],
         ["lost", "a", 1, None],
     ],
     ids=str,
@@ -260,6 +265,15 @@ async def test_a_malformed_message_costs_no_other_one(
 async def test_a_bug_of_a_receiver_costs_no_other_message(bus: Bus, dropped: Counter[str]) -> None:
     bus.receive(bus.batch(channel(1, "broken"), channel(1)))
     assert (bus.recorder.delivered, dropped) == ([NUMBER], {"failed": 1})
+
+
+async def test_a_refused_message_is_reported_to_its_sender(bus: Bus) -> None:
+    bus.receive(bus.batch(["channel", "full", {**NUMBER, "reply_channel": "theirs"}]))
+    await asyncio.sleep(0)
+    assert bus.recorder.reports == [(OTHER, "full", "theirs", "full")]
+    bus.receive(bus.batch(["full", "mine", "theirs"], ["gone", "mine", "another"], number=2))
+    assert bus.recorder.refused == [("mine", "theirs")]
+    assert bus.recorder.lost == [("mine", "another")]
 
 
 async def test_reports_are_bounded(bus: Bus, dropped: Counter[str]) -> None:
@@ -282,7 +296,7 @@ values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
-kinds = st.sampled_from(["channel", "group", "gone", "lost", "beat", "other"])
+kinds = st.sampled_from(["channel", "group", "gone", "full", "lost", "beat", "other"])
 items = values | st.tuples(kinds, values, values, values) | st.tuples(kinds, st.text(), values)
 
 

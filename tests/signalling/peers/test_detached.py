@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ class Harness:
     async def detach(self, **options: Any) -> DetachedPeer:
         subscription = ChannelSubscription(self.layer, self.received.append)
         await subscription.open()
-        settings = {"max_frames": 3, "max_bytes": 100, "lifetime": 60.0, **options}
+        settings = {"limits": (6, 150), "lifetime": 60.0, **options}
         membership = Membership("ABC123", peer_id="peer_me", epoch=1)
         return DetachedPeer(subscription, membership, on_end=self.ended.append, **settings)
 
@@ -65,6 +66,32 @@ async def test_it_holds_relays_up_to_its_limits_and_refuses_the_rest() -> None:
     with pytest.raises(ChannelFull):
         harness.layer.put(peer.subscription.name, relayed(4, "z"))
     assert [number for _, number, _ in peer.frames] == [1, 2, 3]
+
+
+async def test_the_sockets_of_a_user_share_what_is_held_and_leave_room_for_others() -> None:
+    harness = Harness()
+    peer = await harness.detach()
+    sent = 0
+    for number in range(1, 7):
+        message = {**relayed(number), "sender": f"peer_{number}", "user": "eve"}
+        with suppress(ChannelFull):
+            harness.layer.put(peer.subscription.name, message)
+            sent += 1
+    assert sent == 3
+    harness.layer.put(peer.subscription.name, {**relayed(1), "user": "carol"})
+    assert len(peer.frames) == 4
+
+
+async def test_frames_from_before_count() -> None:
+    """A peer that loses one socket after another must not hold more and more."""
+    harness = Harness()
+    peer = await harness.detach(frames=[("peer_other", number, "x") for number in range(1, 6)])
+    harness.layer.put(peer.subscription.name, relayed(6))
+    with pytest.raises(ChannelFull):
+        harness.layer.put(peer.subscription.name, relayed(7))
+    full = await harness.detach(frames=[("peer_other", 1, "x" * 300)])
+    with pytest.raises(ChannelFull):
+        harness.layer.put(full.subscription.name, relayed(2))
 
 
 async def test_it_hands_over_once_and_forwards_later_relays() -> None:

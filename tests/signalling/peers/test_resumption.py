@@ -174,7 +174,7 @@ async def test_a_deactivated_user_cannot_resume(room: Room, bob: User) -> None:
 async def test_held_frames_are_limited_and_further_senders_get_peer_busy(
     room: Room, alice: User, bob: User, settings: Settings
 ) -> None:
-    settings.SIGNALLING = {**settings.SIGNALLING, "HELD_FRAMES": 2}
+    settings.SIGNALLING = {**settings.SIGNALLING, "HELD_FRAMES": 4}  # half of them for one sender
     async with in_room(alice) as (first,), connected(bob) as second:
         token = (await second.join(resumable=True))["resumeToken"]
         await first.receive("peer:joined")

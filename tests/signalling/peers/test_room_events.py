@@ -14,6 +14,7 @@ from signalling.peers.messages import RosterChange
 from signalling.peers.resumption import Resumption
 from signalling.peers.room_events import RoomEvents
 from signalling.transport.send_queue import Overflow
+from signalling.transport.shares import ShareExceeded
 from signalling.transport.subscription import ChannelSubscription
 
 EPOCH = 3
@@ -82,10 +83,14 @@ class Parts:
 
 def test_messages_that_wait_for_the_join_are_limited() -> None:
     parts = Parts(outbound_frames=5)
-    for number in range(5):
+    for number in range(3):
         parts.room.deliver(relayed(number))
-    with pytest.raises(Overflow):
-        parts.room.deliver(relayed(5))
+    with pytest.raises(ShareExceeded):  # raised to the sender
+        parts.room.deliver(relayed(3))
+    for _ in range(5):
+        parts.room.deliver(dict(my_return(EPOCH)))
+    with pytest.raises(Overflow):  # closes the socket
+        parts.room.deliver(dict(my_return(EPOCH)))
 
 
 @pytest.mark.parametrize("number", [EPOCH, EPOCH - 1])

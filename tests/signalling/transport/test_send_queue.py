@@ -3,13 +3,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signalling.transport.send_queue import Event, Overflow, SendQueue
+from signalling.transport.send_queue import Event, Overflow, SendQueue, ShareExceeded
 
 DISCONNECTED = "A client disconnected before a frame could be sent"
 
@@ -177,6 +178,74 @@ async def test_put_last_without_waiting_events(server: Server) -> None:
     server.is_open.set()
     await drained(send_queue)
     assert server.sent == ["why", "close"] * 2
+
+
+async def test_senders_have_shares_and_leave_room_for_others_and_for_the_server(
+    server: Server,
+) -> None:
+    send_queue = make_queue(server.send, frames=4, size=1000)
+    server.is_open.clear()
+    send_queue.put(text("first"), "eve")
+    accepted = []
+    for number, user in enumerate(["eve", "eve", "eve", "eve", "bob", "eve", "bob"]):
+        with suppress(ShareExceeded):
+            send_queue.put(text(number), user)
+            accepted.append(str(number))
+    assert accepted == ["0", "1", "4"]
+    for number in range(4):
+        send_queue.put(text(f"server {number}"))
+    with pytest.raises(Overflow):
+        send_queue.put(text("server 4"))
+    server.is_open.set()
+    await drained(send_queue)
+    assert server.sent == ["first", *accepted, *(f"server {number}" for number in range(4))]
+    server.is_open.clear()
+    for user in ("eve", "eve", "eve", "bob"):  # what was sent is free again
+        send_queue.put(text("again"), user)
+
+
+async def test_a_client_has_stalled_if_a_share_is_full_and_nothing_is_written(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("signalling.transport.send_queue.monotonic", lambda: now)
+    send_queue = SendQueue(server.send, 4, 1000, stall_seconds=5)
+    server.is_open.clear()
+    for number in range(3):
+        send_queue.put(text(number), "eve")
+    now = 4.9
+    with pytest.raises(ShareExceeded):
+        send_queue.put(text("over the share"), "eve")
+    now = 5.0
+    send_queue.put(text("within the share"), "bob")
+    with pytest.raises(Overflow):
+        send_queue.put(text("over the share"), "eve")
+
+
+async def test_a_slow_client_that_reads_has_not_stalled(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("signalling.transport.send_queue.monotonic", lambda: now)
+    turns: asyncio.Queue[None] = asyncio.Queue()
+
+    async def send(event: Event) -> None:
+        await turns.get()
+
+    send_queue = SendQueue(send, 4, 1000, stall_seconds=5)
+    refused = 0
+    for number in range(100):  # three are sent while one is written, every 4 s
+        for _ in range(3):
+            try:
+                send_queue.put(text(number), "eve")
+            except ShareExceeded:
+                refused += 1
+        now += 4
+        turns.put_nowait(None)
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert 190 < refused < 210
+    send_queue.cancel()
 
 
 # --- Failures -------------------------------------------------------------------------------------

@@ -1,0 +1,64 @@
+"""The relays that one client sends, and the reports of those that were not delivered."""
+
+from __future__ import annotations
+
+import logging
+
+from signalling import metrics
+from signalling.protocol import ProtocolError, errors
+
+from .membership import Membership
+from .messages import ChannelLost, ChannelRefused, Message, Relayed
+from .replies import Replies
+from .stores import Stores
+
+logger = logging.getLogger("signalling")
+
+
+class Relays:
+    """Sends the relays of a client, and reports to it, or to the senders, what was not delivered."""
+
+    def __init__(self, *, stores: Stores, replies: Replies) -> None:
+        self._stores = stores
+        self._replies = replies
+
+    async def send(self, membership: Membership, target: str, frame: str, *, wait: bool) -> None:
+        """Send a frame to a peer of the roster; ``wait`` until the layer has taken it.
+
+        A loss after that is reported with an ``error`` that has no ``id``.
+        """
+        number = membership.sent[target] = membership.sent.get(target, 0) + 1
+        message: Relayed = {  # the literal is faster than the call, on the hottest path
+            "type": "signalling.relay",
+            "target": target,
+            "sender": membership.peer_id,
+            "user": membership.user,
+            "number": number,
+            "reply_channel": self._stores.channel_name,
+            "frame": frame,
+        }
+        channel = membership.roster[target]
+        if wait or not self._stores.can_put:
+            await self._stores.send(channel, message)
+        else:
+            self._stores.put(channel, message)
+
+    def refuse(self, message: Message) -> None:
+        """Notify the sender of a relay that was kept at first and exceeds its share now."""
+        if message["type"] != "signalling.relay":
+            return
+        refused = ChannelRefused(type="channel.refused", channel=self._stores.channel_name)
+        try:
+            self._stores.forward(message["reply_channel"], refused)
+        except ProtocolError as error:
+            logger.debug("The sender of a refused relay is gone: %r", error)
+
+    def report(self, membership: Membership, message: ChannelLost | ChannelRefused) -> None:
+        """Report relays that were lost or refused, after they were acknowledged, to the client."""
+        metrics.totals["undelivered"] += 1
+        is_lost = message["type"] == "channel.lost"
+        for peer_id, channel in membership.roster.items():
+            if message["channel"] in (channel, membership.previous_channels.get(peer_id)):
+                error = errors.unavailable(retry_after=1) if is_lost else errors.peer_busy()
+                error.details["target_peer_id"] = peer_id
+                self._replies.send_error(error)
