@@ -7,6 +7,7 @@ A resume token is valid once; each resume returns a new one. The previous token 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,7 @@ _RESUME_FIELDS = [
 ]  # fmt: skip
 
 
-def _end(participants: QuerySet[Participant], reason: str) -> None:
+def _end(participants: Iterable[Participant], reason: str) -> None:
     ended = [
         participant
         for participant in participants

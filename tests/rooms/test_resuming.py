@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
-from rooms import exceptions, resuming, services
+from rooms import admission, exceptions, resuming, services
 from rooms.models import Participant, Room
 from rooms.services import Joined
 from tests.conftest import Enter
@@ -75,3 +75,27 @@ def test_a_resume_asks_can_join(joined: Joined, bob: User, room: Room, settings:
     assert_unchanged(joined)
     Room.objects.update(name="")
     assert resume(joined, bob).participant.epoch == 1
+
+
+def test_a_user_may_stay_in_a_room_as_long_as_can_join_admits_it(
+    room: Room, bob: User, settings: Settings
+) -> None:
+    assert admission.may_stay("ABC123", bob)
+    settings.SIGNALLING = {"CAN_JOIN": "tests.rooms.hooks.only_unnamed_rooms"}
+    assert not admission.may_stay("ABC123", bob)
+    services.close_room(room)  # its peers leave for another reason
+    assert admission.may_stay("ABC123", bob)
+    assert admission.may_stay("NONE", bob)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_only_the_current_socket_of_a_peer_ends_it(joined: Joined, bob: User, epoch: int) -> None:
+    peer_id = joined.participant.peer_id
+    stale = list(Participant.objects.select_related("room"))
+    resume(joined, bob)
+    if epoch == 0:
+        resuming._end(stale, "removed")
+        resuming.end_revoked(peer_id, epoch=0, reason="removed")
+    else:
+        resuming.end_revoked(peer_id, epoch=1, reason="removed")
+    assert Participant.objects.get().reason == ("removed" if epoch else "")

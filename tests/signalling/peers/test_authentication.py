@@ -116,6 +116,12 @@ def test_a_client_outside_a_room_is_warned_once_it_is_in_one(socket: Socket) -> 
     assert socket.sent[-1] == EXPIRED
 
 
+def test_nothing_comes_before_the_answer_to_the_join(socket: Socket) -> None:
+    socket.membership = Membership("ABC123")
+    socket.issue(600, age=500)
+    assert socket.sent == []
+
+
 def test_a_session_and_the_default_need_no_timer(
     socket: Socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

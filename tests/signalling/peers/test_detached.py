@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from channels.exceptions import ChannelFull
+from django.db import OperationalError
 
 from signalling import metrics
 from signalling.layers import ChannelGone, LocalChannelLayer
+from signalling.peers import detached
 from signalling.peers.detached import DetachedPeer
 from signalling.peers.membership import Membership
 from signalling.peers.messages import Relayed, left
+from signalling.protocol import errors
 from signalling.transport.subscription import ChannelSubscription
 
 
@@ -181,3 +185,38 @@ async def test_messages_for_sockets_alone_are_not_counted() -> None:
         harness.layer.put(peer.subscription.name, {"type": name})
     assert metrics.ignored.counts.total() == before
     peer.end()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_revoked_peer_ends_once_and_hands_nothing_over(
+    monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    end = AsyncMock(side_effect=OperationalError if fails else None)
+    monkeypatch.setattr(detached, "run_in_background_thread", lambda function: end)
+    harness = Harness()
+    peer, socket = await harness.detach(), await harness.subscribe()
+    harness.layer.put(peer.subscription.name, relayed(1))
+    peer.revoke(errors.excluded())
+    peer.revoke(errors.excluded())
+    await harness.take_over(peer, socket)
+    async with asyncio.timeout(5):
+        while not peer.has_ended:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    end.assert_awaited_once_with("peer_me", epoch=1, reason="removed")
+    assert all(not message.get("frames") for message in harness.received)
+
+
+async def test_a_peer_that_was_taken_over_is_not_revoked_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The identity of its new socket counts."""
+    monkeypatch.setattr(detached, "run_in_background_thread", None)
+    harness = Harness()
+    peer, socket = await harness.detach(), await harness.subscribe()
+    await harness.take_over(peer, socket)
+    peer.revoke(errors.excluded())
+    harness.layer.put(peer.subscription.name, relayed(1))
+    assert [message["type"] for message in harness.received] == [
+        "signalling.handover",
+        "signalling.relay",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -17,6 +18,7 @@ from pytest_django import Settings
 
 from rooms.models import Room
 from signalling.middleware import SessionRotationMiddleware
+from signalling.worker import revocations
 from tests.conftest import PASSWORD
 from tests.signalling.sockets import open_socket
 from tests.signalling.worker.revoking import (
@@ -102,6 +104,27 @@ async def test_a_session_that_gets_a_new_key_is_followed(bob: User, is_async: bo
     await asyncio.sleep(0.2)
     await socket.receive_nothing()
     await socket.disconnect()
+
+
+@pytest.mark.parametrize("is_signed_in", [False, True])
+async def test_only_a_new_key_of_a_signed_in_session_is_pushed(
+    bob: User, is_signed_in: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push = AsyncMock()
+    monkeypatch.setattr(revocations, "push", push)
+    client = await change(sign_in, bob)
+    request = RequestFactory().get("/")
+    request.COOKIES["sessionid"] = key_of(client) if is_signed_in else "former"
+
+    def view(request: HttpRequest) -> HttpResponse:
+        request.session = SessionStore(key_of(client))
+        if not is_signed_in:
+            request.session.flush()
+            request.session.create()
+        return HttpResponse()
+
+    await change(SessionRotationMiddleware(view), request)
+    push.assert_not_awaited()
 
 
 async def test_a_session_that_belongs_to_another_user_is_revoked(alice: User, bob: User) -> None:
