@@ -89,6 +89,7 @@ class Revocations:
         self._retry_seconds = retry_seconds
         self._suspects: set[str] = set()
         self._are_all_suspect = False
+        self._identities: dict[int, Identity] = {}
         self._known: dict[Any, int] = {}
         self._is_checking = False
         self._subscription: ChannelSubscription | None = None
@@ -166,19 +167,24 @@ class Revocations:
 
     async def sweep(self) -> None:
         """Find users and sessions that have changed. Raises ``DATABASE_UNAVAILABLE``."""
-        identities = [holder.identity for holder in self._holders() if holder.identity]
-        known = {one.user.pk: self._known.get(one.user.pk) for one in identities}
-        for one in identities:
-            if known[one.user.pk] is None:
-                known[one.user.pk] = revocation.fingerprint(one.user)
-        self._known = known  # type: ignore[assignment]
+        found = [holder.identity for holder in self._holders() if holder.identity]
+        identities, known = {id(one): one for one in found}, dict[Any, int]()
+        for key, one in identities.items():
+            pk = one.user.pk
+            if key in self._identities:
+                known[pk] = self._known[pk]
+                continue
+            mark = revocation.fingerprint(one.user)
+            if known.setdefault(pk, self._known.get(pk, mark)) != mark:  # read before a change
+                self.suspect(str(pk))
+        self._identities, self._known = identities, known
         if not identities:
             return
         changed = await run_in_background_thread(revocation.find_changed)(self._known)
         for pk, now in changed.items():
             self._known[pk] = now or 0
             self.suspect(str(pk))
-        for pk in await run_in_background_thread(revocation.find_lost)(identities):
+        for pk in await run_in_background_thread(revocation.find_lost)(found):
             self.suspect(str(pk))
 
     # --- Check --------------------------------------------------------------------------------

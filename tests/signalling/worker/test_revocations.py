@@ -14,7 +14,7 @@ from django.db.models.signals import post_save
 from pytest_django import Settings
 
 from rooms.models import Participant, Room
-from signalling.auth import revocation
+from signalling.auth import revocation, tokens
 from signalling.auth.tokens import Identity
 from signalling.worker import process, revocations
 from signalling.worker.revocations import GROUP
@@ -272,6 +272,23 @@ async def test_a_change_is_checked_once(bob: User, monkeypatch: pytest.MonkeyPat
             await asyncio.sleep(0.2)
         await socket.receive_nothing()
     assert counts == [2]
+
+
+async def test_an_identity_from_before_a_change_is_swept_although_it_comes_later(
+    bob: User,
+) -> None:
+    before = await change(tokens.authenticate, access_token(bob))
+    await User.objects.filter(pk=bob.pk).aupdate(password="new")
+    fresh = await User.objects.aget(pk=bob.pk)
+    async with connected(fresh) as first:
+        await sweep()
+        others = {*process.get_worker().sockets}
+        socket = await open_socket(fresh)
+        (late,) = process.get_worker().sockets - others
+        setattr(late, "identity", before)  # noqa: B010 (a read-only protocol)
+        await sweep()
+        await assert_closed(socket, "token_revoked")
+        await first.receive_nothing()
 
 
 async def test_a_token_that_is_presented_during_a_check_is_not_revoked_by_it(
