@@ -6,6 +6,7 @@ they must not be able to deceive: see Unicode Technical Standard 39 ("Unicode Se
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from base64 import urlsafe_b64encode
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from .exceptions import DisplayNameInvalid
+
+logger = logging.getLogger("rooms")
 
 MAX_LENGTH = 64
 """Characters (code points) of a display name."""
@@ -61,6 +64,7 @@ def clean_info(info: Any) -> Any:
     try:
         return {**info, "displayName": clean(info["displayName"])}
     except DisplayNameInvalid:
+        logger.warning("USER_INFO returned an invalid display name, which was dropped")
         return {key: value for key, value in info.items() if key != "displayName"}
 
 

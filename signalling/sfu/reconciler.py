@@ -77,14 +77,19 @@ async def reconcile() -> None:
 
 async def _record_carried_peers() -> None:
     """Record which peers of switching rooms each SFU carries. The decisions rest on it."""
-    for room in await database.run_in_background_thread(switching.find_switching)():
-        backend = get_sfus().get(room.sfu)
-        if backend is None or backend.is_down:
-            continue
-        with _log_errors(backend):
-            carried = await backend.carried(SfuRoom.from_room(room))
-            record = database.run_in_background_thread(switching.record_carried)
-            await record(room.code, version=room.mode_version, peer_ids=carried)
+    switching_rooms = await database.run_in_background_thread(switching.find_switching)()
+    # At the same time: an SFU that does not respond delays the decisions by one time-out only.
+    await asyncio.gather(*(_record_carried_peers_of(room) for room in switching_rooms))
+
+
+async def _record_carried_peers_of(room: Room) -> None:
+    backend = get_sfus().get(room.sfu)
+    if backend is None or backend.is_down:
+        return
+    with _log_errors(backend):
+        carried = await backend.carried(SfuRoom.from_room(room))
+        record = database.run_in_background_thread(switching.record_carried)
+        await record(room.code, version=room.mode_version, peer_ids=carried)
 
 
 async def _reconcile_backend(backend: Sfu) -> None:
