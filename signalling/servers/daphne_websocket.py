@@ -8,9 +8,11 @@ from typing import Any
 
 from daphne.ws_protocol import WebSocketProtocol
 
+from signalling.throttling.buckets import TokenBucket
+
 from .backpressure import limit_unsent
 from .daphne_http import close_after, is_plain
-from .limits import PIECE_BYTES, limits
+from .limits import CONTROL_BURST, CONTROL_RATE, PIECE_BYTES, limits
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -63,6 +65,7 @@ class BoundedProtocol(WebSocketProtocol):
         limit_unsent(self.transport.getHandle())
         # The HTTP channel of the handshake is still registered.
         self.transport.unregisterProducer()
+        self.control_frames = TokenBucket(CONTROL_RATE, CONTROL_BURST)
         self.flow_control = WriteFlowControl(self.transport)
         self.is_plain = is_plain(self.transport)
         self.transport.registerProducer(self.flow_control, True)
@@ -100,9 +103,17 @@ class BoundedProtocol(WebSocketProtocol):
             self._max_message_size_exceeded(length, 0, "too many fragments")
 
     def onPing(self, payload: bytes) -> None:  # noqa: N802
-        # A client may send pings and not read. RFC 6455, section 5.5.3, allows skipping pongs.
-        if self.flow_control.can_write.is_set():
-            super().onPing(payload)
+        self._count_control_frame()
+        super().onPing(payload)
+
+    def onPong(self, payload: bytes) -> None:  # noqa: N802
+        self._count_control_frame()
+
+    def _count_control_frame(self) -> None:
+        if self.control_frames.take() and not self.failedByMe:
+            self._fail_connection(
+                self.CLOSE_STATUS_CODE_POLICY_VIOLATION, "too many control frames"
+            )
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool | None:  # noqa: N802, N803
         self.is_reading_close = True

@@ -24,6 +24,12 @@ GRACE_SECONDS = 1.0
 
 When many clients connect at the same time, a server accepts all of them before it reads from any.
 """
+CONTROL_RATE, CONTROL_BURST = 10.0, 100.0
+"""Pings and pongs that a client may send, per second and at once; with more, a close with 1008.
+
+Browsers send none by themselves, and clients in other languages one in many seconds. They are the
+only frames that no limit of the application counts.
+"""
 PIECE_BYTES = 4096
 """How much of one read is parsed at a time: small frames of a hostile client are many frames."""
 

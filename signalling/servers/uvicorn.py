@@ -30,10 +30,11 @@ except ImportError:  # websockets was built without its C extension
     from websockets.utils import apply_mask
 
 from signalling.servers.backpressure import limit_unsent
+from signalling.throttling.buckets import TokenBucket
 from signalling.worker.gc import cycles
 
 from . import uvicorn_http
-from .limits import PIECE_BYTES, limits, refusal
+from .limits import CONTROL_BURST, CONTROL_RATE, PIECE_BYTES, limits, refusal
 from .redaction import redact_logs
 from .uvicorn_http import close_after
 
@@ -59,10 +60,12 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
 
     is_refused = False
     """Whether the connection is about to close, and all further data is ignored."""
-    has_too_many_fragments = False
+    violation: tuple[CloseCode, str] | None = None
+    """A limit that the client has exceeded: the close code and the reason."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.control_frames = TokenBucket(CONTROL_RATE, CONTROL_BURST)
         # With --log-level debug, the library logs the handshake with its credentials, and frames.
         self.conn.debug = False
 
@@ -98,8 +101,8 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
             piece = data[start : start + PIECE_BYTES]
             self.rest = self._rest_after(piece)
             super().data_received(piece)
-            if self.has_too_many_fragments and not self.is_refused:
-                self._fail(CloseCode.MESSAGE_TOO_BIG, "too many fragments")
+            if self.violation is not None and not self.is_refused:
+                self._fail(*self.violation)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             # The library could not parse the handshake. It leaves it to its caller to say so.
             self.is_refused = True
@@ -115,7 +118,7 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
         if len(self.frames) < limits().fragments:
             super().handle_cont(event)
         else:
-            self.has_too_many_fragments = True
+            self.violation = CloseCode.MESSAGE_TOO_BIG, "too many fragments"
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text" and not self.close_sent:
@@ -126,11 +129,18 @@ class SignallingProtocol(WebSocketsSansIOProtocol):
                 return
         super().send_receive_event_to_app()
 
+    def handle_pong(self, event: Frame) -> None:
+        self._count_control_frame()
+        super().handle_pong(event)
+
     def handle_ping(self) -> None:
-        pongs = b"".join(self.conn.data_to_send())
-        # A client may send pings and not read. RFC 6455, section 5.5.3, allows skipping pongs.
-        if self.writable.is_set() and not self.is_refused:
-            self.transport.write(pongs)
+        self._count_control_frame()
+        if not self.is_refused:
+            super().handle_ping()
+
+    def _count_control_frame(self) -> None:
+        if self.control_frames.take():
+            self.violation = CloseCode.POLICY_VIOLATION, "too many control frames"
 
     def _fail(self, code: CloseCode, reason: str) -> None:
         self.frames = []

@@ -64,8 +64,8 @@ async def test_requests_have_deadlines(site: Site) -> None:
     assert answers[-1].data.count(b" 408 ") == 1
 
 
-async def test_slow_connections_replace_each_other(site: Site) -> None:
-    """And never an honest one: of 60, only 20 may wait, and they wait for 0.6 s at most."""
+async def test_slow_connections_are_in_nobodys_way(site: Site) -> None:
+    """See ``tests/signalling/servers/test_limits.py`` for which ones make room for others."""
     slow = [asyncio.create_task(exchange(site, b"GET /")) for _ in range(3 * MOST)]
     answer = await exchange(site, request(LOGIN, "Connection: close"))
     assert answer.status == 200
