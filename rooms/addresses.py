@@ -8,6 +8,7 @@ appended are true. The client is the last address of the chain that is not a tru
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from .conf import conf
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
+
+logger = logging.getLogger("rooms")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -33,6 +36,8 @@ def client_address(peer: str | None, forwarded: Iterable[str]) -> str:
     """
     address = UNKNOWN if peer is None else peer
     hops = [hop for value in forwarded for hop in value.split(",")]
+    if hops and not _is_trusted(address):
+        _report_untrusted(address)
     while hops and _is_trusted(address):
         hop = _without_port(hops.pop())
         if _parse(hop) is None:  # "unknown" or garbage: the proxy that appended it is the last hop
@@ -75,6 +80,20 @@ def _is_trusted(address: str) -> bool:
         return UNIX in trusted
     ip = _parse(address)
     return ip is not None and any(ip in network for network in networks(tuple(trusted)))
+
+
+def _report_untrusted(address: str) -> None:
+    """Log if a proxy seems to be missing in the setting. Anybody may send the header from outside."""
+    ip = _parse(address)
+    if ip is None or ip.is_private:
+        _log_untrusted()
+
+
+@cache  # once in each process
+def _log_untrusted() -> None:
+    logger.warning(
+        "Ignored X-Forwarded-For from a private address that is not in SIGNALLING['TRUSTED_PROXIES']"
+    )
 
 
 def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

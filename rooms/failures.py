@@ -80,14 +80,18 @@ class Store:
 
     def run(self, operation: Callable[[BaseCache], T]) -> T:
         """Return ``operation(cache)``."""
-        cache = caches[DEFAULT_CACHE_ALIAS]
-        if type(cache) in (LocMemCache, DummyCache) or time.monotonic() < self._retry_at:
+        cache, now = caches[DEFAULT_CACHE_ALIAS], time.monotonic()
+        if type(cache) in (LocMemCache, DummyCache) or now < self._retry_at:
             return operation(self.local)
+        if self._retry_at:  # it was unavailable: the other threads do not wait for this attempt
+            self._retry_at = now + RETRY_SECONDS
         try:
-            return operation(cache)
+            result = operation(cache)
         except Exception as error:  # each backend raises its own exceptions
             self._went_away(error)
             return operation(self.local)
+        self._retry_at = 0.0
+        return result
 
     def clear(self) -> None:
         """Forget the failures that this process counted itself, and any outage."""

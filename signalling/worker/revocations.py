@@ -114,7 +114,8 @@ class Revocations:
                         await self._changed.wait()
                 self._changed.clear()
         finally:
-            await self._unsubscribe()
+            with suppress(Exception):  # the layer is unavailable
+                await self._unsubscribe()
 
     def holders_changed(self) -> None:
         """Subscribe for the first socket, and unsubscribe after the last one."""
@@ -134,7 +135,10 @@ class Revocations:
     async def _unsubscribe(self) -> None:
         if self._subscription is not None:
             subscription, self._subscription = self._subscription, None
-            await subscription.close()
+            try:  # stock layers keep the group of a channel that is closed
+                await subscription.layer.group_discard(GROUP, subscription.name)
+            finally:
+                await subscription.close()
 
     def deliver(self, received: Any) -> None:
         """Handle a message of the channel layer."""

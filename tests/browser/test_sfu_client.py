@@ -144,12 +144,11 @@ def wait_for_media(person: Person) -> None:
 def test_media_arrival_is_detected_before_anything_is_shown(
     person: Person,
 ) -> None:
-    now = state(person)
-    assert {id_: client["arrived"] for id_, client in now.items()} == {
-        "alice": ["bob"],
-        "bob": ["alice"],
-    }
-    assert all(client["isHealthy"] for client in now.values())
+    def arrived() -> dict[str, list[str]]:
+        return {id_: client["arrived"] for id_, client in state(person).items()}
+
+    eventually(lambda: arrived() == {"alice": ["bob"], "bob": ["alice"]})  # polled every 2 s
+    assert all(client["isHealthy"] for client in state(person).values())
     assert person.page.locator("video").count() == 0
 
 

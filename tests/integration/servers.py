@@ -43,6 +43,7 @@ ORIGIN = "http://localhost:5173"
 # Many clients share one address and one user, so the limits are off unless a test sets them.
 WITHOUT_LIMITS = {
     "FAILURE_LIMIT": 1_000_000,
+    "SHARED_FAILURE_LIMIT": 1_000_000,
     "SEATS_PER_USER": 1_000_000,
     "SOCKETS_PER_USER": 1_000_000,
     "COSTLY_RATE": 100_000.0,

@@ -126,6 +126,7 @@ async def test_a_relay_wakes_no_other_thread(site: Site, peers: list[RelayingPee
     await wait_until(
         lambda: all(len(t.round_trips) >= end for t, end in zip(peers, ends, strict=True)),
         "500 relays",
+        within=30,
     )
     after = sleep_counts(site)
     assert before.keys() == after.keys(), "a thread was started"

@@ -17,6 +17,8 @@ OPTIONAL = {
 
 NEED_MORE = {
     "signalling.servers.daphne",
+    "signalling.servers.daphne_http",
+    "signalling.servers.daphne_websocket",
     "signalling.layers.batches",
     "signalling.layers.bus",
     "signalling.layers.connections",
@@ -34,6 +36,7 @@ NEED_MORE = {
     "signalling.sfu.janus.session",
     "signalling.sfu.livekit",
     "signalling.servers.uvicorn",
+    "signalling.servers.uvicorn_http",
 }
 """Modules for an optional server, channel layer or SFU. No other module imports them."""
 

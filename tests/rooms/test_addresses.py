@@ -6,6 +6,7 @@ from django.test import RequestFactory
 from pytest_django import Settings
 from rest_framework.request import Request
 
+from rooms import addresses
 from rooms.addresses import client_address, is_public, network, request_address
 from rooms.api.throttling import AnonRateThrottle
 from signalling.auth import identify
@@ -72,6 +73,31 @@ def test_a_proxy_may_connect_through_a_unix_socket(settings: Settings, peer: str
     assert client_address(peer, ["192.0.2.9"]) in {"unknown", ""}
     settings.SIGNALLING = {"TRUSTED_PROXIES": ["unix"]}
     assert client_address(peer, ["192.0.2.9"]) == "192.0.2.9"
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "messages"),
+    [
+        ("127.0.0.1", ["192.0.2.9"], 1),
+        ("172.18.0.5", ["192.0.2.9"], 1),
+        (None, ["192.0.2.9"], 1),
+        ("172.18.0.5", [], 0),
+        ("10.0.0.1", ["192.0.2.9"], 0),  # trusted
+        ("8.8.8.8", ["192.0.2.9"], 0),  # any client can send the header
+    ],
+)
+def test_a_proxy_that_seems_to_be_missing_in_the_setting_is_logged_once(
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    peer: str | None,
+    forwarded: list[str],
+    messages: int,
+) -> None:
+    settings.SIGNALLING = {"TRUSTED_PROXIES": PROXIES}
+    addresses._log_untrusted.cache_clear()
+    for _ in range(3):
+        client_address(peer, forwarded)
+    assert len(caplog.records) == messages
 
 
 @pytest.mark.parametrize("proxies", [[], PROXIES])

@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from rooms import failures
 from rooms.exceptions import RateLimited
-from rooms.failures import LONGEST, Throttle
+from rooms.failures import LONGEST, RETRY_SECONDS, Throttle
 
 Sleep = Callable[[float], None]
 _names = itertools.count()
@@ -246,6 +246,22 @@ def test_an_unavailable_cache_is_replaced_and_logged_once_a_minute(
     monkeypatch.setattr(shared, "is_available", True)
     sleep(11)
     assert throttle.wait("bob") == 0  # counted by the shared cache again
+
+
+def test_only_one_thread_waits_for_a_cache_that_was_unavailable(
+    shared: type[SharedCache], sleep: Sleep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "is_available", False)
+    failures.store.run(lambda cache: cache.get_many(["x"]))
+    sleep(RETRY_SECONDS + 1)
+    used: list[object] = []
+
+    def slow_attempt(cache: Any) -> None:
+        if cache is not failures.store.local:
+            failures.store.run(used.append)  # another thread, at the same time
+
+    failures.store.run(slow_attempt)
+    assert used == [failures.store.local]
 
 
 @pytest.mark.parametrize("backend", ["locmem.LocMemCache", "dummy.DummyCache"])

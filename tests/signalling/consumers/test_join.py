@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 
-from rooms import services
+from rooms import failures, services
 from rooms.models import Room
 from rooms.names import keys
 from signalling.conf import conf
@@ -206,3 +207,26 @@ async def test_a_stranger_cannot_tell_a_hidden_room_from_none(
             ]
             assert answers[0]["data"] == answers[1]["data"]
             assert answers[0]["data"]["code"] == "room_not_found"
+
+
+async def test_failures_are_counted_outside_of_the_event_loop(
+    room: Room, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    run = failures.store.run
+
+    def recorded(operation: Any) -> Any:
+        threads.append(threading.get_ident())
+        return run(operation)
+
+    monkeypatch.setattr(failures.store, "run", recorded)
+    async with connected(bob) as socket:
+        await socket.send("join:room", {"roomCode": "GUESS1"})
+        await socket.receive_error("room_not_found")
+        await socket.join()
+        counted = len(threads)
+        await socket.send("authenticate", {"token": "guess"})
+        await socket.receive_error("token_invalid")
+    assert counted == 3  # two checks and a failure
+    assert len(threads) == 5
+    assert threading.get_ident() not in threads

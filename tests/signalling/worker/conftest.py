@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from pytest_django import Settings
 
 from signalling.worker import revocations
 
 
 @pytest.fixture
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check pushed changes almost at once."""
+def no_pause(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """Check pushed changes almost at once, and sweep only when the test does."""
     monkeypatch.setattr(revocations, "PAUSE_SECONDS", 0.05)
+    settings.SIGNALLING = {"LEASE_SECONDS": 3000, "LEASE_RENEWAL": 1000}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import AsyncMock, call
 
 import pytest
 from channels.layers import get_channel_layer
@@ -87,6 +88,19 @@ async def test_other_changes_of_a_user_close_nothing(bob: User, fields: list[str
         await socket.receive_nothing()
 
 
+@pytest.mark.parametrize(
+    ("fields", "pushes"), [(None, 1), (["is_staff"], 1), (["first_name", "last_login"], 0)]
+)
+async def test_only_a_user_that_may_have_other_rights_is_pushed(
+    bob: User, fields: list[str] | None, pushes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push = AsyncMock()
+    monkeypatch.setattr(revocations, "push", push)
+    await User.objects.acreate_user("carol")
+    await bob.asave(update_fields=fields)
+    assert push.await_args_list == [call(str(bob.pk))] * pushes
+
+
 async def test_a_user_that_is_saved_through_a_proxy_is_pushed(bob: User) -> None:
     socket = await open_socket(bob)
     await User.objects.filter(pk=bob.pk).aupdate(is_active=False)
@@ -157,7 +171,10 @@ async def test_a_socket_that_authenticates_again_keeps_its_place(room: Room, bob
 @pytest.fixture
 def callers(settings: Settings, bob: User) -> Group:
     """A group whose members may join rooms. Bob is a member."""
-    settings.SIGNALLING = {"CAN_JOIN": "tests.rooms.hooks.callers_only"}
+    settings.SIGNALLING = {
+        **settings.SIGNALLING,
+        "CAN_JOIN": "tests.rooms.hooks.callers_only",
+    }
     group = Group.objects.create(name="callers")
     group.permissions.add(Permission.objects.get(codename="view_room"))
     group.user_set.add(bob)
@@ -233,7 +250,7 @@ async def test_an_update_without_a_signal_is_swept(
 ) -> None:
     socket = await open_socket(bob)
     await User.objects.filter(pk=bob.pk).aupdate(**columns)
-    await sweep()
+    await process.get_worker().heartbeat()
     await assert_closed(socket, code)
 
 
