@@ -1,7 +1,4 @@
-"""Bad close frames, messages that are too large or never end, and floods of control frames.
-
-See ``test_frames.py`` for other violations of RFC 6455.
-"""
+"""Violations of RFC 6455, messages that are too large or never end, and floods of control frames."""
 
 from __future__ import annotations
 
@@ -26,28 +23,38 @@ def close(code: int, reason: bytes = b"") -> bytes:
     return client_frame(code.to_bytes(2, "big") + reason, opcode=CLOSE)
 
 
-async def test_the_client_receives_the_exact_close_code(site: Site) -> None:
-    """The connection is not reset, although the client is still sending."""
-    violations = {
-        **{f"close {code}": (close(code), 1002) for code in (0, 999, 1005, 1006, 1015, 2999, 5000)},
-        "close of one byte": (client_frame(b"x", opcode=CLOSE), 1002),
-        "close with a reason that is not UTF-8": (close(1000, b"\xff"), 1007),
-        "65,537 bytes": (client_frame(b"x" * 65_537), 1009),
-        "65,537 bytes in two frames": (
-            client_frame(b"x" * 65_536, final=False) + client_frame(b"x", opcode=CONTINUATION),
-            1009,
-        ),
-        "a length of 2^62": (client_frame(b"x" * 100_000, size=2**62), 1009),
-        "1 MiB, still being sent": (client_frame(b"x" * MB), 1009),
-    }
+VIOLATIONS = {
+    **{f"close {code}": (close(code), 1002) for code in (0, 999, 1005, 1006, 1015, 2999, 5000)},
+    "close of one byte": (client_frame(b"x", opcode=CLOSE), 1002),
+    "close with a reason that is not UTF-8": (close(1000, b"\xff"), 1007),
+    "close, fragmented": (client_frame(b"", opcode=CLOSE, final=False), 1002),
+    "ping of 126 bytes": (client_frame(b"x" * 126, opcode=PING), 1002),
+    "text without a mask": (client_frame(b"{}", mask=None), 1002),
+    "reserved bit": (client_frame(b"{}", reserved=4), 1002),
+    "reserved opcode": (client_frame(b"{}", opcode=3), 1002),
+    "continuation of nothing": (client_frame(b"{}", opcode=CONTINUATION), 1002),
+    "text within a message": (START + client_frame(b"{}"), 1002),
+    "text that is not UTF-8": (client_frame(b"\xff"), 1007),
+    "65,537 bytes": (client_frame(b"x" * 65_537), 1009),
+    "65,537 bytes in two frames": (
+        client_frame(b"x" * 65_536, final=False) + client_frame(b"x", opcode=CONTINUATION),
+        1009,
+    ),
+    "a length of 2^62": (client_frame(b"x" * 100_000, size=2**62), 1009),
+    "1 MiB, still being sent": (client_frame(b"x" * MB), 1009),
+}
+
+
+async def test_every_violation_has_its_close_code(site: Site) -> None:
+    """The client receives it: the connection is not reset."""
     answers = await asyncio.gather(
-        *(exchange(site, data, is_socket=True) for data, _ in violations.values())
+        *(exchange(site, data, is_socket=True) for data, _ in VIOLATIONS.values())
     )
     got = {
         name: (answer.close_code, answer.ended, answer.was_reset)
-        for name, answer in zip(violations, answers, strict=True)
+        for name, answer in zip(VIOLATIONS, answers, strict=True)
     }
-    assert got == {name: (code, True, False) for name, (_, code) in violations.items()}
+    assert got == {name: (code, True, False) for name, (_, code) in VIOLATIONS.items()}
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 3000, 4999])

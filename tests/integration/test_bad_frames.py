@@ -113,7 +113,7 @@ BAD_FRAMES: dict[str, tuple[str | bytes, str]] = {
         "bad_request",
     ),
     **{
-        f"event {name}": (json.dumps({"event": name}), "unknown_event")
+        f"event {name[:20]}": (json.dumps({"event": name}), "unknown_event")
         for name in (
             "__class__",
             "__init__",

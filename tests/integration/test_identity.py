@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import jwt
 import pytest
@@ -15,6 +18,7 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from signalling.testing import RequestRefused, SignallingCommunicator, access_token
+from tests.documents import rows
 from tests.integration.fixtures import MakeSite
 from tests.integration.servers import ORIGIN, Site
 
@@ -173,48 +177,77 @@ def deleted(site: Site) -> str:
     return token
 
 
-BAD_TOKENS: dict[str, tuple[Callable[[Site], str], str]] = {
-    "empty": (lambda site: "", "token_invalid"),
-    "word": (lambda site: "word", "token_invalid"),
-    "dots": (lambda site: "a.b.c", "token_invalid"),
-    "refresh token": (lambda site: str(RefreshToken.for_user(site.user("alice"))), "token_invalid"),
-    "inactive user": (inactive, "user_inactive"),
-    "deleted user": (deleted, "token_invalid"),
-    "new password": (revoked, "token_revoked"),
-    "expired": (with_claims(exp=int(time.time()) - 1), "token_expired"),
-    "user_id abc": (with_claims(user_id="abc"), "token_invalid"),
-    "user_id too large": (with_claims(user_id=10**30), "token_invalid"),
-    "user_id list": (with_claims(user_id=[1]), "token_invalid"),
-    "user_id object": (with_claims(user_id={"pk": 1}), "token_invalid"),
-    "user_id with NUL": (with_claims(user_id="1\x00"), "token_invalid"),
-    "no user_id": (with_claims(user_id=None), "token_invalid"),
-    "exp too large": (with_claims(exp=1e300), "token_invalid"),
-    "exp infinite": (with_claims(exp=float("inf")), "token_invalid"),
-    "exp in the year 300000": (with_claims(exp=2**43), "token_invalid"),
-    "exp text": (with_claims(exp="x"), "token_invalid"),
-    "exp list": (with_claims(exp=[]), "token_invalid"),
-    "no exp": (with_claims(exp=None), "token_invalid"),
-    "no jti": (with_claims(jti=None), "token_invalid"),
-    "no type": (with_claims(token_type=None), "token_invalid"),
-    "not valid yet": (with_claims(nbf=int(time.time()) + 3600), "token_invalid"),
-    "nbf text": (with_claims(nbf="x"), "token_invalid"),
-    "iat text": (with_claims(iat="x"), "token_invalid"),
-    "unsigned": (signed("", "none"), "token_invalid"),
-    "HS512": (signed(KEY, "HS512"), "token_invalid"),
-    "another key": (signed("another" * 8, "HS256"), "token_invalid"),
+BAD_TOKENS: dict[str, Callable[[Site], str]] = {
+    "empty": lambda site: "",
+    "word": lambda site: "word",
+    "dots": lambda site: "a.b.c",
+    "refresh token": lambda site: str(RefreshToken.for_user(site.user("alice"))),
+    "inactive user": inactive,
+    "deleted user": deleted,
+    "new password": revoked,
+    "expired": with_claims(exp=int(time.time()) - 1),
+    "user_id abc": with_claims(user_id="abc"),
+    "user_id too large": with_claims(user_id=10**30),
+    "user_id list": with_claims(user_id=[1]),
+    "user_id object": with_claims(user_id={"pk": 1}),
+    "user_id with NUL": with_claims(user_id="1\x00"),
+    "no user_id": with_claims(user_id=None),
+    "exp too large": with_claims(exp=1e300),
+    "exp infinite": with_claims(exp=float("inf")),
+    "exp in the year 300000": with_claims(exp=2**43),
+    "exp text": with_claims(exp="x"),
+    "exp list": with_claims(exp=[]),
+    "no exp": with_claims(exp=None),
+    "no jti": with_claims(jti=None),
+    "no type": with_claims(token_type=None),
+    "not valid yet": with_claims(nbf=int(time.time()) + 3600),
+    "nbf text": with_claims(nbf="x"),
+    "iat text": with_claims(iat="x"),
+    "unsigned": signed("", "none"),
+    "HS512": signed(KEY, "HS512"),
+    "another key": signed("another" * 8, "HS256"),
 }
+
+
+TOKEN_MATRIX = {name: cells for name, *cells in rows("docs/security.md", "Token matrix")}
+"""What each door answers to each bad token: REST, header, subprotocol, query, authenticate."""
+
+
+def test_the_token_matrix_names_every_bad_token() -> None:
+    assert list(TOKEN_MATRIX) == list(BAD_TOKENS)
 
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")  # for HS512
 @pytest.mark.parametrize("name", BAD_TOKENS)
-async def test_a_bad_token_is_refused_with_a_specific_code(site: Site, name: str) -> None:
-    make, code = BAD_TOKENS[name]
-    token = make(site)
-    async with site.client(token=token) as client:
-        await assert_refused(client, code)
-    async with site.anonymous_client() as client:
-        await client.send("authenticate", {"token": token})
-        await assert_refused(client, code)
+async def test_every_door_refuses_a_bad_token(site: Site, name: str) -> None:
+    token = BAD_TOKENS[name](site)
+    rest, *codes = TOKEN_MATRIX[name]
+    sockets = [
+        site.client(token=token),
+        site.anonymous_client(subprotocols=[PROTOCOL, f"bearer.{token}"]),
+        site.anonymous_client(query=f"?token={token}"),
+        site.anonymous_client(),
+    ]
+    for socket, code in zip(sockets, codes, strict=True):
+        async with socket as client:
+            if socket is sockets[-1]:
+                await client.send("authenticate", {"token": token})
+            elif code == "authentication_required":  # it has no token
+                await client.send("ping")
+            await assert_refused(client, code)
+    assert str(await asyncio.to_thread(rest_status, site, token)) == rest
+
+
+def rest_status(site: Site, token: str) -> int:
+    """Return the status of a request to the REST API with this token."""
+    request = Request(
+        f"{site.worker.http_url}/api/rooms/", headers={"Authorization": f"Bearer {token}"}
+    )
+    try:
+        with urlopen(request, timeout=10) as response:
+            return int(response.status)
+    except HTTPError as error:
+        return error.code
 
 
 async def test_an_inactive_users_session_is_refused(site: Site) -> None:
