@@ -16,6 +16,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.hashers import make_password, verify_password
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 from django.utils.translation import ngettext_lazy
 from django.views.decorators.debug import sensitive_variables
@@ -65,6 +66,8 @@ class ThrottledModelBackend(ModelBackend):
                 throttle.check(*_keys(username, request))
                 return self._authenticate(username, password)
         except RateLimited as refusal:
+            if isinstance(getattr(request, "_request", request), ASGIRequest):
+                hashing.hold()  # the request has a thread of its own, which under WSGI is a worker
             raise _refusal(request, int(refusal.details["retry_after"])) from None
         except hashing.TooManySignIns:
             raise _refusal(request, BUSY_SECONDS) from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,8 +25,12 @@ THREADS = max(1, (os.cpu_count() or 1) // 2)
 WAITING = 32
 """Sign-ins that may wait for a thread, or have one. Hashes take about 0.3 s."""
 NICENESS = 10
+HOLD_SECONDS = 0.3
+HELD = 16
+"""Refused sign-ins that may be held at the same time."""
 
 _places = threading.BoundedSemaphore(WAITING)
+_held = threading.BoundedSemaphore(HELD)
 _turns = threading.BoundedSemaphore(THREADS)
 
 
@@ -43,6 +48,19 @@ def turn() -> Iterator[None]:
             yield
     finally:
         _places.release()
+
+
+def hold() -> None:
+    """Let a refusal take as long as a hash, for a bounded number of clients.
+
+    A client that waits for each response would otherwise repeat its request at once, and requests
+    take turns with the event loop.
+    """
+    if _held.acquire(blocking=False):
+        try:
+            time.sleep(HOLD_SECONDS)
+        finally:
+            _held.release()
 
 
 def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -11,7 +11,7 @@ from django.contrib.auth import aauthenticate, authenticate
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.test import Client, RequestFactory
+from django.test import AsyncRequestFactory, Client, RequestFactory
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
@@ -194,6 +194,30 @@ def test_sign_ins_that_wait_are_bounded(bob: User, monkeypatch: pytest.MonkeyPat
     with hashing.turn():
         assert is_refused(PASSWORD)
     assert sign_in(PASSWORD) == bob
+
+
+def test_refusals_are_held_for_a_bounded_number_of_clients(
+    bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[float] = []
+    monkeypatch.setattr(hashing, "_held", threading.BoundedSemaphore(1))
+
+    def sleep(seconds: float) -> None:
+        held.append(seconds)
+        hashing.hold()  # another client, at the same time
+
+    monkeypatch.setattr("signalling.auth.hashing.time.sleep", sleep)
+    request = AsyncRequestFactory().post("/login/")
+    for _ in range(2):
+        assert authenticate(request, username="bob", password="wrong") is None
+    assert held == []
+    for count in (1, 2):
+        with pytest.raises(ValidationError):
+            authenticate(request, username="bob", password=PASSWORD)
+        assert held == [hashing.HOLD_SECONDS] * count
+    fail(2)
+    assert is_refused(PASSWORD)
+    assert len(held) == 2  # not under WSGI, where it would block a worker
 
 
 # --- The doors --------------------------------------------------------------------------------
