@@ -40,6 +40,8 @@ NOT_RUN = [
     "test_javascript.py",
     "test_javascript_imports.py",
     "test_packaging.py",
+    "test_requirements.py",
+    "test_security_docs.py",
 ]
 """Tests that no interpreter and no Django changes, and tests of servers."""
 
