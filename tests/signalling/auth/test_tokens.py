@@ -10,13 +10,14 @@ from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.db import OperationalError
 from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.exceptions import InvalidToken
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.state import token_backend
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from signalling.auth import revocation, tokens
 from signalling.auth.tokens import Identity, TokenRefused
-from signalling.protocol import CloseCode
+from signalling.protocol import TOKEN_LENGTH, CloseCode
 from tests.conftest import access_token
 
 KEY = str(django_settings.SIMPLE_JWT["SIGNING_KEY"])
@@ -262,3 +263,38 @@ def test_subprotocols_are_a_list_of_names() -> None:
     header = {b"sec-websocket-protocol": b"a,  b ,,c"}
     assert tokens.subprotocols(header) == ["a", "b", "c"]
     assert tokens.subprotocols({}) == []
+
+
+# --- Edges ----------------------------------------------------------------------------------
+
+
+def test_a_query_of_twice_the_longest_token_is_read() -> None:
+    rest = b"&token=a"
+    longest = b"x" * (2 * TOKEN_LENGTH - len(rest)) + rest
+    assert tokens.find({}, longest) == "a"
+    assert tokens.find({}, b"x" + longest) is None
+
+
+@pytest.mark.django_db
+def test_every_class_of_tokens_is_asked_whether_it_has_expired(
+    bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = AccessToken.for_user(bob)
+    token.set_exp(lifetime=-timedelta(seconds=1))
+    monkeypatch.setattr(api_settings, "AUTH_TOKEN_CLASSES", (RefreshToken, AccessToken))
+    assert refusal(str(token)) == "token_expired"
+
+
+@pytest.mark.parametrize(("length", "is_read"), [(TOKEN_LENGTH, True), (TOKEN_LENGTH + 1, False)])
+def test_only_tokens_up_to_the_longest_are_read(
+    length: int, is_read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+
+    def get_validated_token(self: object, raw: bytes) -> None:
+        read.append(raw)
+        raise InvalidToken
+
+    monkeypatch.setattr(JWTAuthentication, "get_validated_token", get_validated_token)
+    assert refusal("x" * length) == "token_invalid"
+    assert bool(read) is is_read

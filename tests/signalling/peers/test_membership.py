@@ -116,6 +116,18 @@ def test_a_known_or_former_resume_changes_nothing(peer_id: str, number: int) -> 
     assert mine == membership()
 
 
+@pytest.mark.parametrize(("number", "is_new"), [(0, False), (1, True)])
+def test_the_first_resume_of_a_peer_has_the_epoch_1(number: int, is_new: bool) -> None:
+    mine = membership()
+    mine.epochs.clear()
+    assert mine.apply(roster_change("back", number=number)) is is_new
+
+
+def test_a_new_membership_has_no_seat_and_cannot_be_resumed() -> None:
+    new = Membership("ABC123")
+    assert (new.number, new.epoch, new.is_seated, new.is_resumable) == (0, 0, False, False)
+
+
 def test_a_complete_roster_has_missed_nothing() -> None:
     me, other = participant("peer_me", "channel!me", pk=10), participant(OTHER, ROSTER[OTHER], pk=9)
     mine = membership()
