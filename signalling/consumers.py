@@ -44,7 +44,7 @@ T = TypeVar("T")
 class SignallingConsumer(BoundedConsumer):
     """One WebSocket. Implements ``peers.port.Peer`` for the handlers.
 
-    Requires ``SignallingMiddlewareStack``, which sets ``identity`` and ``refusal`` in the scope.
+    Requires ``SignallingMiddlewareStack``: ``identity``, ``refusal`` and ``place`` in the scope.
     Errors become ``error`` events. The membership ends with the socket or may be resumed.
     """
 
