@@ -37,6 +37,6 @@ class TokenBucket:
         self._tokens = tokens
         return (cost - tokens) / self.rate
 
-    def give_back(self, cost: float = 1.0) -> None:
+    def give_back(self, cost: float) -> None:
         """Return tokens that were taken for nothing."""
         self._tokens = min(self.burst, self._tokens + cost)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.dispatch import Signal
+from django.utils import timezone
 from pytest_django import Settings
 
-from rooms import admission, exceptions, resuming, services
+from rooms import admission, exceptions, leases, resuming, services, signals
 from rooms.models import Participant, Room
 from rooms.services import Joined
 from tests.conftest import Enter
@@ -99,3 +104,96 @@ def test_only_the_current_socket_of_a_peer_ends_it(joined: Joined, bob: User, ep
     else:
         resuming.end_revoked(peer_id, epoch=1, reason="removed")
     assert Participant.objects.get().reason == ("removed" if epoch else "")
+
+
+@contextmanager
+def connected(signal: Signal, receiver: Callable[..., None]) -> Iterator[None]:
+    signal.connect(receiver)
+    try:
+        yield
+    finally:
+        signal.disconnect(receiver)
+
+
+# --- What the next socket needs -----------------------------------------------------------------
+
+
+def state(resumed: Joined) -> tuple[str | None, object, bool]:
+    """Return the previous channel, the stored frames, and whether messages were lost."""
+    assert resumed.resumed is not None
+    return resumed.resumed.previous_channel, resumed.resumed.held, resumed.resumed.gap
+
+
+def test_the_frames_are_at_the_previous_channel_of_a_worker(
+    room: Room, bob: User, enter: Enter
+) -> None:
+    joined = enter(bob, room, resumable=True, worker_id=leases.register_worker())
+    channel = joined.participant.channel_name
+    assert state(resume(joined, bob)) == (channel, None, False)
+
+
+@pytest.mark.parametrize("has_worker", [True, False])
+def test_stored_frames_are_returned_once(
+    room: Room, bob: User, enter: Enter, has_worker: bool
+) -> None:
+    worker_id = leases.register_worker() if has_worker else None
+    joined = enter(bob, room, resumable=True, worker_id=worker_id)
+    resuming.store_held(joined.participant.peer_id, epoch=0, held={"frames": []})
+    again = resume(joined, bob)
+    assert state(again) == (None, {"frames": []}, False)
+    assert state(resume(again, bob)) == (None, None, False)
+
+
+def test_a_gap_is_returned_once(joined: Joined, bob: User) -> None:
+    until = timezone.now() + timedelta(seconds=30)
+    resuming.mark_away(joined.participant.peer_id, epoch=0, until=until, gap=True)
+    again = resume(joined, bob)
+    assert state(again) == (None, None, True)
+    assert state(resume(again, bob)) == (None, None, False)
+
+
+def test_the_previous_token_is_valid_for_the_time_of_a_lost_reply(
+    joined: Joined, bob: User
+) -> None:
+    resume(joined, bob)
+    again = resume(joined, bob)  # as if the reply with the new token had been lost
+    assert state(again)[2], "messages after that reply may have been lost too"
+    long_ago = timezone.now() - timedelta(seconds=resuming.REPLY_SECONDS + 1)
+    Participant.objects.update(resume_rotated_at=long_ago)
+    with pytest.raises(exceptions.ResumeInvalid):
+        resume(joined, bob)
+    assert resume(again, bob).participant.epoch == 3
+
+
+def test_only_peers_whose_window_has_passed_are_ended(
+    room: Room, alice: User, bob: User, enter: Enter
+) -> None:
+    now = timezone.now()
+    late, early = enter(bob, room, resumable=True), enter(alice, room, resumable=True)
+    for peer, seconds in ((late, -1), (early, 30)):
+        until = now + timedelta(seconds=seconds)
+        resuming.mark_away(peer.participant.peer_id, epoch=0, until=until)
+    lost: list[Participant] = []
+
+    def receive(sender: object, *, left: list[Participant], **kwargs: object) -> None:
+        lost.extend(left)
+
+    with connected(signals.participants_lost, receive):
+        resuming.end_expired()
+        resuming.end_expired()
+    assert [(peer.peer_id, peer.reason) for peer in lost] == [
+        (late.participant.peer_id, Participant.Reason.DISCONNECTED)
+    ]
+    assert Participant.objects.live().get().peer_id == early.participant.peer_id
+    with pytest.raises(exceptions.ResumeExpired):
+        resume(late, bob)
+    assert resume(early, alice).participant.epoch == 1
+
+
+def test_a_peer_whose_window_has_passed_cannot_resume_before_it_is_ended(
+    joined: Joined, bob: User
+) -> None:
+    past = timezone.now() - timedelta(seconds=1)
+    resuming.mark_away(joined.participant.peer_id, epoch=0, until=past)
+    with pytest.raises(exceptions.ResumeExpired):
+        resume(joined, bob)

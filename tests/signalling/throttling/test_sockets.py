@@ -109,6 +109,20 @@ def test_too_many_malformed_frames_close_the_socket(clock: Clock) -> None:
     assert socket.violated() is CloseCode.PROTOCOL_VIOLATIONS
     clock.now += 1
     assert socket.violated() is None
+    assert socket.violated() is CloseCode.PROTOCOL_VIOLATIONS
+
+
+def test_a_tenth_of_the_frame_rate_may_be_refused_all_the_time(clock: Clock) -> None:
+    socket = limits(frame_burst=1, frame_rate=90.0, flood_frames=9)
+    socket.check_frame(10, clock.now)
+    closes = [None] * 9 + [CloseCode.FLOOD]
+    for _ in range(2):
+        refused = [refusal(socket.check_frame, 10**9, clock.now) for _ in closes]
+        assert [error.close for error in refused] == closes
+        clock.now += 0.95  # not enough for the whole burst of ten
+        refused = [refusal(socket.check_frame, 10**9, clock.now) for _ in range(9)]
+        assert [error.close for error in refused] == [None] * 8 + [CloseCode.FLOOD]
+        clock.now += 1
 
 
 def test_the_defaults_are_those_of_the_protocol(clock: Clock) -> None:
