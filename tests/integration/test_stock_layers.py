@@ -57,8 +57,10 @@ def make_stock_site(make_site: MakeSite, layer: str, redis: Redis) -> Site:
 
 
 @pytest.fixture(scope="module", params=["memory", *ON_REDIS])
-def site(request: pytest.FixtureRequest, make_site: MakeSite, redis: Redis) -> Site:
-    return make_stock_site(make_site, request.param, redis)
+def site(request: pytest.FixtureRequest, make_site: MakeSite, redis: Redis) -> Iterator[Site]:
+    site = make_stock_site(make_site, request.param, redis)
+    yield site
+    site.stop()  # before its Redis: channels_redis logs a traceback when it disappears
 
 
 @pytest.fixture
