@@ -181,7 +181,7 @@ if REDIS_URL:
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
             "LOCATION": REDIS_URL.split(",")[0],
-            # Several sites may use one Redis. The oldest key: replacing it empties no cache.
+            # Several sites may use one Redis. The oldest key: all processes use it during its replacement.
             "KEY_PREFIX": REDIS_PREFIX or default_prefix([SECRET_KEY, *SECRET_KEY_FALLBACKS][-1]),
             "OPTIONS": {"socket_timeout": 3},
         }

@@ -176,8 +176,11 @@ def test_modules_and_names_exist(document: str) -> None:
 
 
 def is_defined(name: str) -> bool:
-    """Return whether a dotted name is a module or something that a module defines."""
+    """Return whether a dotted name is a module, defined by one, or the id of a system check."""
     module, _, attribute = name.rpartition(".")
+    if re.fullmatch(r"[EW]\d{3}", attribute):
+        checks = (path.read_text() for path in ROOT.glob("*/*checks.py"))
+        return any(f'id="{name}"' in text for text in checks)
     with suppress(ModuleNotFoundError):  # ``module`` is no package
         if find_spec(name) is not None:
             return True

@@ -67,6 +67,7 @@ export const CLOSES = {
   1002: text("The server could not understand your browser.", CONTACT_OWNER),
   1006: CONNECTION_LOST,
   1007: text("Something is wrong with this page.", CONTACT_OWNER),
+  1008: text("This page sent too many pings.", CONTACT_OWNER),
   1009: text("This page sent too much data at once.", CONTACT_OWNER),
   1012: text("The server is restarting.", "Join again in a minute."),
   4400: text("Something is wrong with this page.", CONTACT_OWNER),

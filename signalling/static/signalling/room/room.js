@@ -1,8 +1,7 @@
 /**
- * One room: its participants, and the source of their media. No DOM. switch.js chooses
- * the path of the media; a participant shows it in `path` and `stream`. When a socket is lost, ours
- * or another participant's, no stream ends. Participants that have left are removed once
- * we are back.
+ * One room: its participants, and the source of their media. No DOM. switch.js chooses the path of
+ * the media; a participant shows it in `path` and `stream`. When a socket is lost, ours or another
+ * participant's, no stream ends. Participants that have left are removed once we are back.
  *
  * Events: "joined", "changed" (name, media, state, path or stream) and "left", with the participant
  * as detail; "failed" (detail: SignallingError) when the server refused to relay a description;
@@ -17,7 +16,8 @@ import {Switch} from "./switch.js";
 /** @import {SignallingClient} from "../client/client.js" */
 /** @import {SignallingError} from "../client/errors.js" */
 /**
- * @import {ErrorFrame, MediaState, PeerEntry, RoomJoined, WireCandidate} from "../client/protocol.js"
+ * @import {ErrorFrame, MediaState, PeerEntry} from "../client/protocol.js"
+ * @import {RoomJoined, WireCandidate} from "../client/protocol.js"
  */
 /** @import {Devices} from "../rtc/devices.js" */
 /** @import {Kind} from "../rtc/senders.js" */
@@ -206,7 +206,7 @@ export class Room extends EventTarget {
     work?.catch((error) => console.warn("signalling: could not process a message from a peer", error));
   }
 
-  /** Repeat later what was lost or refused, although no answer says so. @param {ErrorFrame} error */
+  /** Repeat what was lost or refused without an answer. @param {ErrorFrame} error */
   #onError({code, event, targetPeerId = "", retryAfter = 1}) {
     this.mesh.repeatLater(targetPeerId, retryAfter);
     if (event !== "peer:update" || code !== "rate_limited") return;
