@@ -19,6 +19,8 @@ KEYS = 10_000
 """The most keys of one table."""
 ROOM_SIZE = 50
 """The rates of rooms are for rooms of this size. They grow with ``TOTAL_LIMIT``."""
+USER_SEATS = 3
+"""The rates of users are for this many seats in a room. They grow with ``SEATS_PER_USER``."""
 
 
 class SharedBuckets:
@@ -50,13 +52,15 @@ class Rates:
     def __init__(self, settings: SignallingSettings) -> None:
         self._tables: dict[str, dict[str, SharedBuckets]] = {
             cost: {
-                scope: SharedBuckets(*_scaled(limits, scope, settings.total_limit))
+                scope: SharedBuckets(*_scaled(limits, scope, settings))
                 for scope, limits in scopes.items()
             }
             for cost, scopes in {**RATE_LIMITS, **settings.rate_limits}.items()
         }
-        self.frames = SharedBuckets(settings.frame_rate, settings.frame_burst)
-        self.bytes = SharedBuckets(settings.byte_rate, settings.byte_burst)
+        frames = settings.frame_rate, settings.frame_burst
+        size = settings.byte_rate, settings.byte_burst
+        self.frames = SharedBuckets(*_scaled(frames, "user", settings))
+        self.bytes = SharedBuckets(*_scaled(size, "user", settings))
         """Frames and bytes by user and room: the sockets of a user in a room share them."""
 
     def take(self, cost: str, count: float = 1, **keys: str | None) -> None:
@@ -92,10 +96,16 @@ class Rates:
             raise
 
 
-def _scaled(limits: Sequence[float], scope: str, total_limit: int) -> tuple[float, float]:
-    """Return rate and burst; those of a room for its size."""
+def _scaled(
+    limits: Sequence[float], scope: str, settings: SignallingSettings
+) -> tuple[float, float]:
+    """Return rate and burst; those of a room for its size, those of a user for its seats."""
+    sizes = {
+        "room": settings.total_limit / ROOM_SIZE,
+        "user": settings.seats_per_user / USER_SEATS,
+    }
+    factor = max(1.0, sizes.get(scope, 1.0))
     rate, burst = limits
-    factor = max(1.0, total_limit / ROOM_SIZE) if scope == "room" else 1.0
     return rate * factor, burst * factor
 
 

@@ -251,6 +251,21 @@ def test_the_rates_of_rooms_grow_with_their_size(clock: Clock) -> None:
     assert refusal(socket.joining(sender()).__enter__).details == {"retry_after": 0.5}
 
 
+def test_the_rates_of_users_grow_with_their_seats(clock: Clock) -> None:
+    settings = {"seats_per_user": 6, "rate_limits": {"join": {"user": [1, 2]}}, "frame_burst": 5}
+    socket, other = sockets(2, **settings)
+    join, joined = protocol.JoinRoom("TEA"), sender()
+    for _ in range(4):
+        socket.check_event(join, joined)
+    assert refusal(socket.check_event, join, joined).details == {"retry_after": 0.5}
+    for each in (socket, other):
+        with each.joining(joined):
+            pass
+        for _ in range(5):
+            each.check_frame(1, clock.now)
+    refusal(socket.check_frame, 1, clock.now)
+
+
 def test_the_tables_are_bounded(clock: Clock) -> None:
     table = SharedBuckets(1, 1, size=3)
     first = table["a"]
