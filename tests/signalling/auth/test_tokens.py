@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.db import OperationalError
 from rest_framework_simplejwt.authentication import JWTAuthentication
-from rest_framework_simplejwt.exceptions import InvalidToken
+from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.state import token_backend
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
@@ -279,9 +279,13 @@ def test_a_query_of_twice_the_longest_token_is_read() -> None:
 def test_every_class_of_tokens_is_asked_whether_it_has_expired(
     bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    class OtherToken(AccessToken):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            raise TokenError("not of this class")
+
     token = AccessToken.for_user(bob)
     token.set_exp(lifetime=-timedelta(seconds=1))
-    monkeypatch.setattr(api_settings, "AUTH_TOKEN_CLASSES", (RefreshToken, AccessToken))
+    monkeypatch.setattr(api_settings, "AUTH_TOKEN_CLASSES", (OtherToken, AccessToken))
     assert refusal(str(token)) == "token_expired"
 
 
