@@ -6,12 +6,12 @@ they must not be able to deceive: see Unicode Technical Standard 39 ("Unicode Se
 
 from __future__ import annotations
 
-import logging
 import re
 import unicodedata
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from contextlib import suppress
+from functools import cache, lru_cache, partial
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
@@ -19,19 +19,22 @@ from typing import Any
 
 from .exceptions import DisplayNameInvalid
 
-logger = logging.getLogger("rooms")
-
 MAX_LENGTH = 64
 """Characters (code points) of a display name."""
 MAX_MARKS = 4
 """Combining marks in a row."""
 MAX_PARTS = 4
 """Brackets at which a name is divided."""
+BRACKET = "("
+"""Begins the key of a part between brackets."""
 
 ZWNJ, ZWJ = "\u200c", "\u200d"
 KEYCAP = "\u20e3"
 INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
 """Characters that show nothing although their categories are those of letters, marks, symbols."""
+PRESENTED = frozenset("\u203c\u2049\u2139\u3030")
+"""Characters that may be shown as emoji although they are no symbols (emoji-variation-sequences)."""
+FLAG = "\U0001f3f4"
 EMOJI = range(0x1F000, 0x1FB00)
 """Reserved for emoji: one that Python does not know is newer than its Unicode data."""
 
@@ -47,7 +50,8 @@ def clean(name: str) -> str:
     variation selectors are accepted where scripts and emoji need them.
     """
     text = unicodedata.normalize("NFC", name)
-    if len(text) > MAX_LENGTH or not all(_is_allowed(text, index) for index in range(len(text))):
+    visible = _FLAGS.sub(FLAG, text)
+    if len(text) > MAX_LENGTH or not all(map(partial(_is_allowed, visible), range(len(visible)))):
         raise DisplayNameInvalid
     if _has_piled_marks(unicodedata.normalize("NFD", text)):
         raise DisplayNameInvalid
@@ -57,15 +61,29 @@ def clean(name: str) -> str:
     return stored
 
 
+# A flag of a part of a country (UTS 51, ED-14a): a black flag, the code in tags, and a final tag.
+_FLAGS = re.compile(f"{FLAG}[\U000e0030-\U000e0039\U000e0061-\U000e007a]{{1,6}}\U000e007f")
+
+
 def clean_info(info: Any) -> Any:
-    """Return the result of ``USER_INFO`` without a display name that ``clean`` refuses."""
+    """Return the result of ``USER_INFO`` with a display name that ``clean`` accepts.
+
+    The site's users cannot correct its names, so characters that are not allowed are left out, and
+    a long name is shortened. A name that is not valid even then is dropped.
+    """
     if not isinstance(info, dict) or not isinstance(info.get("displayName"), str):
         return info
-    try:
-        return {**info, "displayName": clean(info["displayName"])}
-    except DisplayNameInvalid:
-        logger.warning("USER_INFO returned an invalid display name, which was dropped")
-        return {key: value for key, value in info.items() if key != "displayName"}
+    rest = {key: value for key, value in info.items() if key != "displayName"}
+    for name in (info["displayName"], _correct(info["displayName"])):
+        with suppress(DisplayNameInvalid):
+            return {**rest, "displayName": clean(name)}
+    return rest
+
+
+def _correct(name: str) -> str:
+    text = unicodedata.normalize("NFC", name[: 4 * MAX_LENGTH])
+    visible = (char for index, char in enumerate(text) if _is_allowed(text, index))
+    return "".join(visible)[:MAX_LENGTH].strip()
 
 
 def _has_piled_marks(decomposed: str) -> bool:
@@ -115,7 +133,7 @@ def _may_select(text: str, index: int) -> bool:
     if not before:
         return False
     if text[index] in "\ufe0e\ufe0f":  # shown as text, or as an emoji
-        return unicodedata.category(before)[0] == "S" or after == KEYCAP
+        return unicodedata.category(before)[0] == "S" or before in PRESENTED or after == KEYCAP
     return unicodedata.name(before, "").startswith("CJK ")  # variants of ideographs, in names
 
 
@@ -134,29 +152,36 @@ def _is_selector(char: str) -> bool:
 def keys(info: dict[str, Any]) -> list[str]:
     """Return the keys of a peer's user name and display name; names that look alike share one.
 
-    ``info``: the peer's ``user_info``. The keys are short opaque texts.
+    ``info``: the peer's ``user_info``. The keys are short opaque texts. One that begins with ``(``
+    stands for a part between brackets. It is alike with the same key without ``(``, and with no
+    other: "Anna (she/her)" and "Maria (she/her)" are not alike.
     """
     names = [info.get("username"), info.get("displayName")]
-    return sorted({key for name in names if name and isinstance(name, str) for key in _keys(name)})
+    found = {key for name in names if name and isinstance(name, str) for key in _keys(name)}
+    return sorted(key for key in found if key[0] != BRACKET or key[1:] not in found)
 
 
 @lru_cache(maxsize=4096)
 def _keys(name: str) -> frozenset[str]:
-    return frozenset(_digest(form) for form in _forms(name[:256]))
+    return frozenset(prefix + _digest(form) for prefix, form in _forms(name[:256]))
 
 
-def _forms(name: str) -> Iterator[str]:
-    """Yield the forms in which a name is compared.
+def _forms(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the forms in which a name is compared, those between brackets with ``BRACKET``.
 
     Case, spaces and punctuation do not count. So "A1ice", "ALICE" and "alice!" are alike. The parts
     between brackets count as well, since "Mallory (alice)" would pass for a label of alice.
     """
     for text in {name, name.casefold()}:
         whole = skeleton(text).casefold()
-        for part in [whole, *_BRACKETS.split(whole, maxsplit=MAX_PARTS)]:
-            letters = "".join(char for char in part if unicodedata.category(char)[0] in "LMN")
-            if letters or part == whole:
-                yield letters or whole
+        yield "", _letters(whole) or whole
+        for number, part in enumerate(_BRACKETS.split(whole, maxsplit=MAX_PARTS)):
+            if letters := _letters(part):
+                yield BRACKET if number % 2 else "", letters
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in text if unicodedata.category(char)[0] in "LMN")
 
 
 _BRACKETS = re.compile(r"[()\[\]{}<>]")

@@ -29,6 +29,12 @@ test("two equal display names are both shown with their user names", () => {
   ]);
 });
 
+test("a part between brackets clashes with a name, and not with another part", () => {
+  const [anna, maria] = [person("u1", "Anna (she)", "anna", "(she"), person("u2", "Maria (she)", "maria", "(she")];
+  assert.deepEqual(labels(anna, maria), ["Anna (she)", "Maria (she)"]);
+  assert.deepEqual(labels(anna, person("she", "", "she")), ["\u2068Anna (she)\u2069 (u1)", "she"]);
+});
+
 test("our own name is protected too", () => {
   assert.deepEqual(labels(person("u1", "Alice", "u1", "alice")), ["\u2068Alice\u2069 (u1)"]);
 });

@@ -14,6 +14,7 @@
 
 const ISOLATE = "\u2068"; // so that the letters of a name cannot reorder what follows
 const POP = "\u2069";
+const BRACKET = "("; // begins the key of a part between brackets
 
 /** @param {UserInfo} [userInfo] @param {string[]} [nameKeys] @returns {Named} */
 export function named({username, displayName = ""} = {username: ""}, nameKeys) {
@@ -43,11 +44,19 @@ function labelOf({username, displayName}, isAmbiguous) {
   return isAmbiguous ? `${ISOLATE}${displayName}${POP} (${username})` : displayName;
 }
 
-/** Return those that share a key with another user. @param {Named[]} everyone */
+/** Return those whose names look like another user's. @param {Named[]} everyone */
 function findAmbiguous(everyone) {
-  /** @type {Map<string, Named[]>} */
+  /** The owners of each key, and whether it is of a part. @type {Map<string, [Named, boolean][]>} */
   const byKey = new Map();
-  for (const one of everyone) for (const key of one.nameKeys ?? []) byKey.set(key, [...(byKey.get(key) ?? []), one]);
-  const shared = [...byKey.values()].filter((alike) => new Set(alike.map(({username}) => username)).size > 1);
-  return new Set(shared.flat());
+  for (const one of everyone)
+    for (const key of one.nameKeys ?? []) {
+      const plain = key.replace(BRACKET, "");
+      byKey.set(plain, [...(byKey.get(plain) ?? []), [one, plain !== key]]);
+    }
+  const alike = [...byKey.values()].flatMap((holders) =>
+    holders.filter(([one, isPart]) =>
+      holders.some(([other, isOtherPart]) => other.username !== one.username && !(isPart && isOtherPart)),
+    ),
+  );
+  return new Set(alike.map(([one]) => one));
 }
