@@ -46,7 +46,7 @@ function labelOf({username, displayName}, isAmbiguous) {
 
 /** Return those whose names look like another user's. @param {Named[]} everyone */
 function findAmbiguous(everyone) {
-  /** The owners of each key, and whether it is of a part. @type {Map<string, [Named, boolean][]>} */
+  /** Owners of each key, and if it is of a part. @type {Map<string, [Named, boolean][]>} */
   const byKey = new Map();
   for (const one of everyone)
     for (const key of one.nameKeys ?? []) {
