@@ -29,7 +29,7 @@ from .tokens import CHUNK, Identity, TokenRefused
 LOOK_UPS = 100
 """Sessions that are looked up at a time if the engine can only look up one by one."""
 EXPIRY_SLACK = timedelta(minutes=1)
-"""A cache does not tell when a session expires. Estimates are up to this much too late."""
+"""A cache does not report when a session expires. Estimates are up to this much too late."""
 
 
 @dataclass(eq=False)

@@ -181,7 +181,7 @@ class Connection:
 
 
 def websockets_package() -> ModuleType:
-    """Return the ``websockets`` package. Raises ``ImportError`` that tells how to install it."""
+    """Return the ``websockets`` package. Raises ``ImportError`` that says how to install it."""
     try:
         import websockets
     except ImportError as error:

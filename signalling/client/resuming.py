@@ -38,7 +38,7 @@ class ResumingClient:
     - ``options``: passed to ``websockets.connect``.
 
     After a reconnect, iteration yields a ``room:joined`` before the events that follow it. If its
-    ``resumed`` is true this is still the same peer, and ``gap`` tells whether frames were lost. If
+    ``resumed`` is true this is still the same peer, and ``gap`` says whether frames were lost. If
     ``resumed`` is false the client has joined again, with a new ``peerId``.
     """
 

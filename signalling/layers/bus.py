@@ -14,7 +14,7 @@ and the time. Therefore
   next heartbeat, which follows each batch within seconds. In either case its senders are notified;
 - a batch that arrives after a later one is dropped: it was reported as lost. So are replays. The time
   tells them from the first batch of a process (see ``subscriber.MAX_AGE_SECONDS``);
-- a number that cannot be right is not believed, and silences nobody (see ``numbers``).
+- an implausible number is ignored, so it silences no process (see ``numbers``).
 
 Whatever else arrives is dropped and counted: garbage, forged payloads, messages of another release.
 

@@ -37,10 +37,10 @@ PIECE_BYTES = 4096
 class Deadlines:
     """Connections that have to do something within ``seconds``, such as to complete a request.
 
-    ``expire`` of a connection is called when its time is up. It is called earlier if more than
-    ``most`` connections wait, this one for the longest time, and for more than ``GRACE_SECONDS``.
-    So many slow connections replace each other, and not the next honest one, which is complete at
-    once. All methods take constant time; one timer serves all connections.
+    ``expire`` of a connection is called when its time is up. If more than ``most`` connections wait,
+    it is called for the one that has waited longest, unless that is less than ``GRACE_SECONDS``. An
+    honest request arrives within that time, so slow connections only replace each other. All
+    methods take constant time; one timer serves all connections.
     """
 
     def __init__(self, seconds: float, most: int | None = None) -> None:
