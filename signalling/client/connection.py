@@ -82,6 +82,8 @@ class Connection:
         self.is_lost = False
         self.refusal: RequestRefused | None = None
         """The error for which the client closed this connection for good."""
+        self.renewal: asyncio.Task[None] | None = None
+        """Presents another token on this connection, and ends with it."""
         self._ids = ids
         self._pending: dict[int, asyncio.Future[Data | None]] = {}
 
@@ -175,6 +177,8 @@ class Connection:
     def mark_lost(self) -> None:
         """End all pending requests with ``ConnectionLost``."""
         self.is_lost = True
+        if self.renewal is not None:
+            self.renewal.cancel()
         for answer in self._pending.values():
             if not answer.done():
                 answer.set_result(None)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from signalling.protocol import CloseCode
 
 from .connection import Connection, ConnectionLost, RequestRefused
 from .events import ClientClosed
+
+logger = logging.getLogger("signalling.client")
 
 Token = str | Callable[[], Awaitable[str]]
 
@@ -21,7 +23,6 @@ class TokenSource:
         self._token = token
         self._used: str | None = None
         self._refused: str | None = None
-        self._renewing: asyncio.Task[None] | None = None
 
     @property
     def is_renewable(self) -> bool:
@@ -33,11 +34,8 @@ class TokenSource:
 
         Raises ``ClientClosed`` for one that was refused.
         """
-        token = await self._token() if callable(self._token) else self._token
-        if token is not None and token == self._refused:
-            raise ClientClosed(CloseCode.AUTHENTICATION, "the server has refused this token")
-        self._used = token
-        return token
+        self._used = await self._next()
+        return self._used
 
     def refused(self) -> None:
         """Remember that the server closed the connection with 4401 for the last token."""
@@ -48,9 +46,25 @@ class TokenSource:
 
         If that fails, the server closes the connection, and the client connects with another token.
         """
-        if self.is_renewable:
-            self._renewing = asyncio.create_task(self._renew(connection))
+        is_running = connection.renewal is not None and not connection.renewal.done()
+        if self.is_renewable and not is_running:
+            connection.renewal = asyncio.create_task(self._renew(connection))
 
     async def _renew(self, connection: Connection) -> None:
-        with suppress(OSError, ClientClosed, ConnectionLost, RequestRefused):
-            await connection.request("authenticate", {"token": await self.get()})
+        try:
+            token = await self._next()
+            await connection.request("authenticate", {"token": token})
+        except ConnectionLost:
+            pass
+        except (ClientClosed, RequestRefused) as error:
+            logger.info("The server has refused another token: %s", error)
+        except Exception as error:  # of the site's function
+            logger.warning("Could not get another token: %r", error)
+        else:
+            self._used = token  # only now: a 4401 before is for the former one
+
+    async def _next(self) -> str | None:
+        token = await self._token() if callable(self._token) else self._token
+        if token is not None and token == self._refused:
+            raise ClientClosed(CloseCode.AUTHENTICATION, "the server has refused this token")
+        return token
