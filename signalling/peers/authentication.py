@@ -37,7 +37,7 @@ class Authentication:
         self._timers = timers
         self._replies = replies
         self._peer = peer
-        self._warned: Identity | None = None
+        self._warned: datetime | None = None
 
     def begin(self) -> None:
         """Start the timer of a socket that has been accepted."""
@@ -50,7 +50,12 @@ class Authentication:
         """Return the identity that a token proves. Raises as ``identify_token`` does."""
         # The token came in time; checking it may take longer.
         self._timers.cancel(self._require)
-        identity = await identify_token(token, address)
+        try:
+            identity = await identify_token(token, address)
+        except Exception:  # the database may be unavailable: the client may try again
+            if self._peer.identity is None:
+                self._timers.start(self._timeout, self._require)
+            raise
         if self._closes:  # once the handler has adopted it
             self._timers.start(0, self.check_expiry)
         return identity
@@ -67,8 +72,8 @@ class Authentication:
         warn_at = due - (1 - WARN_AT) * (due - (identity.issued_at or now))
         if now < warn_at:
             due = warn_at
-        elif membership and membership.is_seated and self._warned is not identity:
-            self._warned = identity
+        elif membership and membership.is_seated and self._warned != due:
+            self._warned = due
             warning = protocol.TokenExpiring(expires_at=due.isoformat())
             self._replies.write(protocol.encode(warning))
         self._timers.start((due - now).total_seconds(), self.check_expiry)

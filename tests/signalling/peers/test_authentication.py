@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
+from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from rest_framework_simplejwt.tokens import AccessToken
 
 from rooms.models import Room
@@ -43,6 +45,9 @@ class Socket:
 
     def start(self, seconds: float, function: Callable[[], None]) -> None:
         self.timers[function] = seconds
+
+    def cancel(self, function: Callable[[], None]) -> None:
+        self.timers.pop(function, None)
 
     def write(self, frame: str) -> None:
         self.sent.append(msgspec.json.decode(frame))
@@ -93,6 +98,28 @@ def test_a_renewed_token_is_warned_about_again(socket: Socket) -> None:
     assert socket.wait() == 480
     assert socket.wait() == 120
     assert [frame == EXPIRED for frame in socket.sent] == [False, False, True]
+
+
+def test_a_client_that_presents_the_same_token_is_warned_once(socket: Socket) -> None:
+    socket.issue(600)
+    socket.wait()
+    for _ in range(3):
+        socket.issue(600, age=480)
+    assert len(socket.sent) == 1
+    assert socket.wait() == 120
+    assert socket.sent[1:] == [EXPIRED]
+
+
+async def test_a_token_that_could_not_be_checked_leaves_the_deadline(
+    socket: Socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = AsyncMock(side_effect=OperationalError("the database is unavailable"))
+    monkeypatch.setattr(authentication, "identify_token", failing)
+    socket.authentication.begin()
+    with pytest.raises(OperationalError):
+        await socket.authentication.identify("token", "192.0.2.1")
+    assert socket.wait() == SignallingSettings().authentication_timeout
+    assert socket.sent == [("authentication_required", CloseCode.AUTHENTICATION)]
 
 
 def test_a_token_that_was_renewed_without_notice_is_found_at_the_timer(socket: Socket) -> None:
