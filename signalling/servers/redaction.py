@@ -29,15 +29,14 @@ class RedactionFilter(logging.Filter):
     """Redacts the arguments of log records. It drops no record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # The arguments, and not the message: uvicorn's access log formats them itself.
-        if record.args and isinstance(record.args, tuple):
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        if arguments and all(isinstance(each, str | int | float | None) for each in arguments):
+            # The arguments, and not the message: uvicorn's access log formats them itself.
             record.args = tuple(
-                argument
-                if argument is None or isinstance(argument, int | float)
-                else redact(str(argument))
-                for argument in record.args
+                redact(argument) if isinstance(argument, str) else argument
+                for argument in arguments
             )
-        else:
+        else:  # the text of other objects depends on the conversion: %s or %r
             record.msg, record.args = redact(record.getMessage()), ()
         return True
 

@@ -50,6 +50,12 @@ def test_objects_and_mappings_are_redacted() -> None:
     assert entry.getMessage() == "/?token=[redacted]"
 
 
+def test_the_type_of_an_exception_is_kept() -> None:
+    entry = record("Refused: %r, %s", ValueError("?token=x"), "bearer x")
+    assert RedactionFilter().filter(entry)
+    assert entry.getMessage() == "Refused: ValueError('?token=[redacted]'), bearer [redacted]"
+
+
 def test_a_message_without_arguments_is_redacted() -> None:
     entry = record("GET /?token=x 100%")
     assert RedactionFilter().filter(entry)
