@@ -14,11 +14,15 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from .conf import conf
+from .logs import RareWarning
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-logger = logging.getLogger("rooms")
+_untrusted = RareWarning(
+    logging.getLogger("rooms"),
+    "Ignored X-Forwarded-For from a private address that is not in SIGNALLING['TRUSTED_PROXIES']",
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -86,14 +90,7 @@ def _report_untrusted(address: str) -> None:
     """Log if a proxy seems to be missing in the setting. Anybody may send the header from outside."""
     ip = _parse(address)
     if ip is None or ip.is_private:
-        _log_untrusted()
-
-
-@cache  # once in each process
-def _log_untrusted() -> None:
-    logger.warning(
-        "Ignored X-Forwarded-For from a private address that is not in SIGNALLING['TRUSTED_PROXIES']"
-    )
+        _untrusted.log()
 
 
 def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

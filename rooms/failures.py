@@ -22,6 +22,7 @@ from django.utils.crypto import salted_hmac
 
 from .conf import conf
 from .exceptions import RateLimited
+from .logs import RareWarning
 
 logger = logging.getLogger("rooms")
 
@@ -31,7 +32,6 @@ LONGEST = 60
 """The longest delay, in seconds."""
 RETRY_SECONDS = 10
 """Seconds until a cache that was unavailable is tried again: each attempt may cost a timeout."""
-LOG_SECONDS = 60
 
 
 class Throttle:
@@ -76,7 +76,10 @@ class Store:
 
     def __init__(self) -> None:
         self.local = LocMemCache("signalling-failures", {"OPTIONS": {"MAX_ENTRIES": 10_000}})
-        self._retry_at = self._log_at = 0.0
+        self._retry_at = 0.0
+        self._warning = RareWarning(
+            logger, "Cache unavailable, each process counts failures alone: %r"
+        )
 
     def run(self, operation: Callable[[BaseCache], T]) -> T:
         """Return ``operation(cache)``."""
@@ -96,14 +99,12 @@ class Store:
     def clear(self) -> None:
         """Forget the failures that this process counted itself, and any outage."""
         self.local.clear()
-        self._retry_at = self._log_at = 0.0
+        self._retry_at = 0.0
+        self._warning.reset()
 
     def _went_away(self, error: Exception) -> None:
-        now = time.monotonic()
-        self._retry_at = now + RETRY_SECONDS
-        if now >= self._log_at:
-            self._log_at = now + LOG_SECONDS
-            logger.warning("Cache unavailable, each process counts failures alone: %r", error)
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        self._warning.log(error)
 
 
 store = Store()

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from . import admission, services, signals
 from .conf import conf, hook
+from .digests import digest
 from .exceptions import (
     Evicted,
     Forbidden,
@@ -28,7 +29,7 @@ from .exceptions import (
     RoomNotFound,
 )
 from .models import Participant, Room
-from .services import Joined, ResumeState, digest
+from .services import Joined, ResumeState
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser

@@ -5,7 +5,6 @@ Plain synchronous functions. They raise a subclass of ``RoomError`` when they re
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from django.utils import timezone
 
 from . import admission, codes, names, seats, signals, visibility
 from .conf import conf, hook
+from .digests import digest
 from .exceptions import CodeInvalid, CodeTaken, Forbidden, NotInRoom, RoomClosed, RoomNotFound
 from .models import Participant, Room
 
@@ -152,11 +152,6 @@ def join(
         with suppress(IntegrityError):
             return _join(code, user, newcomer, token, sfu)
     return _join(code, user, newcomer, token, sfu)
-
-
-def digest(token: str) -> str:
-    """Return the SHA-256 digest of a resume token, in hexadecimal. Only the digest is stored."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def list_participants(code: str) -> list[Participant]:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 from rooms.exceptions import NotInRoom
+from rooms.logs import RareWarning
 from rooms.services import Joined
 
 from . import metrics, protocol
@@ -35,7 +36,9 @@ from .transport.tasks import spawn
 from .transport.timers import Timers
 from .worker.process import get_worker
 
-logger = logging.getLogger("signalling")
+_refused = RareWarning(
+    logging.getLogger("signalling"), "Channel layer unavailable, refusing %s: %r"
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,7 +96,7 @@ class SignallingConsumer(BoundedConsumer):
         try:
             await super().listen()
         except Exception as error:
-            logger.warning("Channel layer unavailable, refusing %s: %r", self.address, error)
+            _refused.log(self.address, error)
             self.scope["refusal"] = errors.unavailable(close=CloseCode.UNAVAILABLE)
 
     # --- Channels' events -------------------------------------------------------------------

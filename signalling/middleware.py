@@ -10,7 +10,6 @@ The error goes into the scope; the consumer sends it after accepting the socket,
 from __future__ import annotations
 
 import logging
-from time import monotonic
 from typing import Any
 from urllib.parse import ParseResult, urlparse
 
@@ -24,6 +23,9 @@ from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 from django.utils.decorators import sync_and_async_middleware
 
+from rooms.digests import digest
+from rooms.logs import RareWarning
+
 from . import database
 from .auth import tokens
 from .auth.identify import (
@@ -34,7 +36,6 @@ from .auth.identify import (
     identify_token,
     may_be_shared,
 )
-from .auth.sessions import digest
 from .auth.tokens import Identity
 from .conf import conf
 from .protocol import CloseCode, ProtocolError
@@ -44,28 +45,6 @@ from .throttling.occupancy import UserPlace
 from .worker import revocations
 
 logger = logging.getLogger("signalling")
-
-LOG_SECONDS = 60.0
-"""At most one handshake is logged per reason in this time: anyone can cause such handshakes."""
-
-
-class RareWarning:
-    """Logs one warning per ``LOG_SECONDS``, with the number of those that it stands for.
-
-    ``message`` has one placeholder for that number, after those for the arguments.
-    """
-
-    def __init__(self, message: str) -> None:
-        self._message = message
-        self._silent_until = 0.0
-        self._count = 0
-
-    def log(self, *args: Any) -> None:
-        self._count += 1
-        now = monotonic()
-        if now >= self._silent_until:
-            logger.warning(self._message, *args, self._count)
-            self._count, self._silent_until = 0, now + LOG_SECONDS
 
 
 class AddressLimitMiddleware:
@@ -78,8 +57,9 @@ class AddressLimitMiddleware:
     def __init__(self, application: Any) -> None:
         self.application = application
         self._warning = RareWarning(
+            logger,
             "Rejected a handshake from %s: it has SIGNALLING['SOCKETS_PER_ADDRESS'] sockets open. If "
-            "this is a proxy, see TRUSTED_PROXIES (%d rejected since the last such line)"
+            "this is a proxy, see TRUSTED_PROXIES",
         )
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> Any:
@@ -114,8 +94,8 @@ class OriginMiddleware(OriginValidator):
     def __init__(self, application: Any) -> None:
         super().__init__(application, ())
         self._warning = RareWarning(
-            "Rejected a handshake from origin %r: not in SIGNALLING['ALLOWED_ORIGINS'] "
-            "(%d rejected since the last such line)"
+            logger,
+            "Rejected a handshake from origin %r: not in SIGNALLING['ALLOWED_ORIGINS']",
         )
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> Any:

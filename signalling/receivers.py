@@ -15,10 +15,10 @@ from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.dispatch import receiver
 
+from rooms.digests import digest
 from rooms.models import Participant, Room
 from rooms.signals import participant_removed, participants_lost, room_closed, room_mode_changed
 
-from .auth.sessions import digest
 from .peers import messages
 from .peers.messages import Closed, Removed, RoomMessage, room_group
 from .transport.tasks import spawn
@@ -51,12 +51,13 @@ def announce_lost_participants(
     *, left: list[Participant], away: list[Participant], **kwargs: Any
 ) -> None:
     """Notify the rooms of peers that have left, or are away, without announcing it themselves."""
-    announcements = [messages.left(peer.room.code, peer.peer_id, peer.reason) for peer in left]
+    announcements: list[tuple[Room, RoomMessage]] = [
+        (peer.room, messages.left(peer.room.code, peer.peer_id, peer.reason)) for peer in left
+    ]
     for peer in away:
         assert peer.away_until is not None
-        announcements.append(
-            messages.away(peer.room.code, peer.peer_id, peer.channel_name, peer.away_until)
-        )
+        message = messages.away(peer.room.code, peer.peer_id, peer.channel_name, peer.away_until)
+        announcements.append((peer.room, message))
     _publish_all(announcements)
 
 
@@ -65,21 +66,23 @@ def announce_changed_mode(
     *, room: Room, reason: str, surplus: list[Participant], **kwargs: Any
 ) -> None:
     """Notify a room of its new mode, and of the ``surplus`` peers that had to leave."""
-    announcements: list[RoomMessage] = [messages.mode_changed(room, reason, surplus)]
+    announcements: list[tuple[Room, RoomMessage]] = [
+        (room, messages.mode_changed(room, reason, surplus))
+    ]
     for peer in surplus:
-        announcements.append(
-            messages.left(room.code, peer.peer_id, Participant.Reason.DISCONNECTED)
-        )
+        left = messages.left(room.code, peer.peer_id, Participant.Reason.DISCONNECTED)
+        announcements.append((room, left))
     _publish_all(announcements)
 
 
-def _publish_all(announcements: Iterable[RoomMessage]) -> None:
+def _publish_all(announcements: Iterable[tuple[Room, RoomMessage]]) -> None:
     """Publish all messages, even if one of them fails."""
-    for message in announcements:
+    for room, message in announcements:
         try:
             _publish(message)
         except Exception as error:  # local peers are notified; other workers will refresh
-            logger.warning("Announcement to room %s delayed: %r", message["room"], error)
+            # Not the code: it admits to the room.
+            logger.warning("Announcement to room %s delayed: %r", room.pk, error)
 
 
 # --- Identities -------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha256
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +21,7 @@ from django.contrib.sessions.backends.signed_cookies import SessionStore as Sign
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from rooms.digests import digest
 from signalling.protocol import ErrorCode
 
 from .tokens import CHUNK, Identity, TokenRefused
@@ -119,11 +119,6 @@ def find_lost(credentials: list[SessionCredential]) -> list[SessionCredential]:
         return _find_lost_entries(store(), credentials)
     some = random.sample(credentials, min(LOOK_UPS, len(credentials)))
     return [one for one in some if not one.has_expired and not store().exists(one.key)]
-
-
-def digest(key: str) -> str:
-    """Return the SHA-256 digest of a session key, by which workers name it."""
-    return sha256(key.encode()).hexdigest()
 
 
 def _find_lost_rows(model: Any, credentials: list[SessionCredential]) -> list[SessionCredential]:

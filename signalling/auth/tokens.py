@@ -73,8 +73,17 @@ class Identity:
     credential: Credential | None = None
 
     @property
+    def user_key(self) -> str:
+        return user_key(self.user.pk)
+
+    @property
     def has_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
+
+
+def user_key(pk: Any) -> str:
+    """Return the name of a user in messages between workers and in tables of limits."""
+    return str(pk)
 
 
 class TokenRefused(ProtocolError):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from rooms import names, services, switching
 from rooms.conf import hook
 from rooms.exceptions import DisplayNameInvalid
+from rooms.logs import RareWarning
 from signalling import protocol, sfu
 from signalling.auth.tokens import Identity, TokenRefused
 from signalling.conf import conf
@@ -26,6 +27,10 @@ from .membership import Membership
 from .port import Peer
 
 logger = logging.getLogger("signalling")
+
+# An outage ends many sockets at once.
+_unannounced = RareWarning(logger, "The leave of %s was not announced to all peers: %r")
+_failed_leave = RareWarning(logger, "The leave of %s failed")
 
 Handler = Callable[[Peer, Any], Awaitable[None]]
 
@@ -186,9 +191,9 @@ async def leave_quietly(peer: Peer, *, reason: str) -> None:
     try:
         await leave(peer, reason=reason)
     except (ProtocolError, *DATABASE_UNAVAILABLE) as error:
-        logger.warning("The leave of %s was not announced to all peers: %r", peer.address, error)
+        _unannounced.log(peer.address, error)
     except Exception:
-        logger.exception("The leave of %s failed", peer.address)
+        _failed_leave.log(peer.address, exc_info=True)
 
 
 async def _to_sfu(membership: Membership, event: protocol.Relay) -> None:

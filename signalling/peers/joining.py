@@ -29,7 +29,7 @@ async def take_seat(peer: Peer, identity: Identity, event: protocol.JoinRoom) ->
     try:
         # Set first, so that the clean-up of a socket that closes knows what to end.
         peer.membership = membership = Membership(
-            codes.normalise(event.room_code), str(identity.user.pk), identity=identity
+            codes.normalise(event.room_code), identity.user_key, identity=identity
         )
         await peer.subscribe(membership.room_code)
         place: dict[str, Any] = {

@@ -123,7 +123,7 @@ class SocketLimits:
 
 
 def _user(sender: Sender) -> str | None:
-    return str(sender.identity.user.pk) if sender.identity is not None else None
+    return sender.identity.user_key if sender.identity is not None else None
 
 
 def _room(sender: Sender) -> str | None:

@@ -94,7 +94,7 @@ def test_a_proxy_that_seems_to_be_missing_in_the_setting_is_logged_once(
     messages: int,
 ) -> None:
     settings.SIGNALLING = {"TRUSTED_PROXIES": PROXIES}
-    addresses._log_untrusted.cache_clear()
+    addresses._untrusted.reset()
     for _ in range(3):
         client_address(peer, forwarded)
     assert len(caplog.records) == messages

@@ -14,6 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from rooms import admission, exceptions, leases, resuming, services, signals
+from rooms.digests import digest
 from rooms.models import Participant, Room
 from rooms.services import Joined
 from tests.conftest import Enter
@@ -36,7 +37,7 @@ def assert_unchanged(joined: Joined) -> None:
     """Assert that an attempt to resume a membership has changed nothing."""
     participant = Participant.objects.get()
     assert (participant.epoch, participant.channel_name) == (0, joined.participant.channel_name)
-    assert participant.resume_hash == services.digest(str(joined.resume_token))
+    assert participant.resume_hash == digest(str(joined.resume_token))
 
 
 def test_its_user_resumes_a_membership(joined: Joined, bob: User) -> None:

@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from rooms.digests import digest
 from signalling.auth import revocation, sessions
 from signalling.auth.sessions import SessionCredential
 from signalling.auth.tokens import Identity, TokenRefused
@@ -128,6 +129,6 @@ def test_an_engine_without_a_query_is_asked_for_some_sessions(
 def test_only_the_credential_of_the_former_key_follows() -> None:
     first, second = credentials(2)
     for credential in (first, second):
-        credential.follow(sessions.digest(first.key), "new")
+        credential.follow(digest(first.key), "new")
     assert first.key == "new"
     assert second.key != "new"

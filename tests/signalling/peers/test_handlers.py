@@ -9,10 +9,12 @@ from unittest.mock import ANY
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from msgspec import Raw
 from pytest_django import Settings
 
 from rooms import exceptions, names, policies, services
+from rooms.logs import RareWarning
 from rooms.models import Participant, Room
 from rooms.services import Joined
 from signalling import protocol
@@ -368,3 +370,14 @@ async def test_a_ping_is_answered() -> None:
     peer = FakePeer()
     await handlers.ping(peer, protocol.Ping())
     assert peer.calls == [protocol.Pong()]
+
+
+async def test_an_outage_that_ends_many_sockets_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(handlers, "_unannounced", RareWarning(handlers.logger, "Left: %s %r"))
+    for _ in range(3):
+        peer = in_room()
+        peer.results[services.leave] = OperationalError("the database is unavailable")
+        await handlers.leave_quietly(cast(Any, peer), reason="left")
+    assert len(caplog.messages) == 1

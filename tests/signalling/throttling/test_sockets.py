@@ -44,7 +44,7 @@ def sockets(count: int, *addresses: str, **settings: Any) -> list[SocketLimits]:
 
 
 def sender(user: int | None = 1, room: str | None = "TEA") -> Any:
-    identity = SimpleNamespace(user=SimpleNamespace(pk=user)) if user else None
+    identity = SimpleNamespace(user_key=user) if user else None
     membership = SimpleNamespace(room_code=room) if room else None
     return SimpleNamespace(identity=identity, membership=membership)
 

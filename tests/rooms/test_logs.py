@@ -1,0 +1,34 @@
+"""Log lines that are limited to one a minute."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from rooms import logs
+from rooms.logs import RareWarning
+
+
+def test_a_line_stands_for_those_of_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(logs, "time", SimpleNamespace(monotonic=lambda: now))
+    warning = RareWarning(logging.getLogger("rooms"), "Refused %s")
+    for _ in range(3):
+        warning.log("a")
+    now += 60
+    warning.log("b")
+    assert caplog.messages == ["Refused a", "Refused b (3 since the last such line)"]
+
+
+def test_an_exception_is_an_error_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise ValueError
+    except ValueError:
+        RareWarning(logging.getLogger("rooms"), "Failed").log(exc_info=True)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
