@@ -31,7 +31,7 @@ class RoomSettings:
     ``"generated"``: rooms with a generated code; ``"all"``; ``"none"``. See ``rooms.visibility``.
     """
     failure_limit: int = 10
-    """Wrong codes of a user, or wrong passwords or tokens, before delays begin."""
+    """Wrong codes of a user, or wrong passwords for a name from one address, before delays begin."""
     shared_failure_limit: int = 100
     """Failures of an address or for a user name before one failure there causes a delay."""
     failure_window: float = 1800.0

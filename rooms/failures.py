@@ -45,14 +45,17 @@ class Throttle:
 
     Others share an address, so a shared key refuses nobody: from ``SHARED_FAILURE_LIMIT`` failures
     on, the delays of each guesser there begin with the first failure.
+
+    ``is_shared``: the guesser itself is such a key, and has ``SHARED_FAILURE_LIMIT`` failures.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, is_shared: bool = False) -> None:
         self.kind = kind
+        self.is_shared = is_shared
 
     def wait(self, guesser: str, *shared: str) -> int:
         """Return 0 if the guesser may make an attempt now, otherwise the seconds to wait."""
-        return store.run(partial(_wait, self._keys(guesser, *shared)))
+        return store.run(partial(_wait, self._keys(guesser, *shared), self._limit))
 
     def check(self, guesser: str, *shared: str) -> None:
         """Raise ``RateLimited`` if the guesser may not make an attempt now."""
@@ -61,7 +64,11 @@ class Throttle:
 
     def failed(self, guesser: str, *shared: str) -> None:
         """Count a failure."""
-        store.run(partial(_count, self._keys(guesser, *shared)))
+        store.run(partial(_count, self._keys(guesser, *shared), self._limit))
+
+    @property
+    def _limit(self) -> int:
+        return conf().shared_failure_limit if self.is_shared else conf().failure_limit
 
     def _keys(self, *names: str) -> list[str]:
         # Hashed with the site's key: sites may share a cache, and names may be personal.
@@ -110,9 +117,9 @@ class Store:
 store = Store()
 
 
-def _wait(keys: list[str], cache: BaseCache) -> int:
+def _wait(keys: list[str], limit: int, cache: BaseCache) -> int:
     counts = cache.get_many(keys)
-    excess = _excess([counts.get(key, 0) for key in keys])
+    excess = _excess([counts.get(key, 0) for key in keys], limit)
     if excess < 0:
         return 0
     gate, now, delay = _gate(keys), time.time(), _delay(excess)
@@ -122,8 +129,8 @@ def _wait(keys: list[str], cache: BaseCache) -> int:
     return min(max(math.ceil(opens_at - now), 1), LONGEST)  # the clocks of workers differ
 
 
-def _count(keys: list[str], cache: BaseCache) -> None:
-    excess = _excess([_increment(key, cache) for key in keys])
+def _count(keys: list[str], limit: int, cache: BaseCache) -> None:
+    excess = _excess([_increment(key, cache) for key in keys], limit)
     if excess >= 0:
         delay = _delay(excess)
         cache.set(_gate(keys), time.time() + delay, delay)
@@ -143,11 +150,11 @@ def _increment(key: str, cache: BaseCache) -> int:
     return count
 
 
-def _excess(counts: list[int]) -> int:
+def _excess(counts: list[int], limit: int) -> int:
     """Return how far the first count is over its limit; negative if it is below."""
     own, *shared = counts
     is_shared_limit_reached = any(count >= conf().shared_failure_limit for count in shared)
-    return own - (1 if is_shared_limit_reached else conf().failure_limit)
+    return own - (1 if is_shared_limit_reached else limit)
 
 
 def _delay(excess: int) -> int:

@@ -14,7 +14,7 @@ from .protocol import FrameLimits
 
 RATE_LIMITS: dict[str, dict[str, list[float]]] = {
     "join": {"user": [0.5, 20], "room": [5, 100], "address": [20, 500]},
-    "authenticate": {"user": [0.2, 20], "address": [10, 500]},
+    "authenticate": {"user": [0.2, 20]},
     "update": {"user": [2, 20], "room": [20, 200], "address": [50, 1000]},
     "change": {"user": [2, 20], "room": [20, 200], "address": [50, 1000]},
     "offer": {"user": [20, 60], "room": [200, 1000], "address": [400, 2000]},

@@ -186,7 +186,7 @@ class SignallingConsumer(BoundedConsumer):
         self.replies.answer(event)
 
     async def identify(self, token: str) -> Identity:
-        identity = await self.authentication.identify(token, self.address)
+        identity = await self.authentication.identify(token, own_address(self.scope))
         self.scope["place"].take(identity.user.pk)
         return identity
 

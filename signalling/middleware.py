@@ -35,6 +35,7 @@ from .auth.identify import (
     identify_session,
     identify_token,
     may_be_shared,
+    own_address,
 )
 from .auth.tokens import Identity
 from .conf import conf
@@ -153,7 +154,7 @@ class JWTAuthMiddleware(BaseMiddleware):
         A token takes precedence over the session, which counts on pages of the site only.
         """
         if token is not None:
-            return await identify_token(token, client_address(scope))
+            return await identify_token(token, own_address(scope))
         if conf().session_auth and _is_same_origin(scope):
             return await identify_session(scope)
         return None

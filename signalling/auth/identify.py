@@ -25,25 +25,27 @@ Scope = dict[str, Any]
 """The ASGI scope of a WebSocket connection."""
 
 
-async def identify_token(token: str, address: str) -> Identity:
+async def identify_token(token: str, address: str | None) -> Identity:
     """Return the identity that an access token proves.
 
-    ``address`` is the result of ``client_address``: failures are counted for each address. Valid
-    tokens are never throttled, because an attacker may share the address of a legitimate client.
+    ``address`` is the result of ``own_address``: failures are counted for each address. Valid tokens
+    are never throttled, because an attacker may share the address of a legitimate client.
 
-    Raises ``TokenRefused``; ``ProtocolError`` with the code ``rate_limited`` after too many invalid
-    tokens from this address; a member of ``database.DATABASE_UNAVAILABLE`` if the database is down.
+    Raises ``TokenRefused``, with ``retry_after`` in seconds after too many invalid tokens from this
+    address; a member of ``database.DATABASE_UNAVAILABLE`` if the database is down.
     """
     identity: Identity = await database.database_sync(_authenticate)(token, address)
     return identity
 
 
-def _authenticate(token: str, address: str) -> Identity:
+def _authenticate(token: str, address: str | None) -> Identity:
     try:
         return tokens.authenticate(token)
     except TokenRefused as error:
-        if error.code == ErrorCode.TOKEN_INVALID:  # the other codes are for tokens we once issued
-            failures.wrong_token(address)
+        # The other codes are for tokens that we once issued.
+        is_guess = error.code == ErrorCode.TOKEN_INVALID and address is not None
+        if is_guess and (wait := failures.wrong_token(address)):
+            error.details["retry_after"] = wait
         raise
 
 

@@ -46,7 +46,7 @@ class Authentication:
         else:
             self.check_expiry()
 
-    async def identify(self, token: str, address: str) -> Identity:
+    async def identify(self, token: str, address: str | None) -> Identity:
         """Return the identity that a token proves. Raises as ``identify_token`` does."""
         # The token came in time; checking it may take longer.
         self._timers.cancel(self._require)

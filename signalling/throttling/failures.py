@@ -1,25 +1,20 @@
-"""Throttle guesses at access tokens, for all workers together. Blocking, like ``rooms.failures``."""
+"""Count guesses at access tokens, for all workers together. Blocking, like ``rooms.failures``."""
 
 from __future__ import annotations
 
-from rooms.exceptions import RateLimited
 from rooms.failures import Throttle
-from signalling.protocol import CloseCode, ErrorCode, ProtocolError
 
-tokens = Throttle("token")
+tokens = Throttle("token", is_shared=True)
 
 
-def wrong_token(address: str) -> None:
-    """Count an invalid token from an address.
+def wrong_token(address: str) -> int:
+    """Count an invalid token from an address; return 0, or the seconds until the next attempt.
 
-    Raise ``ProtocolError`` with the code ``rate_limited`` and the close code 4429, and count
-    nothing, if there were too many. Call it for invalid tokens only: a valid one is never refused,
-    because an attacker may share the address of a legitimate client.
+    Nothing is counted during a delay. Call it for invalid tokens only: a valid one is never refused,
+    because many clients may share the address. An invalid one is refused anyway, so the delay is only
+    a request to the client.
     """
-    try:
-        tokens.check(address)
-    except RateLimited as refusal:
-        raise ProtocolError(
-            ErrorCode.RATE_LIMITED, str(refusal), close=CloseCode.FLOOD, **refusal.details
-        ) from None
+    if wait := tokens.wait(address):
+        return wait
     tokens.failed(address)
+    return 0

@@ -136,27 +136,49 @@ async def test_an_unavailable_database_is_reported_to_the_client(
     await socket.disconnect()
 
 
-async def test_guessing_tokens_is_throttled(bob: User, settings: Settings) -> None:
-    settings.SIGNALLING = {"FAILURE_LIMIT": 2}
-    for _ in range(2):
-        assert await refusal_of(scope(authorization="Bearer wrong")) == "token_invalid"
-    assert await refusal_of(scope(authorization="Bearer wrong")) == "rate_limited"
-    socket = AppSocket(headers={"authorization": "Bearer wrong"})
-    await socket.connect()
-    await socket.receive_error("rate_limited")
-    assert await socket.receive_close() == 4429
-    await socket.disconnect()
-    async with connected(bob) as good:  # same address, another client
-        await good.receive_nothing()
+async def delays(count: int, address: str, forwarded: str = "") -> list[int]:
+    """Send wrong tokens from an address; return the seconds of ``retry_after`` of each refusal."""
+    waits = []
+    for number in range(count):
+        chain = {"x_forwarded_for": forwarded.format(number)} if forwarded else {}
+        handshake = {**scope(authorization="Bearer wrong", **chain), "client": (address, 50_000)}
+        refusal = (await seen(handshake))["refusal"]
+        assert (refusal.code, refusal.close) == ("token_invalid", 4401)  # the client may sign in
+        waits.append(refusal.details.get("retry_after", 0))
+    return waits
+
+
+async def test_an_address_that_guesses_tokens_is_asked_to_wait(
+    bob: User, settings: Settings
+) -> None:
+    settings.SIGNALLING = {"FAILURE_LIMIT": 1, "SHARED_FAILURE_LIMIT": 3}
+    assert await delays(5, "1.2.3.4") == [0, 0, 0, 1, 1]
+    right = {**scope(authorization=f"Bearer {access_token(bob)}"), "client": ("1.2.3.4", 50_000)}
+    assert (await seen(right))["refusal"] is None
+
+
+@pytest.mark.parametrize("address", ["10.0.0.7", "127.0.0.1"])
+async def test_an_address_that_may_be_that_of_a_proxy_is_not_counted(
+    settings: Settings, address: str
+) -> None:
+    settings.SIGNALLING = {"SHARED_FAILURE_LIMIT": 1}
+    assert await delays(5, address, "203.0.113.{}, 198.51.100.7") == [0] * 5
+
+
+async def test_forged_addresses_do_not_hide_a_guesser_of_tokens(settings: Settings) -> None:
+    settings.SIGNALLING = {"SHARED_FAILURE_LIMIT": 2, "TRUSTED_PROXIES": ["10.0.0.7"]}
+    assert await delays(4, "10.0.0.7", "203.0.113.{}, 198.51.100.7") == [0, 0, 1, 1]
 
 
 async def test_formerly_valid_tokens_are_not_throttled(bob: User, settings: Settings) -> None:
-    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
+    settings.SIGNALLING = {"SHARED_FAILURE_LIMIT": 1}
     token = access_token(bob)
     bob.is_active = False
     await bob.asave()
     for _ in range(3):
-        assert await refusal_of(scope(authorization=f"Bearer {token}")) == "user_inactive"
+        handshake = {**scope(authorization=f"Bearer {token}"), "client": ("1.2.3.4", 50_000)}
+        refusal = (await seen(handshake))["refusal"]
+        assert (refusal.code, refusal.details) == ("user_inactive", {})
 
 
 # --- Sessions ---------------------------------------------------------------------------------

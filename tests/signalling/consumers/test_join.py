@@ -220,7 +220,7 @@ async def test_failures_are_counted_outside_of_the_event_loop(
         return run(operation)
 
     monkeypatch.setattr(failures.store, "run", recorded)
-    async with connected(bob) as socket:
+    async with connected(bob, address="1.2.3.4") as socket:
         await socket.send("join:room", {"roomCode": "GUESS1"})
         await socket.receive_error("room_not_found")
         await socket.join()

@@ -217,6 +217,14 @@ def test_a_join_is_limited_by_user_and_address_before_its_room_is_known(clock: C
     two.check_event(join, sender(3, None))  # the refused joins were not counted
 
 
+def test_others_at_an_address_do_not_use_up_the_attempts_to_authenticate(clock: Clock) -> None:
+    """A valid access token is never refused because of them."""
+    crowd = sockets(1001)
+    for socket in crowd[1:]:
+        socket.check_event(protocol.Authenticate("wrong"), sender(None, None))
+    crowd[0].check_event(protocol.Authenticate("right"), sender(None, None))
+
+
 def test_pings_have_no_class(clock: Clock) -> None:
     (socket,) = sockets(1)
     for _ in range(10_000):
