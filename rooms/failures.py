@@ -62,6 +62,17 @@ class Throttle:
         if wait := self.wait(guesser, *shared):
             raise RateLimited(retry_after=wait)
 
+    def peek(self, guesser: str, *shared: str) -> None:
+        """Raise ``RateLimited`` during a delay. Unlike ``check``, leave the next attempt to others."""
+        if wait := store.run(partial(_peek, self._keys(guesser, *shared), self._limit)):
+            raise RateLimited(retry_after=wait)
+
+    def is_exceeded(self, shared: str) -> bool:
+        """Return whether ``SHARED_FAILURE_LIMIT`` failures were counted for a shared key."""
+        (key,) = self._keys(shared)
+        count: int = store.run(lambda cache: cache.get(key, 0))
+        return count >= conf().shared_failure_limit
+
     def failed(self, guesser: str, *shared: str) -> None:
         """Count a failure."""
         store.run(partial(_count, self._keys(guesser, *shared), self._limit))
@@ -127,6 +138,14 @@ def _wait(keys: list[str], limit: int, cache: BaseCache) -> int:
         return 0
     opens_at: float = cache.get(gate, now)
     return min(max(math.ceil(opens_at - now), 1), LONGEST)  # the clocks of workers differ
+
+
+def _peek(keys: list[str], limit: int, cache: BaseCache) -> int:
+    counts = cache.get_many([*keys, _gate(keys)])
+    if _excess([counts.get(key, 0) for key in keys], limit) < 0:
+        return 0
+    opens_at: float = counts.get(_gate(keys), 0)
+    return min(max(math.ceil(opens_at - time.time()), 0), LONGEST)
 
 
 def _count(keys: list[str], limit: int, cache: BaseCache) -> None:

@@ -43,8 +43,9 @@ def _authenticate(token: str, address: str | None) -> Identity:
         return tokens.authenticate(token)
     except TokenRefused as error:
         # The other codes are for tokens that we once issued.
-        is_guess = error.code == ErrorCode.TOKEN_INVALID and address is not None
-        if is_guess and (wait := failures.wrong_token(address)):
+        if error.code != ErrorCode.TOKEN_INVALID or address is None:
+            raise
+        if wait := failures.wrong_token(address):
             error.details["retry_after"] = wait
         raise
 

@@ -1,4 +1,4 @@
-"""Guesses at passwords, through every door."""
+"""Guesses at passwords, through pages, the admin and the REST API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from django.test import AsyncRequestFactory, Client, RequestFactory
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from signalling.auth import hashing
+from signalling.auth import backends, hashing
+from signalling.auth.hashing import FairQueue
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -133,7 +134,7 @@ class Directory:
         return User.objects.get(username=username) if password == "directory" else None
 
 
-async def test_the_asynchronous_door_counts_too(bob: User) -> None:
+async def test_asynchronous_sign_ins_count_too(bob: User) -> None:
     request = RequestFactory(REMOTE_ADDR=HERE).post("/login/")
     for _ in range(2):
         assert await aauthenticate(request, username="bob", password="wrong") is None
@@ -190,21 +191,75 @@ def test_the_users_own_rule_for_passwords_counts(
 
 
 def test_sign_ins_that_wait_are_bounded(bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashing, "_places", threading.BoundedSemaphore(1))
-    with hashing.turn():
-        assert is_refused(PASSWORD)
-    assert sign_in(PASSWORD) == bob
+    monkeypatch.setattr(hashing, "_queue", FairQueue(1, 0, 0))
+    form = {"username": "bob", "password": PASSWORD}
+    with hashing.slot(ELSEWHERE):
+        for _ in range(5):
+            with pytest.raises(ValidationError, match="Too many users are signing in"):
+                sign_in(PASSWORD)
+        response: Any = APIClient().post("/api/token/", form)
+        assert (response.status_code, response["Retry-After"]) == (429, "5")
+        assert "Too many users are signing in" in response.json()["detail"]
+    assert sign_in(PASSWORD) == bob  # the refusals did not count
+
+
+def test_a_guesser_that_is_delayed_takes_no_place(
+    bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(2)
+    monkeypatch.setattr(hashing, "_queue", FairQueue(0, 0, 0))
+    with pytest.raises(ValidationError, match="Too many failed attempts"):
+        sign_in("wrong")
+
+
+def test_attempts_that_wait_together_are_checked_one_by_one(
+    bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them were in the queue before the first one failed."""
+    monkeypatch.setattr(backends.throttle, "peek", lambda *keys: None)
+    fail(2)
+    assert is_refused(PASSWORD)
+
+
+def test_invented_names_cost_no_hash_from_the_shared_limit_on(
+    bob: User, hashed: list[str], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SIGNALLING = {"SHARED_FAILURE_LIMIT": 3}
+    pretended: list[str] = []
+    monkeypatch.setattr(hashing, "pretend", lambda: pretended.append("slept"))
+    for number in range(6):
+        fail(1, f"invented{number}")
+    assert (len(hashed), len(pretended)) == (3, 3)
+    fail(1, "invented", ELSEWHERE)
+    assert sign_in(PASSWORD) == bob  # a user at this address
+    assert (len(hashed), len(pretended)) == (5, 3)
+
+
+def test_refused_attempts_without_a_request_do_not_count(
+    bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "_queue", FairQueue(0, 0, 0))
+    for _ in range(5):
+        assert authenticate(username="bob", password=PASSWORD) is None
+    monkeypatch.undo()
+    assert authenticate(username="bob", password=PASSWORD) == bob
+    counted: list[object] = []
+    for _ in range(2):
+        assert authenticate(username="bob", password="wrong") is None
+    monkeypatch.setattr(backends.throttle, "failed", lambda *keys: counted.append(keys))
+    assert authenticate(username="bob", password=PASSWORD) is None  # during a delay
+    assert counted == []
 
 
 def test_refusals_are_held_for_a_bounded_number_of_clients(
     bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[float] = []
-    monkeypatch.setattr(hashing, "_held", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(hashing, "_delayed", threading.BoundedSemaphore(1))
 
     def sleep(seconds: float) -> None:
         held.append(seconds)
-        hashing.hold()  # another client, at the same time
+        hashing.delay_refusal()  # another client, at the same time
 
     monkeypatch.setattr("signalling.auth.hashing.time.sleep", sleep)
     request = AsyncRequestFactory().post("/login/")
@@ -214,16 +269,16 @@ def test_refusals_are_held_for_a_bounded_number_of_clients(
     for count in (1, 2):
         with pytest.raises(ValidationError):
             authenticate(request, username="bob", password=PASSWORD)
-        assert held == [hashing.HOLD_SECONDS] * count
+        assert held == [hashing.REFUSAL_SECONDS] * count
     fail(2)
     assert is_refused(PASSWORD)
     assert len(held) == 2  # not under WSGI, where it would block a worker
 
 
-# --- The doors --------------------------------------------------------------------------------
+# --- Pages, admin and REST API ------------------------------------------------------------------
 
 
-def test_every_door_counts_together(client: Client, bob: User) -> None:
+def test_all_entry_points_count_together(client: Client, bob: User) -> None:
     staff = User.objects.create_user("root", password=PASSWORD, is_staff=True)
     form = {"username": "root", "password": "wrong"}
     assert client.post("/login/", form).status_code == 200
