@@ -190,6 +190,25 @@ def check_failure_cache(
     ]
 
 
+@register(Tags.security, deploy=True)
+def check_cache_timeout(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn about a Redis that blocks threads if it does not respond (``check --deploy``)."""
+    cache = settings.CACHES.get("default", {})
+    is_redis = str(cache.get("BACKEND", "")).endswith("RedisCache")
+    given = f"{cache.get('LOCATION', '')} {cache.get('OPTIONS', {})}".lower()
+    if not is_redis or "socket_timeout" in given:
+        return []
+    return [
+        CheckWarning(
+            "The default cache waits for ever for a Redis that accepts connections and does not respond.",
+            hint='Set "OPTIONS": {"socket_timeout": 3} in CACHES["default"].',
+            id="signalling_rooms.W006",
+        )
+    ]
+
+
 @register(Tags.database)
 def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Warn about deferred SQLite transactions, which fail if they read, wait and then write."""

@@ -16,11 +16,13 @@ from typing import TypeVar
 
 from django.core.cache import DEFAULT_CACHE_ALIAS, caches
 from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.db import DatabaseCache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.utils.crypto import salted_hmac
 
 from .conf import conf
+from .deadlines import Workers
 from .exceptions import RateLimited
 from .logs import RareWarning
 
@@ -30,6 +32,8 @@ T = TypeVar("T")
 
 LONGEST = 60
 """The longest delay, in seconds."""
+DEADLINE = 0.5
+"""Seconds that the cache has to respond: joins and sign-ins wait for it."""
 RETRY_SECONDS = 10
 """Seconds until a cache that was unavailable is tried again: each attempt may cost a timeout."""
 
@@ -107,9 +111,14 @@ class Store:
         if self._retry_at:  # it was unavailable: the other threads do not wait for this attempt
             self._retry_at = now + RETRY_SECONDS
         try:
-            result = operation(cache)
+            if isinstance(
+                cache, DatabaseCache
+            ):  # with the connection and the timeouts of this thread
+                result = operation(cache)
+            else:
+                result = _workers.run(lambda: operation(caches[DEFAULT_CACHE_ALIAS]), DEADLINE)
         except Exception as error:  # each backend raises its own exceptions
-            self._went_away(error)
+            self._became_unavailable(error)
             return operation(self.local)
         self._retry_at = 0.0
         return result
@@ -120,11 +129,12 @@ class Store:
         self._retry_at = 0.0
         self._warning.reset()
 
-    def _went_away(self, error: Exception) -> None:
+    def _became_unavailable(self, error: Exception) -> None:
         self._retry_at = time.monotonic() + RETRY_SECONDS
         self._warning.log(error)
 
 
+_workers = Workers(4, "signalling-failures")
 store = Store()
 
 

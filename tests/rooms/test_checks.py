@@ -179,5 +179,22 @@ def test_processes_that_count_apart_are_a_warning_in_production(
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": layer}}
     backend = f"django.core.cache.backends.{cache}"
-    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": "redis://localhost"}}
+    location = "redis://localhost?socket_timeout=3"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": location}}
+    assert problems(deploy=True) == found
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "found"),
+    [
+        ("django.core.cache.backends.redis.RedisCache", {}, ["signalling_rooms.W006"]),
+        ("django.core.cache.backends.redis.RedisCache", {"socket_timeout": 3}, []),
+        ("tests.rooms.test_failures.SharedCache", {}, []),
+    ],
+)
+def test_a_redis_cache_without_a_timeout_is_a_warning_in_production(
+    settings: Settings, backend: str, options: dict[str, int], found: list[str]
+) -> None:
+    cache = {"BACKEND": backend, "LOCATION": "redis://localhost", "OPTIONS": options}
+    settings.CACHES = {"default": cache}
     assert problems(deploy=True) == found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from pytest_django import Settings
 
 from rooms import failures
+from rooms.deadlines import Workers
 from rooms.exceptions import RateLimited
 from rooms.failures import LONGEST, RETRY_SECONDS, Throttle
 
@@ -246,6 +248,40 @@ def test_an_unavailable_cache_is_replaced_and_logged_once_a_minute(
     monkeypatch.setattr(shared, "is_available", True)
     sleep(11)
     assert throttle.wait("bob") == 0  # counted by the shared cache again
+
+
+def test_a_cache_that_does_not_respond_delays_one_call_for_the_deadline(
+    shared: type[SharedCache],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
+    monkeypatch.setattr(failures, "DEADLINE", 0.05)
+    monkeypatch.setattr(failures, "_workers", Workers(1, "hanging"))
+    responds, throttle = threading.Event(), Throttle("t")
+    monkeypatch.setattr(shared, "add", lambda *args, **kwargs: responds.wait(10))
+    try:
+        started = time.monotonic()
+        fail(throttle, 3, "bob")
+        assert throttle.wait("bob") == 4
+        assert time.monotonic() - started < 5
+    finally:
+        responds.set()
+    assert [record.getMessage() for record in caplog.records] == [
+        "Cache unavailable, each process counts failures alone: TimeoutError()"
+    ]
+
+
+def test_calls_that_have_not_begun_in_time_are_not_made() -> None:
+    workers, responds, made = Workers(1, "hanging"), threading.Event(), []
+    with pytest.raises(TimeoutError):
+        workers.run(responds.wait, 0.01)
+    with pytest.raises(TimeoutError):
+        workers.run(lambda: made.append("late"), 0.01)
+    responds.set()
+    assert workers.run(lambda: "on time", 5) == "on time"
+    assert made == []
 
 
 def test_only_one_thread_waits_for_a_cache_that_was_unavailable(
