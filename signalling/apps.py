@@ -9,3 +9,6 @@ class SignallingConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks, receivers  # noqa: F401  (registers checks and signal receivers)
+        from .worker import pushes
+
+        pushes.connect()

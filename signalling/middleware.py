@@ -43,7 +43,7 @@ from .protocol import CloseCode, ProtocolError
 from .protocol.errors import unavailable
 from .throttling import occupancy
 from .throttling.occupancy import UserPlace
-from .worker import revocations
+from .worker import pushes
 
 logger = logging.getLogger("signalling")
 
@@ -185,7 +185,7 @@ def SessionRotationMiddleware(get_response: Any) -> Any:  # noqa: N802  (named l
         async def follow_async(request: HttpRequest) -> Any:
             response = await get_response(request)
             if rotated := _find_rotation(request):
-                await revocations.push(request.session[SESSION_KEY], rotated=rotated)
+                await pushes.push([request.session[SESSION_KEY]], rotated=rotated)
             return response
 
         return follow_async
@@ -193,7 +193,7 @@ def SessionRotationMiddleware(get_response: Any) -> Any:  # noqa: N802  (named l
     def follow(request: HttpRequest) -> Any:
         response = get_response(request)
         if rotated := _find_rotation(request):
-            async_to_sync(revocations.push)(request.session[SESSION_KEY], rotated=rotated)
+            async_to_sync(pushes.push)([request.session[SESSION_KEY]], rotated=rotated)
         return response
 
     return follow

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
+from django.db.models import BooleanField
 
 from rooms import admission
 from signalling.database import DATABASE_UNAVAILABLE
@@ -26,6 +27,8 @@ from .tokens import CHUNK, Identity, TokenCredential, TokenRefused
 logger = logging.getLogger("signalling")
 
 T = TypeVar("T")
+
+_HASHES = ("get_session_auth_hash", "_get_session_auth_hash")
 
 
 def read_user(identity: Identity) -> AbstractBaseUser:
@@ -56,7 +59,7 @@ def check_all(held: list[tuple[Identity, str | None]]) -> list[ProtocolError | N
     """Check identities, each with the code of the room that it is in. Blocking.
 
     Return for each the error to close its socket with, or ``None``: 4401 if the credential is gone,
-    4403 if ``CAN_JOIN`` no longer admits the user to the room.
+    4403 if ``CAN_STAY`` no longer allows the user to be in the room.
     """
     return [_check(identity, room_code) for identity, room_code in held]
 
@@ -85,8 +88,12 @@ def find_lost(identities: list[Identity]) -> set[Any]:
 
 
 def fingerprint(user: AbstractBaseUser) -> int:
-    """Return a number that changes when a column of the user does, except ``last_login``."""
-    return _hash(getattr(user, name, None) for name in _columns())
+    """Return a number that changes when the user may have other rights.
+
+    0 if that is unknown, because the columns were not read: no query may be sent on an event loop.
+    """
+    values, names = vars(user), _columns()
+    return _hash(values[name] for name in names) if all(name in values for name in names) else 0
 
 
 def _check(identity: Identity, room_code: str | None) -> ProtocolError | None:
@@ -104,8 +111,22 @@ def _check(identity: Identity, room_code: str | None) -> ProtocolError | None:
 
 
 def _columns() -> list[str]:
-    fields = get_user_model()._meta.concrete_fields
-    return [field.attname for field in fields if field.attname != "last_login"]
+    """Return the columns that identities depend on: the password, and whatever is true or false.
+
+    Other columns may change with each request. All of them count, except ``last_login``, if the
+    model has rules of its own for ``is_active`` or the hash that sessions prove.
+    """
+    model: Any = get_user_model()
+    fields = {field.attname: field for field in model._meta.concrete_fields}
+    if "is_active" in fields and all(
+        getattr(model, name, None) is getattr(AbstractBaseUser, name) for name in _HASHES
+    ):
+        return [
+            name
+            for name, field in fields.items()
+            if name == "password" or isinstance(field, BooleanField)
+        ]
+    return [name for name in fields if name != "last_login"]
 
 
 def _hash(values: Iterable[Any]) -> int:

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib import import_module
+from time import monotonic
 from typing import Any
 
 from django.conf import settings
@@ -24,7 +25,8 @@ from django.utils.crypto import constant_time_compare
 from rooms.digests import digest
 from signalling.protocol import ErrorCode
 
-from .tokens import CHUNK, Identity, TokenRefused
+from .canary import canary
+from .tokens import CHUNK, Identity, TokenRefused, auth_hash
 
 LOOK_UPS = 100
 """Sessions that are looked up at a time if the engine can only look up one by one."""
@@ -42,6 +44,10 @@ class SessionCredential:
     """When the session expires, unless a request extends it. Its expiry revokes nothing."""
     is_signed_out: bool = False
     """Whether ``user_logged_out`` was sent. A signed cookie shows no other sign of that."""
+    auth_hash: str = field(default="", repr=False)
+    """The password hash of the user when the session was last read; empty if unknown."""
+    seen_at: float = field(default_factory=monotonic)
+    """When the session was last found (``time.monotonic``)."""
 
     @property
     def digest(self) -> str:
@@ -51,13 +57,20 @@ class SessionCredential:
         session = _store()(self.key)
         user = None if self.is_signed_out else find_user(session)
         if user is not None and user.pk == self.user_id:
+            self.auth_hash, self.seen_at = auth_hash(user), monotonic()
             return _require_active(user)
         stored = get_user_model()._base_manager.filter(pk=self.user_id).first()
         if stored is not None:
             _require_active(stored)
-        if not self.is_signed_out and SESSION_KEY not in session and self.has_expired:
-            raise TokenRefused(ErrorCode.TOKEN_EXPIRED)
-        raise TokenRefused(ErrorCode.TOKEN_REVOKED)
+        if SESSION_KEY in session or self.is_signed_out or self._has_other_password(stored):
+            raise TokenRefused(ErrorCode.TOKEN_REVOKED)
+        if (cache := _cache()) is not None:
+            canary.look(cache)
+        proves_nothing = self.has_expired or self.was_lost_with_others
+        raise TokenRefused(ErrorCode.TOKEN_EXPIRED if proves_nothing else ErrorCode.TOKEN_REVOKED)
+
+    def _has_other_password(self, user: AbstractBaseUser | None) -> bool:
+        return user is None or self.auth_hash not in {"", auth_hash(user)}
 
     def follow(self, before: str, after: str) -> None:
         """Use the key ``after`` from now on if ``before`` is the digest of the current one."""
@@ -67,6 +80,11 @@ class SessionCredential:
     @property
     def has_expired(self) -> bool:
         return self.expires_at - EXPIRY_SLACK <= timezone.now()
+
+    @property
+    def was_lost_with_others(self) -> bool:
+        """Whether the cache has lost everything since the session was last found."""
+        return self.seen_at <= canary.lost_at
 
 
 def identify(key: str) -> Identity | None:
@@ -78,7 +96,11 @@ def identify(key: str) -> Identity | None:
     user = find_user(session)
     if user is None:
         return None
-    credential = SessionCredential(key, user.pk, session.get_expiry_date())
+    if (cache := _cache()) is not None:
+        canary.store(cache)
+    credential = SessionCredential(
+        key, user.pk, session.get_expiry_date(), auth_hash=auth_hash(user)
+    )
     return Identity(user=_require_active(user), credential=credential)
 
 
@@ -107,16 +129,16 @@ def find_user(session: Any) -> AbstractBaseUser | None:
 def find_lost(credentials: list[SessionCredential]) -> list[SessionCredential]:
     """Return those whose session was deleted before its expiry. Blocking: one query per ``CHUNK``.
 
-    Engines that store nothing lose nothing. Of those that can only look up single sessions,
-    ``LOOK_UPS`` are looked up, at random.
+    Engines that store nothing lose nothing. What a cache loses with everything else does not count.
+    Of those that can only look up single sessions, ``LOOK_UPS`` are looked up, at random.
     """
     store = _store()
     if issubclass(store, SignedCookies):
         return []
     if hasattr(store, "get_model_class"):
         return _find_lost_rows(store.get_model_class(), credentials)
-    if hasattr(store, "cache_key_prefix"):
-        return _find_lost_entries(store(), credentials)
+    if (cache := _cache()) is not None:
+        return _find_lost_entries(cache, store.cache_key_prefix, credentials)
     some = random.sample(credentials, min(LOOK_UPS, len(credentials)))
     return [one for one in some if not one.has_expired and not store().exists(one.key)]
 
@@ -132,22 +154,34 @@ def _find_lost_rows(model: Any, credentials: list[SessionCredential]) -> list[Se
     return [one for one in credentials if one.key not in found and not one.has_expired]
 
 
-def _find_lost_entries(store: Any, credentials: list[SessionCredential]) -> list[SessionCredential]:
-    found = set()
+def _find_lost_entries(
+    cache: Any, prefix: str, credentials: list[SessionCredential]
+) -> list[SessionCredential]:
+    missing = []
     for start in range(0, len(credentials), CHUNK):
         chunk = credentials[start : start + CHUNK]
-        found |= {*store._cache.get_many([store.cache_key_prefix + one.key for one in chunk])}
-    return [
-        one
-        for one in credentials
-        if store.cache_key_prefix + one.key not in found and not one.has_expired
-    ]
+        found = cache.get_many([*(prefix + one.key for one in chunk), *canary.keys])
+        canary.observe(cache, found)
+        for one in chunk:
+            if prefix + one.key in found:
+                one.seen_at = monotonic()
+            else:
+                missing.append(one)
+    return [one for one in missing if not one.has_expired and not one.was_lost_with_others]
 
 
 def _require_active(user: AbstractBaseUser) -> AbstractBaseUser:
     if not user.is_active:
         raise TokenRefused(ErrorCode.USER_INACTIVE)
     return user
+
+
+def _cache() -> Any:
+    """Return the cache that alone stores the sessions; ``None`` for other engines."""
+    store = _store()
+    if hasattr(store, "get_model_class") or not hasattr(store, "cache_key_prefix"):
+        return None
+    return store()._cache
 
 
 def _store() -> Any:

@@ -25,7 +25,7 @@ from signalling.sfu import reconciler
 
 from .gc import cycles
 from .pending import PendingWrites
-from .revocations import Holder, Revocations
+from .revocations import IdentityHolder, Revocations
 
 logger = logging.getLogger("signalling")
 
@@ -38,14 +38,14 @@ STORE_SECONDS = 3.0
 """How long a stopping process stores held frames, at most plus the time of one call."""
 
 
-class Socket(Holder, Protocol):
+class Socket(IdentityHolder, Protocol):
     """A consumer, as the worker sees it."""
 
     def close_for_drain(self) -> None:
         """Ask the client to reconnect, to another worker if there is one, and close."""
 
 
-class Detached(Holder, Protocol):
+class Detached(IdentityHolder, Protocol):
     """A peer without a socket, as the worker sees it."""
 
     @property

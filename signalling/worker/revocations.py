@@ -1,8 +1,8 @@
 """Closes the sockets of this process whose identity no longer holds: by push, and by sweep.
 
-A push is a message that ``signalling.receivers`` sends to every worker when something about a user
-changes. A sweep, at each heartbeat, finds the changes that sent no signal. Both only name users.
-What became of them is read from the database a moment later, by ``auth.revocation``.
+A push is a message that ``pushes`` sends to every worker when something about a user changes. A
+sweep, at each heartbeat, finds the changes that sent no signal. Both only name users. What became
+of them is read from the database a moment later, by ``auth.revocation``.
 """
 
 from __future__ import annotations
@@ -11,63 +11,34 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Literal, Protocol, TypedDict
+from typing import Any, Protocol
 
 from channels.layers import get_channel_layer
 
 from signalling.auth import revocation
 from signalling.auth.sessions import SessionCredential
-from signalling.auth.tokens import Identity
+from signalling.auth.tokens import Identity, user_key
 from signalling.database import run_in_background_thread
-from signalling.protocol import ProtocolError
+from signalling.protocol import ErrorCode, ProtocolError
 from signalling.transport.subscription import ChannelSubscription
 from signalling.transport.tasks import spawn
 
+from .pushes import GROUP
+
 logger = logging.getLogger("signalling")
 
-GROUP = "signalling.identities"
-"""The group that every worker joins. Pushes are rare and small, so one for all users suffices."""
-PAUSE_SECONDS = 0.5
-"""How long a push waits. A view that changes the password saves its own session after the user."""
+PAUSE_SECONDS = 0.25
+"""How long a check waits for other changes."""
+RECHECK_SECONDS = 1.5
+"""How long a session waits for a second check. A view that changes the password saves its own
+session after the user, and the middleware sends its new key after the response."""
 CHUNK = 50
 """Identities per database call: the heartbeat shares the thread."""
-PUSH_SECONDS = 1.0
-"""How long a push may take: the request that saves a user waits for it."""
 MAX_SUSPECTS = 1000
 """With more users than this to check at a time, all are checked."""
 
 
-class IdentityChanged(TypedDict):
-    """To all workers: something about a user has changed, or about any user if it is ``""``.
-
-    ``signed_out`` is the digest of a session that was signed out. ``rotated`` is the digest of a
-    session and its new key. Either may be empty.
-    """
-
-    type: Literal["signalling.identity"]
-    user: str
-    signed_out: str
-    rotated: list[str]
-
-
-async def push(user: str, *, signed_out: str = "", rotated: Iterable[str] = ()) -> None:
-    """Send an ``IdentityChanged`` to all workers.
-
-    A failure is logged: most of what a push reports, the next sweep finds too.
-    """
-    message = IdentityChanged(
-        type="signalling.identity", user=user, signed_out=signed_out, rotated=[*rotated]
-    )
-    layer = get_channel_layer()
-    try:
-        if layer is not None:
-            async with asyncio.timeout(PUSH_SECONDS):
-                await layer.group_send(GROUP, message)
-    except Exception as error:
-        logger.warning("Channel layer unavailable, revocation delayed: %r", error)
-
-
-class Holder(Protocol):
+class IdentityHolder(Protocol):
     """A socket or a detached peer, as far as its identity is concerned."""
 
     @property
@@ -84,7 +55,9 @@ class Holder(Protocol):
 class Revocations:
     """The identities of one worker. ``run`` receives pushes; the worker calls ``sweep``."""
 
-    def __init__(self, holders: Callable[[], Iterable[Holder]], retry_seconds: float) -> None:
+    def __init__(
+        self, holders: Callable[[], Iterable[IdentityHolder]], retry_seconds: float
+    ) -> None:
         self._holders = holders
         self._retry_seconds = retry_seconds
         self._suspects: set[str] = set()
@@ -143,25 +116,28 @@ class Revocations:
     def deliver(self, received: Any) -> None:
         """Handle a message of the channel layer."""
         match received:
-            case {"type": "signalling.identity", "user": str(user)}:
+            case {"type": "signalling.identity", "users": list(users)}:
                 self._follow_session(received)
-                self.suspect(user)
+                self.recheck(*map(str, users))
             case {"type": "channel.missed"}:
-                self.suspect("")
+                self.recheck()
 
-    def suspect(self, user: str) -> None:
-        """Check a user's identities in a moment; all identities if ``user`` is empty."""
-        if not user or len(self._suspects) >= MAX_SUSPECTS:
+    def recheck(self, *users: str) -> None:
+        """Check the identities of these users in a moment; all identities if there are none."""
+        if not users or len(self._suspects) + len(users) > MAX_SUSPECTS:
             self._are_all_suspect = True
         else:
-            self._suspects.add(user)
+            self._suspects.update(users)
         if not self._is_checking:
             self._is_checking = True
             spawn(self._check_suspects(), self._tasks)
 
     def _follow_session(self, message: Any) -> None:
-        for holder in self._held(message["user"]):
-            credential = holder.identity and holder.identity.credential
+        users = {*map(str, message["users"])}
+        for holder in self._holders():
+            if holder.identity is None or (users and holder.identity.user_key not in users):
+                continue
+            credential = holder.identity.credential
             if isinstance(credential, SessionCredential):
                 credential.is_signed_out |= credential.digest == message.get("signed_out")
                 if message.get("rotated"):
@@ -180,16 +156,16 @@ class Revocations:
                 continue
             mark = revocation.fingerprint(one.user)
             if known.setdefault(pk, self._known.get(pk, mark)) != mark:  # read before a change
-                self.suspect(str(pk))
+                self.recheck(user_key(pk))
         self._identities, self._known = identities, known
         if not identities:
             return
         changed = await run_in_background_thread(revocation.find_changed)(self._known)
         for pk, now in changed.items():
             self._known[pk] = now or 0
-            self.suspect(str(pk))
+            self.recheck(user_key(pk))
         for pk in await run_in_background_thread(revocation.find_lost)(found):
-            self.suspect(str(pk))
+            self.recheck(user_key(pk))
 
     # --- Check --------------------------------------------------------------------------------
 
@@ -200,8 +176,8 @@ class Revocations:
             are_all, self._are_all_suspect = self._are_all_suspect, False
             held = [
                 holder
-                for holder in self._held("")
-                if holder.identity and (are_all or str(holder.identity.user.pk) in suspects)
+                for holder in self._holders()
+                if holder.identity and (are_all or holder.identity.user_key in suspects)
             ]
             try:
                 for start in range(0, len(held), CHUNK):
@@ -213,18 +189,42 @@ class Revocations:
                 await asyncio.sleep(self._retry_seconds)
         self._is_checking = False
 
-    async def _check(self, held: list[Holder]) -> None:
+    async def _check(self, held: list[IdentityHolder], *, is_last: bool = False) -> None:
         checked = [(holder, holder.identity) for holder in held if holder.identity]
         found = await run_in_background_thread(revocation.check_all)(
             [(identity, holder.room_code) for holder, identity in checked]
         )
+        again = set()
         for (holder, identity), error in zip(checked, found, strict=True):
-            if error is not None and holder.identity is identity:
+            if error is None or holder.identity is not identity:
+                continue
+            if not is_last and _may_recover(identity, error):
+                again.add(identity.credential)
+            else:
                 holder.revoke(error)
+        if again:
+            spawn(self._check_again(again), self._tasks)
 
-    def _held(self, user: str) -> list[Holder]:
-        return [
+    async def _check_again(self, credentials: set[Any]) -> None:
+        await asyncio.sleep(RECHECK_SECONDS)
+        held = [
             holder
-            for holder in self._holders()
-            if holder.identity and (not user or str(holder.identity.user.pk) == user)
+            for holder in self._holders()  # a peer may have lost its socket by now
+            if holder.identity and holder.identity.credential in credentials
         ]
+        try:
+            if held:
+                await self._check(held, is_last=True)
+        except Exception as error:
+            logger.warning("Could not check identities, trying again: %r", error)
+            self.recheck(*{holder.identity.user_key for holder in held if holder.identity})
+
+
+def _may_recover(identity: Identity, error: ProtocolError) -> bool:
+    """Return whether a view may be about to save the session, or its new key may be on its way."""
+    credential = identity.credential
+    return (
+        isinstance(credential, SessionCredential)
+        and not credential.is_signed_out
+        and error.code == ErrorCode.TOKEN_REVOKED
+    )

@@ -19,7 +19,7 @@ from signalling.middleware import (
     OriginMiddleware,
     SignallingMiddlewareStack,
 )
-from signalling.worker import revocations
+from signalling.worker import pushes
 from tests.conftest import PASSWORD, access_token
 from tests.signalling.sockets import AppSocket, connected
 
@@ -393,4 +393,4 @@ def test_the_stack_checks_the_address_first_and_then_the_origin() -> None:
 async def test_nothing_remains_in_the_channel_layer(room: Room, bob: User) -> None:
     async with connected(bob) as socket:
         await socket.join()
-    assert set(get_channel_layer().groups) <= {revocations.GROUP}  # the worker's own
+    assert set(get_channel_layer().groups) <= {pushes.GROUP}  # the worker's own

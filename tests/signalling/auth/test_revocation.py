@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.cache import SessionStore as CacheStore
 from django.contrib.sessions.backends.db import SessionStore
+from django.core.cache import cache
+from django.core.cache.backends.locmem import LocMemCache
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
 from rooms.digests import digest
 from signalling.auth import revocation, sessions
+from signalling.auth.canary import Canary
 from signalling.auth.sessions import SessionCredential
 from signalling.auth.tokens import Identity, TokenRefused
 from tests.conftest import statements
@@ -48,6 +53,30 @@ def test_a_sign_in_changes_no_fingerprint(users: list[User]) -> None:
     known = {user.pk: revocation.fingerprint(user) for user in User.objects.all()}
     User.objects.update(last_login=timezone.now())
     assert revocation.find_changed(known) == {}
+
+
+def test_a_column_that_proves_nothing_changes_no_fingerprint(users: list[User]) -> None:
+    known = {user.pk: revocation.fingerprint(user) for user in User.objects.all()}
+    User.objects.update(first_name="Ann", date_joined=timezone.now())
+    assert revocation.find_changed(known) == {}
+
+
+def test_all_columns_count_for_a_user_model_with_rules_of_its_own(
+    users: list[User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(User, "get_session_auth_hash", lambda user: user.email, raising=False)
+    known = {user.pk: revocation.fingerprint(user) for user in User.objects.all()}
+    User.objects.filter(username="ann").update(email="ann@example.org")
+    assert set(revocation.find_changed(known)) == {users[0].pk}
+
+
+@pytest.mark.parametrize("columns", [["username"], ["username", "password"]])
+def test_a_fingerprint_reads_no_deferred_column(users: list[User], columns: list[str]) -> None:
+    deferred = User.objects.only(*columns).get(username="ann")
+    with statements() as sent:
+        assert revocation.fingerprint(deferred) == 0
+    assert not sent
+    assert set(revocation.find_changed({deferred.pk: 0})) == {deferred.pk}
 
 
 def test_values_that_cannot_be_hashed_have_fingerprints() -> None:
@@ -132,3 +161,73 @@ def test_only_the_credential_of_the_former_key_follows() -> None:
         credential.follow(digest(first.key), "new")
     assert first.key == "new"
     assert second.key != "new"
+
+
+# --- Sessions in a cache ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def cached(settings: Settings, bob: User, monkeypatch: pytest.MonkeyPatch) -> list[Identity]:
+    """Three identities of sessions in a cache."""
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+    monkeypatch.setattr(sessions, "canary", Canary())
+    found = []
+    for _ in range(3):
+        client = Client()
+        client.force_login(bob)
+        identity = sessions.identify(client.cookies["sessionid"].value)
+        assert identity is not None
+        found.append(identity)
+    return found
+
+
+def lost(identities: list[Identity]) -> list[SessionCredential]:
+    return sessions.find_lost([cast(SessionCredential, one.credential) for one in identities])
+
+
+def test_a_cache_that_lost_one_session_has_revoked_it(cached: list[Identity]) -> None:
+    credential = cast(SessionCredential, cached[0].credential)
+    CacheStore(credential.key).delete()
+    assert lost(cached) == [credential]
+    assert refusal(credential) == ("token_revoked", True)
+
+
+@pytest.mark.parametrize("is_read_first", [False, True])
+def test_a_cache_that_lost_everything_has_revoked_nothing(
+    cached: list[Identity], is_read_first: bool, bob: User
+) -> None:
+    cache.clear()
+    held = [cast(SessionCredential, one.credential) for one in cached]
+    for _ in range(2):
+        if is_read_first:
+            assert [refusal(one) for one in held] == [("token_expired", False)] * 3
+        assert lost(cached) == []
+    bob.set_password("another horse")
+    bob.save()
+    assert refusal(held[0]) == ("token_revoked", True)
+
+
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_an_outage_of_the_cache_revokes_nothing(
+    cached: list[Identity], is_hidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        if is_hidden:
+            return None
+        raise ConnectionError("the cache is unavailable")
+
+    def get_many(*args: Any, **kwargs: Any) -> Any:
+        return fail() or {}
+
+    held = [cast(SessionCredential, one.credential) for one in cached]
+    with monkeypatch.context() as outage:
+        for name in ("get", "set", "set_many"):
+            outage.setattr(LocMemCache, name, fail)
+        outage.setattr(LocMemCache, "get_many", get_many)
+        if is_hidden:
+            assert lost(cached) == []
+        assert refusal(held[0]) == ("token_expired", False)
+    assert lost(cached) == []
+    assert held[0].read_user() == cached[0].user
+    CacheStore(held[0].key).delete()
+    assert lost(cached) == [held[0]]

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import AsyncMock, call
 
 import pytest
 from channels.layers import get_channel_layer
-from django.contrib.auth.models import AbstractUser, Group, Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db import OperationalError
-from django.db.models.signals import post_save
 from pytest_django import Settings
 
 from rooms.models import Participant, Room
 from signalling.auth import revocation, tokens
 from signalling.auth.tokens import Identity
 from signalling.worker import process, revocations
-from signalling.worker.revocations import GROUP
+from signalling.worker.pushes import GROUP
 from tests.conftest import access_token
 from tests.signalling.sockets import connected, in_room, open_socket
 from tests.signalling.worker.revoking import assert_closed, change, deactivate, set_password, sweep
@@ -88,27 +86,6 @@ async def test_other_changes_of_a_user_close_nothing(bob: User, fields: list[str
         await socket.receive_nothing()
 
 
-@pytest.mark.parametrize(
-    ("fields", "pushes"), [(None, 1), (["is_staff"], 1), (["first_name", "last_login"], 0)]
-)
-async def test_only_a_user_that_may_have_other_rights_is_pushed(
-    bob: User, fields: list[str] | None, pushes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    push = AsyncMock()
-    monkeypatch.setattr(revocations, "push", push)
-    await User.objects.acreate_user("carol")
-    await bob.asave(update_fields=fields)
-    assert push.await_args_list == [call(str(bob.pk))] * pushes
-
-
-async def test_a_user_that_is_saved_through_a_proxy_is_pushed(bob: User) -> None:
-    socket = await open_socket(bob)
-    await User.objects.filter(pk=bob.pk).aupdate(is_active=False)
-    saved = {"created": False, "using": "default", "update_fields": None}
-    await change(post_save.send, sender=AbstractUser, instance=bob, **saved)
-    await assert_closed(socket, "user_inactive")
-
-
 async def test_a_peer_without_a_socket_ends_with_the_token_that_it_had_last(
     room: Room, alice: User, bob: User
 ) -> None:
@@ -174,6 +151,7 @@ def callers(settings: Settings, bob: User) -> Group:
     settings.SIGNALLING = {
         **settings.SIGNALLING,
         "CAN_JOIN": "tests.rooms.hooks.callers_only",
+        "CAN_STAY": "tests.rooms.hooks.callers_only",
     }
     group = Group.objects.create(name="callers")
     group.permissions.add(Permission.objects.get(codename="view_room"))
@@ -283,12 +261,27 @@ def count_checks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_a_change_is_checked_once(bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = count_checks(monkeypatch)
     async with connected(bob), connected(bob) as socket:
-        await User.objects.filter(pk=bob.pk).aupdate(first_name="Robert")
+        await User.objects.filter(pk=bob.pk).aupdate(is_staff=True)
         for _ in range(3):
             await sweep()
             await asyncio.sleep(0.2)
         await socket.receive_nothing()
     assert counts == [2]
+
+
+async def test_a_user_whose_columns_were_not_read_is_checked_once(
+    bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = count_checks(monkeypatch)
+    async with connected(bob) as socket:
+        (holder,) = process.get_worker().sockets
+        deferred = await User.objects.only("username").aget(pk=bob.pk)
+        setattr(holder, "identity", Identity(user=deferred))  # noqa: B010 (a read-only protocol)
+        for _ in range(3):
+            await sweep()
+            await asyncio.sleep(0.2)
+        await socket.receive_nothing()
+    assert counts == [1]
 
 
 async def test_an_identity_from_before_a_change_is_swept_although_it_comes_later(
@@ -323,7 +316,7 @@ async def test_a_token_that_is_presented_during_a_check_is_not_revoked_by_it(
             return errors
 
         monkeypatch.setattr(revocation, "check_all", check_all)
-        process.get_worker().revocations.suspect(str(bob.pk))
+        process.get_worker().revocations.recheck(str(bob.pk))
         await asyncio.sleep(0.2)
         await socket.receive_nothing()
 
@@ -355,14 +348,14 @@ async def test_too_many_suspects_are_all_users(bob: User, monkeypatch: pytest.Mo
     await User.objects.filter(pk=bob.pk).aupdate(is_active=False)
     worker = process.get_worker().revocations
     for number in range(10):
-        worker.deliver({"type": "signalling.identity", "user": f"x{number}"})
+        worker.deliver({"type": "signalling.identity", "users": [f"x{number}"]})
         assert len(worker._suspects) <= 3
     await assert_closed(socket, "user_inactive")
 
 
 @pytest.mark.parametrize(
     "message",
-    [{}, {"type": "signalling.identity"}, {"type": "other", "user": "1"}, {"type": 1}],
+    [{}, {"type": "signalling.identity"}, {"type": "other", "users": ["1"]}, {"type": 1}],
 )
 async def test_other_messages_to_the_worker_are_ignored(bob: User, message: dict[str, Any]) -> None:
     async with connected(bob) as socket:

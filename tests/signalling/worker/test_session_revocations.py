@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -12,13 +13,15 @@ from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, user_logged_out
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
+from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from rooms.models import Room
+from signalling.auth import revocation
 from signalling.middleware import SessionRotationMiddleware
-from signalling.worker import revocations
+from signalling.worker import pushes
 from tests.conftest import PASSWORD
 from tests.signalling.sockets import open_socket
 from tests.signalling.worker.revoking import (
@@ -27,6 +30,7 @@ from tests.signalling.worker.revoking import (
     change,
     key_of,
     open_page,
+    set_password,
     sign_in,
     sweep,
 )
@@ -111,7 +115,7 @@ async def test_only_a_new_key_of_a_signed_in_session_is_pushed(
     bob: User, is_signed_in: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push = AsyncMock()
-    monkeypatch.setattr(revocations, "push", push)
+    monkeypatch.setattr(pushes, "push", push)
     client = await change(sign_in, bob)
     request = RequestFactory().get("/")
     request.COOKIES["sessionid"] = key_of(client) if is_signed_in else "former"
@@ -125,6 +129,47 @@ async def test_only_a_new_key_of_a_signed_in_session_is_pushed(
 
     await change(SessionRotationMiddleware(view), request)
     push.assert_not_awaited()
+
+
+async def test_a_view_may_save_its_session_long_after_the_user(
+    bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await change(sign_in, bob)
+    socket = await open_page(client)
+    original, checks = revocation.check_all, []
+
+    def check_all(held: Any) -> Any:
+        errors = original(held)
+        checks.append(errors)
+        if len(checks) == 1:
+            session = client.session
+            session[HASH_SESSION_KEY] = User.objects.get().get_session_auth_hash()
+            session.save()
+        return errors
+
+    monkeypatch.setattr(revocation, "check_all", check_all)
+    await change(set_password, bob)
+    async with asyncio.timeout(5):
+        while len(checks) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await socket.receive_nothing()
+    assert [error is None for (error,) in checks] == [False, True]
+    await socket.disconnect()
+
+
+@pytest.mark.parametrize("engine", ["cache"], indirect=True)
+@pytest.mark.usefixtures("engine")
+async def test_a_cache_that_lost_everything_ends_no_call(bob: User) -> None:
+    socket = await open_page(await change(sign_in, bob))
+    await change(cache.clear)
+    await sweep()
+    await sweep()
+    await bob.asave()  # pushes bob
+    await asyncio.sleep(0.3)
+    await socket.receive_nothing()
+    await User.objects.filter(pk=bob.pk).aupdate(password="other")
+    await sweep()
+    await assert_closed(socket, "token_revoked")
 
 
 async def test_a_session_that_belongs_to_another_user_is_revoked(alice: User, bob: User) -> None:
