@@ -88,9 +88,9 @@ def shown(refusal: RoomError, room: Room, user: AbstractBaseUser) -> RoomError:
 
 
 def may_stay(code: str, user: AbstractBaseUser) -> bool:
-    """Return whether ``CAN_JOIN`` still admits a user that is in the open room with ``code``."""
+    """Return whether ``CAN_STAY`` allows a user to be in the open room with ``code`` any longer."""
     room = Room.objects.filter(code=code, is_active=True).first()
-    return room is None or bool(hook(conf().can_join)(user, room))
+    return room is None or bool(hook(conf().can_stay)(user, room))
 
 
 def choose_mode(room: Room, others: list[Participant], sfu: str | None) -> None:

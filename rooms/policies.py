@@ -24,6 +24,11 @@ def can_join(user: AbstractBaseUser, room: Room) -> bool:
     return True
 
 
+def can_stay(user: AbstractBaseUser, room: Room) -> bool:
+    """Return whether the user may go on being in the room: every user that has joined it may."""
+    return True
+
+
 def is_host(user: AbstractBaseUser, room: Room) -> bool:
     """Return whether the user created the room. The host can join while the room is locked."""
     return room.host_id is not None and room.host_id == user.pk

@@ -30,7 +30,9 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite) -> Site:
     hook = "tests.integration.hooks.is_not_banned"
-    site = make_site(engine="postgresql", redis=True, signalling={"CAN_JOIN": hook})
+    site = make_site(
+        engine="postgresql", redis=True, signalling={"CAN_JOIN": hook, "CAN_STAY": hook}
+    )
     watched.append(site.start_worker("uvicorn"))
     return site
 

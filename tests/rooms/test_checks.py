@@ -20,7 +20,7 @@ def test_the_example_site_passes_all_checks() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("hook", ["MAKE_CODE", "CAN_CREATE", "CAN_JOIN", "USER_INFO"])
+@pytest.mark.parametrize("hook", ["MAKE_CODE", "CAN_CREATE", "CAN_JOIN", "CAN_STAY", "USER_INFO"])
 @pytest.mark.parametrize(
     "path", ["signalling_rooms.codes.nothing", "no.such.module", "nodots", "", None, 3]
 )

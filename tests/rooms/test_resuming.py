@@ -83,11 +83,13 @@ def test_a_resume_asks_can_join(joined: Joined, bob: User, room: Room, settings:
     assert resume(joined, bob).participant.epoch == 1
 
 
-def test_a_user_may_stay_in_a_room_as_long_as_can_join_admits_it(
+def test_a_user_may_stay_in_a_room_as_long_as_can_stay_allows_it(
     room: Room, bob: User, settings: Settings
 ) -> None:
     assert admission.may_stay("ABC123", bob)
     settings.SIGNALLING = {"CAN_JOIN": "tests.rooms.hooks.only_unnamed_rooms"}
+    assert admission.may_stay("ABC123", bob)  # joined while the rule was another one
+    settings.SIGNALLING = {"CAN_STAY": "tests.rooms.hooks.only_unnamed_rooms"}
     assert not admission.may_stay("ABC123", bob)
     services.close_room(room)  # its peers leave for another reason
     assert admission.may_stay("ABC123", bob)

@@ -204,12 +204,12 @@ async def test_a_permission_that_was_given_directly_counts_too(
     await assert_closed(socket, "forbidden", 4403)
 
 
-async def test_a_bug_in_can_join_closes_nothing(
+async def test_a_bug_in_can_stay_closes_nothing(
     room: Room, bob: User, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with connected(bob) as socket:
         await socket.join()
-        settings.SIGNALLING = {"CAN_JOIN": "tests.rooms.hooks.explode"}
+        settings.SIGNALLING = {"CAN_STAY": "tests.rooms.hooks.explode"}
         await change(bob.groups.add, await Group.objects.acreate(name="any"))
         await asyncio.sleep(0.2)
         await socket.receive_nothing()
