@@ -1,5 +1,6 @@
 """System checks of the domain: errors ``signalling_rooms.E…``, warnings ``signalling_rooms.W…``."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -126,6 +127,24 @@ def check_visibility(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
 
 
 @register()
+def check_code_pattern(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Require a regular expression in ``CODE_PATTERN``."""
+    try:
+        re.compile(conf().code_pattern)
+    except (re.error, TypeError) as error:
+        return [
+            Error(
+                f"SIGNALLING['CODE_PATTERN'] is {conf().code_pattern!r}: {error}.",
+                hint=r"Use a regular expression for the codes of MAKE_CODE, such as r'\d{9}'.",
+                id="signalling_rooms.E008",
+            )
+        ]
+    return []
+
+
+@register()
 def check_proxies(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Require networks in ``TRUSTED_PROXIES``, and warn if they contain every address."""
     problems: list[CheckMessage] = []
@@ -156,7 +175,7 @@ def check_proxies(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 def check_codes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Warn about codes that are short enough to be guessed (``check --deploy``)."""
     try:
-        bits = round(codes.sample().bits)
+        bits = round(codes.sample(codes.ENTROPY_SAMPLES).bits)
     except Exception:  # the function of the site; ``check_hooks`` reports if it is missing
         return []
     if bits >= SAFE_BITS:

@@ -17,7 +17,8 @@ from .exceptions import CodeInvalid
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 LENGTH = 10  # 31 ** 10 is about 2 ** 49.5 codes: too many to guess, as failed joins are throttled
 MAX_LENGTH = 32
-SAMPLES = 1024  # enough to see every character of an alphabet in every position
+FORMAT_SAMPLES = 64  # enough to see every character of an alphabet
+ENTROPY_SAMPLES = 1024  # enough to see that codes of 18 bits repeat
 
 logger = logging.getLogger("rooms")
 
@@ -56,8 +57,8 @@ def normalise(code: str) -> str:
 
 
 @dataclass(frozen=True)
-class Form:
-    """The form of the codes that ``MAKE_CODE`` makes, estimated from samples."""
+class CodeFormat:
+    """The format of the codes that ``MAKE_CODE`` makes, estimated from samples."""
 
     lengths: frozenset[int]
     alphabet: frozenset[str]
@@ -69,8 +70,8 @@ class Form:
         return len(code) in self.lengths and self.alphabet.issuperset(code)
 
 
-def sample(count: int = SAMPLES) -> Form:
-    """Return the form of the codes that ``MAKE_CODE`` makes. Raise what it raises."""
+def sample(count: int) -> CodeFormat:
+    """Return the format of the codes that ``MAKE_CODE`` makes. Raise what it raises."""
     codes = [new() for _ in range(count)]
     lengths = frozenset(map(len, codes))
     columns = [
@@ -80,27 +81,46 @@ def sample(count: int = SAMPLES) -> Form:
     repeated = sum(seen - 1 for seen in Counter(codes).values())
     if repeated:  # the birthday problem: among n codes of N, n² / 2N are expected to repeat
         bits = min(bits, math.log2(count**2 / (2 * repeated)))
-    return Form(lengths, frozenset().union(*codes), bits)
+    return CodeFormat(lengths, frozenset().union(*codes), bits)
 
 
 def looks_generated(code: str) -> bool:
-    """Return whether a code in its stored form could come from the site's ``MAKE_CODE``."""
-    form = _sampled()
+    """Return whether a code in its stored form could come from the site's ``MAKE_CODE``.
+
+    ``CODE_PATTERN`` decides if the site has set it. See ``learn_format``.
+    """
+    if pattern := conf().code_pattern:
+        return re.fullmatch(pattern, code) is not None
+    form = learn_format()
     return form is None or form.fits(code)
 
 
+def learn_format() -> CodeFormat | None:
+    """Return the format of generated codes, ``None`` if ``MAKE_CODE`` fails.
+
+    The first call of a process may call the function of the site ``FORMAT_SAMPLES`` times. So call it
+    before a transaction that calls ``looks_generated``.
+    """
+    if conf().code_pattern:
+        return None
+    return _DEFAULT if conf().make_code == f"{__name__}.generate" else _sampled()
+
+
 @cache
-def _sampled() -> Form | None:
+def _sampled() -> CodeFormat | None:
     try:
-        return sample()
+        return sample(FORMAT_SAMPLES)
     except Exception as error:  # the function of the site: treat every code as generated
         logger.warning("MAKE_CODE failed, cannot tell generated codes from chosen ones: %r", error)
         return None
 
 
-def _forget_form(*, setting: str, **kwargs: object) -> None:
+_DEFAULT = CodeFormat(frozenset({LENGTH}), frozenset(ALPHABET), LENGTH * math.log2(len(ALPHABET)))
+
+
+def _forget_format(*, setting: str, **kwargs: object) -> None:
     if setting == "SIGNALLING":
         _sampled.cache_clear()
 
 
-setting_changed.connect(_forget_form)
+setting_changed.connect(_forget_format)

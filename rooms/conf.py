@@ -19,6 +19,8 @@ class RoomSettings:
 
     make_code: str = field(default="rooms.codes.generate", metadata=HOOK)
     """Import path of ``() -> str``: generates room codes."""
+    code_pattern: str = ""
+    """Regular expression for the codes that ``make_code`` makes, in upper case; see ``rooms.codes``."""
     can_create: str = field(default="rooms.policies.can_create", metadata=HOOK)
     """Import path of ``(user) -> bool``: whether the user may open a room."""
     can_join: str = field(default="rooms.policies.can_join", metadata=HOOK)

@@ -16,7 +16,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from . import admission, services, signals
+from . import admission, codes, services, signals
 from .conf import conf, hook
 from .digests import digest
 from .exceptions import (
@@ -65,6 +65,7 @@ def resume(
     ``RoomNotFound``, ``RoomClosed`` or ``Forbidden``, as ``services.join`` does. A locked room
     still admits its participants, and no limit of seats applies: the peer has its seat.
     """
+    codes.learn_format()
     with transaction.atomic():
         try:
             room = admission.lock_room(code, user)

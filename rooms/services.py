@@ -140,6 +140,7 @@ def join(
     ``TooManyDevices`` or ``Forbidden``; ``SfuRequired`` if ``sfu`` is ``None`` and the room
     requires an SFU.
     """
+    codes.learn_format()
     token = secrets.token_urlsafe(32) if resumable else None
     newcomer = Participant(
         user_id=user.pk,

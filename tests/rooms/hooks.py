@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import connection
 
 from rooms.models import Room
 
@@ -19,6 +20,15 @@ def tea() -> str:
 
 def pin() -> str:
     return f"{random.randrange(10_000):04}"
+
+
+made: list[int] = []
+"""The depth of the transaction in which ``recorded_pin`` was called, for each call."""
+
+
+def recorded_pin() -> str:
+    made.append(len(connection.savepoint_ids))
+    return pin()
 
 
 def three_words() -> str:

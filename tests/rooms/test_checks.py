@@ -198,3 +198,9 @@ def test_a_redis_cache_without_a_timeout_is_a_warning_in_production(
     cache = {"BACKEND": backend, "LOCATION": "redis://localhost", "OPTIONS": options}
     settings.CACHES = {"default": cache}
     assert problems(deploy=True) == found
+
+
+@pytest.mark.parametrize("pattern", ["[A-Z", 9])
+def test_a_code_pattern_must_be_a_regular_expression(settings: Settings, pattern: object) -> None:
+    settings.SIGNALLING = {"CODE_PATTERN": pattern}
+    assert problems() == ["signalling_rooms.E008"]

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from rooms import codes
-from rooms.exceptions import CodeInvalid
+from rooms import codes, resuming, services
+from rooms.exceptions import CodeInvalid, RoomNotFound
 from rooms.models import Room
+from tests.rooms import hooks
 
 WORD = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
@@ -93,7 +99,7 @@ def test_normalising_is_idempotent_and_ignores_case(code: str) -> None:
     assert normal[-1] in WORD
 
 
-# --- The form of generated codes --------------------------------------------------------------
+# --- The format of generated codes --------------------------------------------------------------
 
 
 def test_generated_codes_look_generated_and_names_do_not() -> None:
@@ -102,10 +108,39 @@ def test_generated_codes_look_generated_and_names_do_not() -> None:
         assert not codes.looks_generated(name), name
 
 
-def test_the_form_follows_the_sites_own_function(settings: Settings) -> None:
+def test_the_format_follows_the_sites_own_function(settings: Settings) -> None:
     settings.SIGNALLING = {"MAKE_CODE": "tests.rooms.hooks.pin"}
     assert codes.looks_generated("1234")
     assert not codes.looks_generated("K7PXM2QRTB")
+
+
+@pytest.mark.parametrize("entry", ["join", "resume"])
+def test_the_format_is_learnt_from_few_codes_before_the_transaction(
+    bob: User, settings: Settings, entry: str
+) -> None:
+    settings.SIGNALLING = {"MAKE_CODE": "tests.rooms.hooks.recorded_pin"}
+    hooks.made.clear()
+    arguments: dict[str, Any] = {"code": "1234", "user": bob, "channel_name": "c"}
+    entries: dict[str, Callable[[], object]] = {
+        "join": partial(services.join, **arguments, peer_id="p"),
+        "resume": partial(resuming.resume, **arguments, token="x", worker_id=None),
+    }
+    with pytest.raises(RoomNotFound):
+        entries[entry]()
+    assert hooks.made == [len(connection.savepoint_ids)] * 64
+
+
+def test_the_default_function_is_not_called_for_its_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "generate", lambda: pytest.fail("called"))
+    assert codes.looks_generated("K7PXM2QRTB")
+    assert not codes.looks_generated("TEA-TIME")
+
+
+def test_a_site_may_declare_the_format(settings: Settings) -> None:
+    settings.SIGNALLING = {"MAKE_CODE": "tests.rooms.hooks.explode", "CODE_PATTERN": r"\d{4}"}
+    assert codes.looks_generated("1234")
+    assert not codes.looks_generated("12345")
+    assert not codes.looks_generated("TEA-TIME")
 
 
 def test_every_code_may_be_generated_by_a_function_that_fails(
@@ -128,4 +163,4 @@ def test_every_code_may_be_generated_by_a_function_that_fails(
 )
 def test_the_entropy_is_estimated(settings: Settings, hook: str, bits: float) -> None:
     settings.SIGNALLING = {"MAKE_CODE": hook}
-    assert codes.sample().bits == pytest.approx(bits, abs=1)
+    assert codes.sample(codes.ENTROPY_SAMPLES).bits == pytest.approx(bits, abs=1)
