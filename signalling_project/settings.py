@@ -23,6 +23,7 @@ TRUSTED_PROXIES    127.0.0.0/8,::1,unix; comma-separated networks of the proxies
 ACCESS_TOKEN_MINUTES                    10
 JWT_ISSUER, JWT_AUDIENCE                empty; if set, tokens carry them and must carry them
 THROTTLE_ANONYMOUS, THROTTLE_USER       30/min, 120/min; limits for REST requests
+THROTTLE_TOKEN     300/min; limit for requests for access tokens from one address
 SIGNALLING         {}; JSON with any key of the SIGNALLING setting
 LOG_LEVEL          INFO
 ENV_FILE           .env in the directory of manage.py
@@ -213,9 +214,10 @@ REST_FRAMEWORK = {
         "rooms.api.throttling.AnonRateThrottle",
         "rooms.api.throttling.UserRateThrottle",
     ],
-    # Anonymous requests are logins; authenticated requests may be guesses at room codes.
+    # A school may share an address, and wrong passwords have a throttle of their own.
     "DEFAULT_THROTTLE_RATES": {
         "anon": env.str("THROTTLE_ANONYMOUS", default="30/min"),
+        "token": env.str("THROTTLE_TOKEN", default="300/min"),
         "user": env.str("THROTTLE_USER", default="120/min"),
     },
     # For throttles of other packages; the two above use SIGNALLING["TRUSTED_PROXIES"].

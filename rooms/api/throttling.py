@@ -17,5 +17,11 @@ class AnonRateThrottle(ClientAddressMixin, throttling.AnonRateThrottle):
     """Limits the requests of each anonymous client (``DEFAULT_THROTTLE_RATES["anon"]``)."""
 
 
+class TokenRateThrottle(AnonRateThrottle):
+    """Limits the requests for access tokens from each address (``…["token"]``)."""
+
+    scope = "token"
+
+
 class UserRateThrottle(ClientAddressMixin, throttling.UserRateThrottle):
     """Limits the requests of each user (``DEFAULT_THROTTLE_RATES["user"]``)."""
