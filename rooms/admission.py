@@ -46,7 +46,7 @@ def lock_room(code: str, user: AbstractBaseUser) -> Room:
     except CodeInvalid as malformed:
         raise RoomNotFound from malformed
     except Room.DoesNotExist:
-        raise visibility.visible(RoomNotFound(), codes.normalise(code), user) from None
+        raise visibility.hide_unless_known(RoomNotFound(), codes.normalise(code), user) from None
     if not found.user_is_active:
         raise UserInactive
     room: Room = found
@@ -59,11 +59,11 @@ def check_may_join(room: Room, user: AbstractBaseUser) -> None:
     Raise ``RoomNotFound`` instead if the user may not know of it.
     """
     if not room.is_active:
-        raise shown(RoomClosed(), room, user)
+        raise hide_unless_admitted(RoomClosed(), room, user)
     if room.is_locked and not policies.is_host(user, room):
-        raise shown(RoomLocked(), room, user)
+        raise hide_unless_admitted(RoomLocked(), room, user)
     if not hook(conf().can_join)(user, room):
-        raise visibility.visible(Forbidden(), room.code, user)
+        raise visibility.hide_unless_known(Forbidden(), room.code, user)
 
 
 def check_may_see(room: Room, user: AbstractBaseUser) -> None:
@@ -72,19 +72,19 @@ def check_may_see(room: Room, user: AbstractBaseUser) -> None:
     Raise ``RoomNotFound`` instead if the user may not know of it.
     """
     if not room.is_active:
-        raise shown(RoomClosed(), room, user)
+        raise hide_unless_admitted(RoomClosed(), room, user)
     if not policies.is_host(user, room) and not hook(conf().can_join)(user, room):
-        raise visibility.visible(Forbidden(), room.code, user)
+        raise visibility.hide_unless_known(Forbidden(), room.code, user)
 
 
-def shown(refusal: RoomError, room: Room, user: AbstractBaseUser) -> RoomError:
+def hide_unless_admitted(refusal: RoomError, room: Room, user: AbstractBaseUser) -> RoomError:
     """Return the error for a refused user: ``refusal``, or that the room does not exist.
 
     A user that ``CAN_JOIN`` admits may know of the room.
     """
     if hook(conf().can_join)(user, room):
         return refusal
-    return visibility.visible(refusal, room.code, user)
+    return visibility.hide_unless_known(refusal, room.code, user)
 
 
 def may_stay(code: str, user: AbstractBaseUser) -> bool:

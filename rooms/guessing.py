@@ -1,7 +1,7 @@
-"""Throttle guesses at room codes, through whichever door they come.
+"""Throttle guesses at room codes, from sockets, the REST API and pages together.
 
-Sockets, the REST API and pages call the services of this package through these functions. All of
-them count together: strictly for each user, and leniently for each address, which others share.
+All of them call the services of this package through these functions. Failures count strictly for
+each user, and leniently for each address, which others share.
 """
 
 from __future__ import annotations
@@ -47,12 +47,14 @@ def guess(
 
 
 @contextmanager
-def wish(code: str | None, *, user: AbstractBaseUser, address: str) -> Iterator[None]:
+def throttle_chosen_code(
+    code: str | None, *, user: AbstractBaseUser, address: str
+) -> Iterator[None]:
     """Throttle the creation of a room with a chosen code: the answer tells whether it is taken.
 
     A taken code counts as a failure, unless the user knows the room. So does a free one that looks
-    generated: it is a guess at the codes of others, and not a name. ``None`` or ``""`` is no wish.
-    Raise ``RateLimited`` or ``CodeInvalid``.
+    generated: it is a guess at the codes of others, and not a name. ``None`` or ``""`` is not a
+    chosen code. Raise ``RateLimited`` or ``CodeInvalid``.
     """
     if not code:
         yield

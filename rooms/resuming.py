@@ -140,7 +140,7 @@ def _end(participants: Iterable[Participant], reason: str) -> None:
 def _find(room: Room, user: AbstractBaseUser, used: str) -> Participant:
     participant = _memberships(user, used).filter(room=room).first()
     if participant is None:
-        raise admission.shown(ResumeInvalid(), room, user)
+        raise admission.hide_unless_admitted(ResumeInvalid(), room, user)
     if not room.is_active:
         raise RoomClosed
     if participant.reason == Participant.Reason.REMOVED:

@@ -87,7 +87,7 @@ def find_room(code: str, user: AbstractBaseUser | None = None) -> Room:
         raise RoomNotFound from malformed
     except Room.DoesNotExist:
         missing = RoomNotFound()
-        raise (visibility.visible(missing, code, user) if user else missing) from None
+        raise (visibility.hide_unless_known(missing, code, user) if user else missing) from None
     if user is not None:
         admission.check_may_see(room, user)
     elif not room.is_active:

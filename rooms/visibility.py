@@ -33,7 +33,7 @@ def knows(user: AbstractBaseUser, code: str) -> bool:
     return mine.exists() or _may_view_rooms(user)
 
 
-def visible(refusal: RoomError, code: str, user: AbstractBaseUser) -> RoomError:
+def hide_unless_known(refusal: RoomError, code: str, user: AbstractBaseUser) -> RoomError:
     """Return the error for a user whom ``CAN_JOIN`` does not admit: ``refusal``, or that no room exists.
 
     Call it for a room that does not exist too, so that both cases take the same time.

@@ -125,7 +125,7 @@ def _open_room(form: NewRoomForm, request: HttpRequest) -> str | None:
     host = cast(AbstractBaseUser, request.user)
     name, code = form.cleaned_data["name"], form.cleaned_data["new_code"] or None
     try:
-        with guessing.wish(code, user=host, address=request_address(request)):
+        with guessing.throttle_chosen_code(code, user=host, address=request_address(request)):
             room = services.open_room(host=host, name=name, code=code)
     except RateLimited as error:
         params = {"seconds": error.details["retry_after"]}

@@ -79,7 +79,9 @@ class RoomListView(RoomErrorMixin, ListAPIView[Room]):
         serializer = RoomRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         user, options = _user(request), serializer.validated_data
-        with guessing.wish(options["code"], user=user, address=request_address(request)):
+        with guessing.throttle_chosen_code(
+            options["code"], user=user, address=request_address(request)
+        ):
             room = services.open_room(host=user, **options)
         return Response(RoomSerializer(room).data, status=status.HTTP_201_CREATED)
 

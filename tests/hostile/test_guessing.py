@@ -1,4 +1,4 @@
-"""A guesser gains nothing, whichever worker and door it uses, and keeps nobody else out.
+"""A guesser gains nothing, whichever worker and entry point it uses, and keeps nobody else out.
 
 Three workers share a Redis: two run uvicorn, one Daphne. All clients connect from 127.0.0.1 unless a
 test says otherwise, so the guesser and its victims share an address.
@@ -143,13 +143,13 @@ async def test_many_accounts_at_one_address_keep_nobody_else_out(site: Site) -> 
         assert await guess(site, "newcomer", room, worker) == "joined"
 
 
-async def test_rest_pages_and_wishes_are_no_side_doors(site: Site) -> None:
+async def test_rest_pages_and_chosen_codes_count_too(site: Site) -> None:
     taken = site.room(code=f"TEAM-{next(_numbers)}")
     session = {"Cookie": f"{site.session_cookie('sneak')}; csrftoken={'c' * 32}"}
     bearer = {"Authorization": f"Bearer {site.token('sneak')}"}
     page = {"name": "", "csrfmiddlewaretoken": "c" * 32}
 
-    def doors(worker: Worker, code: str) -> list[Response]:
+    def entries(worker: Worker, code: str) -> list[Response]:
         return [
             http(worker, "GET", f"/api/rooms/{code}/", headers=bearer),
             http(worker, "POST", "/api/rooms/", {"code": code}, headers=bearer),
@@ -166,12 +166,12 @@ async def test_rest_pages_and_wishes_are_no_side_doors(site: Site) -> None:
         for n in range(2)
     ]
     assert statuses == [409] * 2
-    wish = http(
+    chosen = http(
         site.workers[2], "POST", "/", {**page, "new_code": taken}, form=True, headers=session
     )
-    assert wish.status == 400
+    assert chosen.status == 400
     for worker in site.workers:
-        right, wrong = doors(worker, taken), doors(worker, "NOSUCH-1")
+        right, wrong = entries(worker, taken), entries(worker, "NOSUCH-1")
         assert [response.status for response in right + wrong] == [429] * 6
         assert all(int(response.headers["retry-after"]) >= 1 for response in right + wrong)
         assert [response.text for response in right[:2]] == [
@@ -197,11 +197,11 @@ async def test_a_guesser_of_tokens_keeps_nobody_else_out(site: Site) -> None:
 # --- Passwords --------------------------------------------------------------------------------
 
 
-def test_passwords_are_counted_together_on_every_door(site: Site) -> None:
+def test_passwords_are_counted_together_on_every_entry_point(site: Site) -> None:
     owner = site.user("owner")
     paths = ["/login/", "/admin/login/", "/api/token/"]
-    doors = itertools.cycle(itertools.product(site.workers, paths))
-    for worker, path in itertools.islice(doors, LIMIT):
+    entries = itertools.cycle(itertools.product(site.workers, paths))
+    for worker, path in itertools.islice(entries, LIMIT):
         assert sign_in(worker, path, "owner", "wrong").status in {200, 401}
     for worker in site.workers:
         page = sign_in(worker, "/login/", "owner", owner.username)  # the right one

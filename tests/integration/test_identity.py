@@ -210,7 +210,7 @@ BAD_TOKENS: dict[str, Callable[[Site], str]] = {
 
 
 TOKEN_MATRIX = {name: cells for name, *cells in rows("docs/security.md", "Token matrix")}
-"""What each door answers to each bad token: REST, header, subprotocol, query, authenticate."""
+"""What each entry point answers to each bad token: REST, header, subprotocol, query, authenticate."""
 
 
 def test_the_token_matrix_names_every_bad_token() -> None:
@@ -219,7 +219,7 @@ def test_the_token_matrix_names_every_bad_token() -> None:
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")  # for HS512
 @pytest.mark.parametrize("name", BAD_TOKENS)
-async def test_every_door_refuses_a_bad_token(site: Site, name: str) -> None:
+async def test_every_entry_point_refuses_a_bad_token(site: Site, name: str) -> None:
     token = BAD_TOKENS[name](site)
     rest, *codes = TOKEN_MATRIX[name]
     sockets = [

@@ -34,8 +34,8 @@ def find(user: User, code: str, address: str = HERE) -> Room:
     return guessing.guess(services.find_room, code=code, user=user, address=address)
 
 
-def wish(user: User, code: str | None, address: str = HERE) -> None:
-    with guessing.wish(code, user=user, address=address):
+def choose(user: User, code: str | None, address: str = HERE) -> None:
+    with guessing.throttle_chosen_code(code, user=user, address=address):
         services.open_room(host=user, code=code)
 
 
@@ -103,46 +103,46 @@ def test_other_refusals_do_not_count(room: Room, bob: User, settings: Settings) 
             find(bob, "ABC123")
 
 
-# --- Wishes -----------------------------------------------------------------------------------
+# --- Chosen codes -----------------------------------------------------------------------------
 
 
 def test_a_taken_code_counts_as_a_guess(room: Room, bob: User) -> None:
     for _ in range(2):
         with pytest.raises(CodeTaken):
-            wish(bob, "ABC123")
+            choose(bob, "ABC123")
     for code in ("ABC123", "FREE"):
         with pytest.raises(RateLimited):
-            wish(bob, code)
+            choose(bob, code)
     with pytest.raises(RateLimited):
         find(bob, "ABC123")
-    wish(bob, None)  # a generated code is no wish
+    choose(bob, None)  # a generated code is not a chosen one
 
 
-def test_wishes_are_refused_after_other_guesses(room: Room, bob: User) -> None:
+def test_chosen_codes_are_refused_after_other_guesses(room: Room, bob: User) -> None:
     guess_until_refused(bob)
     with pytest.raises(RateLimited):
-        wish(bob, "ABC123")
+        choose(bob, "ABC123")
 
 
-def test_a_wish_for_the_code_of_an_own_room_does_not_count(room: Room, alice: User) -> None:
+def test_choosing_the_code_of_an_own_room_does_not_count(room: Room, alice: User) -> None:
     for _ in range(5):
         with pytest.raises(CodeTaken):
-            wish(alice, "abc123")
+            choose(alice, "abc123")
 
 
 def test_a_free_code_counts_only_if_it_looks_generated(bob: User) -> None:
     for number in range(5):
-        wish(bob, f"TEAM-{number}")
+        choose(bob, f"TEAM-{number}")
     for code in ("K7PXM2QRTB", "K7PXM2QRTC"):
-        wish(bob, code)
+        choose(bob, code)
     with pytest.raises(RateLimited):
-        wish(bob, "TEAM-6")
+        choose(bob, "TEAM-6")
 
 
-# --- The doors --------------------------------------------------------------------------------
+# --- The entry points -------------------------------------------------------------------------
 
 
-def test_every_door_counts_together(room: Room, bob: User, client: Client) -> None:
+def test_all_entry_points_count_together(room: Room, bob: User, client: Client) -> None:
     client.force_login(bob)
     assert client.post("/", {"new_code": "abc123"}).status_code == 400
     assert api(bob).get("/api/rooms/WRONG1/").status_code == 404

@@ -56,17 +56,17 @@ def resume(user: User, code: str) -> None:
 
 
 @pytest.mark.parametrize("state", [{}, {"is_locked": True}, {"is_active": False}])
-@pytest.mark.parametrize("door", ["join", "resume", "find"])
+@pytest.mark.parametrize("entry", ["join", "resume", "find"])
 def test_a_stranger_cannot_tell_a_hidden_room_from_none(
-    hidden: Room, carol: User, enter: Enter, state: dict[str, bool], door: str
+    hidden: Room, carol: User, enter: Enter, state: dict[str, bool], entry: str
 ) -> None:
     Room.objects.update(**state)
-    doors: dict[str, Callable[[str], Any]] = {
+    entries: dict[str, Callable[[str], Any]] = {
         "join": lambda code: enter(carol, code),
         "resume": lambda code: resume(carol, code),
         "find": lambda code: services.find_room(code, carol),
     }
-    answers = {refusal(doors[door], code) for code in (hidden.code, UNKNOWN_CODE)}
+    answers = {refusal(entries[entry], code) for code in (hidden.code, UNKNOWN_CODE)}
     assert len(answers) == 1, answers
     assert answers.pop()[0] is RoomNotFound
 
