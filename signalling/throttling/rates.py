@@ -63,7 +63,7 @@ class Rates:
         self.bytes = SharedBuckets(*_scaled(size, "user", settings))
         """Frames and bytes by user and room: the sockets of a user in a room share them."""
 
-    def take(self, cost: str, count: float = 1, **keys: str | None) -> None:
+    def take(self, cost: str, count: float, **keys: str | None) -> None:
         """Take ``count`` events of a class from each of the ``keys``: ``user``, ``room``, ``address``.
 
         Raises ``rate_limited``, and takes nothing, if one of them is over its rate. A key of
