@@ -75,6 +75,7 @@ def test_an_address_that_may_be_that_of_a_proxy_is_not_counted(
         (ErrorCode.TOKEN_EXPIRED, "192.0.2.1", 4, {}),
     ],
 )
+@pytest.mark.django_db
 async def test_only_invalid_tokens_from_a_known_address_cause_a_delay(
     monkeypatch: pytest.MonkeyPatch,
     code: ErrorCode,
@@ -93,6 +94,7 @@ async def test_only_invalid_tokens_from_a_known_address_cause_a_delay(
 
 
 @pytest.mark.parametrize(("length", "is_read"), [(0, False), (COOKIE_LENGTH, True), (4097, False)])
+@pytest.mark.django_db
 async def test_a_session_cookie_has_a_length_that_browsers_store(
     monkeypatch: pytest.MonkeyPatch, length: int, is_read: bool
 ) -> None:
