@@ -78,10 +78,9 @@ def may_be_shared(scope: Scope) -> bool:
     (RFC 1918, RFC 4193). Addresses that a trusted proxy has passed on are those of clients.
     """
     client = scope.get("client")
-    if not client or not client[0]:
-        return True
-    is_direct = client_address(scope) == addresses.network(client[0])
-    return is_direct and not addresses.is_public(client[0])
+    peer = client[0] if client else addresses.UNKNOWN
+    is_direct = client_address(scope) == addresses.network(peer)
+    return is_direct and not addresses.is_public(peer)
 
 
 def own_address(scope: Scope) -> str | None:

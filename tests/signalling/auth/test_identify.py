@@ -6,7 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from signalling.auth import identify, sessions, tokens
-from signalling.auth.identify import COOKIE_LENGTH, client_address, find_cookie, own_address
+from signalling.auth.identify import client_address, find_cookie, own_address
 from signalling.auth.tokens import TokenRefused
 from signalling.protocol import ErrorCode
 from signalling.throttling import failures
@@ -56,12 +56,14 @@ def test_the_last_cookie_with_a_name_counts(cookies: list[bytes], value: str | N
         (("2a00:1450::1", 5), [], "2a00:1450::/64"),
         (("10.0.0.1", 5), [], None),  # the trusted proxy itself
         (("10.0.0.1", 5), [b"192.168.0.7"], "192.168.0.7"),
+        (None, [b"192.0.2.9"], "192.0.2.9"),  # through a Unix socket
+        (("", 5), [b"192.0.2.9"], "192.0.2.9"),
     ],
 )
 def test_an_address_that_may_be_that_of_a_proxy_is_not_counted(
     settings: Settings, client: Any, forwarded: list[bytes], own: str | None
 ) -> None:
-    settings.SIGNALLING = {"TRUSTED_PROXIES": ["10.0.0.0/8"]}
+    settings.SIGNALLING = {"TRUSTED_PROXIES": ["10.0.0.0/8", "unix"]}
     headers = [(b"x-forwarded-for", value) for value in forwarded]
     assert own_address({"client": client, "headers": headers}) == own
 
@@ -93,7 +95,7 @@ async def test_only_invalid_tokens_from_a_known_address_cause_a_delay(
     assert (refused.value.code, refused.value.details) == (code, details)
 
 
-@pytest.mark.parametrize(("length", "is_read"), [(0, False), (COOKIE_LENGTH, True), (4097, False)])
+@pytest.mark.parametrize(("length", "is_read"), [(0, False), (4096, True), (4097, False)])
 @pytest.mark.django_db
 async def test_a_session_cookie_has_a_length_that_browsers_store(
     monkeypatch: pytest.MonkeyPatch, length: int, is_read: bool
