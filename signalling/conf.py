@@ -88,7 +88,7 @@ class SignallingSettings(RoomSettings):
     """Relays queued for a client, shared by their senders, and as many of the server's events."""
     outbound_bytes: int = 1024 * 1024
     """The same in bytes."""
-    stall_seconds: float = 10.0
+    stall_seconds: float = 30.0
     """Seconds without progress before a client is closed with 4508 if relays exceed their share."""
 
     held_frames: int = 256

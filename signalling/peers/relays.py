@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from signalling import metrics
-from signalling.protocol import ProtocolError, errors
+from signalling.protocol import ErrorCode, ProtocolError, errors
 
 from .membership import Membership
 from .messages import ChannelLost, ChannelRefused, Message, Relayed
@@ -13,6 +13,9 @@ from .replies import Replies
 from .stores import Stores
 
 logger = logging.getLogger("signalling")
+
+UNDELIVERED = {ErrorCode.PEER_BUSY, ErrorCode.UNAVAILABLE}
+"""The codes of relays that may be sent again."""
 
 
 class Relays:
@@ -38,10 +41,15 @@ class Relays:
             "frame": frame,
         }
         channel = membership.roster[target]
-        if wait or not self._stores.can_put:
-            await self._stores.send(channel, message)
-        else:
-            self._stores.put(channel, message)
+        try:
+            if wait or not self._stores.can_put:
+                await self._stores.send(channel, message)
+            else:
+                self._stores.put(channel, message)
+        except ProtocolError as error:
+            if error.code in UNDELIVERED:
+                error.details["target_peer_id"] = target
+            raise
 
     def refuse(self, message: Message) -> None:
         """Notify the sender of a relay that was kept at first and exceeds its share now."""

@@ -50,7 +50,7 @@ class BoundedConsumer(AsyncJsonWebsocketConsumer):
 
     outbound_frames = 512
     outbound_bytes = 1024 * 1024
-    stall_seconds = 10.0
+    stall_seconds = 30.0
 
     async def __call__(
         self,

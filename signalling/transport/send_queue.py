@@ -43,7 +43,7 @@ class SendQueue:
     )
 
     def __init__(
-        self, send: Send, max_frames: int, max_bytes: int, stall_seconds: float = 10.0
+        self, send: Send, max_frames: int, max_bytes: int, stall_seconds: float = 30.0
     ) -> None:
         self._send: Callable[[Event], Coroutine[Any, Any, None]] = send  # type: ignore[assignment]
         self._backlog: Backlog | None = None  # most sockets never queue, and it takes 1 KB
