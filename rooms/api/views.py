@@ -2,11 +2,15 @@
 
 from typing import cast
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import QuerySet
+from django.utils.dateparse import parse_datetime
+from django.utils.timezone import is_aware
 from rest_framework import status
+from rest_framework.exceptions import NotFound
 from rest_framework.generics import ListAPIView
-from rest_framework.pagination import CursorPagination
+from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -56,6 +60,13 @@ class RoomPagination(CursorPagination):
     page_size = 50
     ordering = ("-created_at", "-pk")
 
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """Return the cursor in the query. Raise ``NotFound`` unless its position is a time."""
+        cursor = super().decode_cursor(request)
+        if cursor and cursor.position is not None and not _is_position(str(cursor.position)):
+            raise NotFound(self.invalid_cursor_message)
+        return cursor
+
 
 class RoomListView(RoomErrorMixin, ListAPIView[Room]):
     """``GET``: list the open rooms that the user hosts, newest first. ``POST``: open a room."""
@@ -103,6 +114,16 @@ class RoomDetailView(RoomErrorMixin):
             services.find_room, code=code, user=_user(request), address=request_address(request)
         )
         return Response(RoomSerializer(room).data)
+
+
+def _is_position(text: str) -> bool:
+    """Return whether a text is a time, as ``CursorPagination`` writes ``created_at``."""
+    try:
+        time = parse_datetime(text)
+    except ValueError:
+        return False
+    # The first and the last year leave room for the conversion to another time zone.
+    return time is not None and is_aware(time) == settings.USE_TZ and 1 < time.year < 9999
 
 
 def _user(request: Request) -> AbstractBaseUser:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -310,6 +311,19 @@ def test_the_list_of_rooms_is_paginated(api: APIClient, bob: User) -> None:
     assert len(first["results"]) == 50
     assert sorted(found) == sorted(f"ROOM-{number}" for number in range(60))
     assert second["next"] is None
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        *(b"p=abc", b"p=%00", b"o=1&p=2024-13-99+00:00:00Z", b"p=2024-01-01+00:00"),
+        *(b"p=0001-01-01+00:00%2B14:00", b"r=1&p=9999-12-31+23:59-14:00"),
+        *(b"o=-1", b"\xff"),
+    ],
+)
+def test_a_cursor_must_contain_a_time(api: APIClient, bob: User, cursor: bytes) -> None:
+    response = api.get("/api/rooms/", {"cursor": b64encode(cursor).decode()})
+    assert (response.status_code, response.json()) == (404, {"detail": "Invalid cursor"})
 
 
 def test_listing_rooms_is_two_statements_for_any_number_of_rooms(api: APIClient, bob: User) -> None:
