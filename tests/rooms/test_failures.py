@@ -154,6 +154,40 @@ def test_check_raises_with_the_delay(settings: Settings) -> None:
     assert refused.value.details == {"retry_after": 4}
 
 
+def test_a_peek_raises_as_long_as_the_delay_lasts(settings: Settings, sleep: Sleep) -> None:
+    settings.SIGNALLING = {"FAILURE_LIMIT": 2}
+    throttle = Throttle("t")
+    fail(throttle, 1, "bob")
+    throttle.peek("bob")
+    waits = []
+    for _ in range(3):
+        fail(throttle, 1, "bob")
+        with pytest.raises(RateLimited) as refused:
+            throttle.peek("bob")
+        waits.append(refused.value.details["retry_after"])
+    assert waits == [1, 2, 4]
+    sleep(4.1)
+    for _ in range(2):
+        throttle.peek("bob")
+    assert throttle.wait("bob") == 0  # the attempt was left to others
+
+
+def test_without_failures_nobody_waits_even_with_the_lowest_limit(settings: Settings) -> None:
+    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
+    throttle = Throttle("t")
+    assert [throttle.wait("bob") for _ in range(2)] == [0, 0]
+    failures.store.local.set(failures._gate(throttle._keys("bob")), time.time() + 5, 60)
+    throttle.peek("bob")
+
+
+def test_the_clock_of_the_worker_that_counted_may_be_slow(settings: Settings) -> None:
+    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
+    throttle = Throttle("t")
+    fail(throttle, 1, "bob")
+    failures.store.local.set(failures._gate(throttle._keys("bob")), time.time() - 5, 60)
+    assert throttle.wait("bob") == 1
+
+
 # --- Shared keys ------------------------------------------------------------------------------
 
 
@@ -175,6 +209,19 @@ def test_beyond_the_shared_limit_the_first_failure_causes_a_delay(settings: Sett
     throttle.failed("new account", "address")
     assert throttle.wait("new account", "address") == 2
     assert throttle.wait("new account", "other address") == 0
+
+
+def test_the_shared_limit_includes_its_last_failure(settings: Settings) -> None:
+    settings.SIGNALLING = {"SHARED_FAILURE_LIMIT": 3}
+    throttle = Throttle("t")
+    fail(throttle, 1, "ann", "address")
+    fail(throttle, 1, "ben", "address")
+    assert not throttle.is_exceeded("address")
+    fail(throttle, 1, "bob", "address")
+    assert throttle.is_exceeded("address")
+    assert throttle.wait("bob", "address") == 1
+    settings.SIGNALLING = {"SHARED_FAILURE_LIMIT": 1}
+    assert not throttle.is_exceeded("other address")
 
 
 # --- The cache --------------------------------------------------------------------------------
@@ -212,7 +259,10 @@ def test_keys_reveal_no_name_and_expire(shared: type[SharedCache]) -> None:
 
 
 def test_a_counter_that_expires_during_an_increment_starts_again(
-    shared: type[SharedCache], monkeypatch: pytest.MonkeyPatch, settings: Settings
+    shared: type[SharedCache],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings.SIGNALLING = {"FAILURE_LIMIT": 2}
     throttle = Throttle("t")
@@ -221,6 +271,18 @@ def test_a_counter_that_expires_during_an_increment_starts_again(
     monkeypatch.undo()
     throttle.failed("bob")
     assert throttle.wait("bob") == 1
+    assert not caplog.records  # no outage of the cache
+
+
+def test_a_counter_that_an_increment_creates_expires(
+    shared: type[SharedCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows: list[int] = []
+    monkeypatch.setattr(shared, "add", lambda *args: False)
+    monkeypatch.setattr(shared, "incr", lambda *args: 1)
+    monkeypatch.setattr(shared, "touch", lambda cache, key, window: windows.append(window))
+    Throttle("t").failed("bob")
+    assert windows == [1800]
 
 
 def test_an_unavailable_cache_is_replaced_and_logged_once_a_minute(
@@ -299,6 +361,16 @@ def test_only_one_thread_waits_for_a_cache_that_was_unavailable(
 
     failures.store.run(slow_attempt)
     assert used == [failures.store.local]
+
+
+def test_threads_use_a_cache_together_unless_it_was_unavailable(shared: type[SharedCache]) -> None:
+    store = failures.Store()
+    used: list[object] = []
+    for _ in range(2):
+        store.run(lambda cache: store.run(used.append))
+    store.clear()
+    store.run(lambda cache: store.run(used.append))
+    assert [type(cache) for cache in used] == [shared] * 3
 
 
 @pytest.mark.parametrize("backend", ["locmem.LocMemCache", "dummy.DummyCache"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from rooms import resuming, services
+from rooms import resuming, services, visibility
 from rooms.exceptions import (
     Forbidden,
     ResumeInvalid,
@@ -108,6 +109,11 @@ def test_a_user_that_knows_the_room_learns_the_reason(
 def test_staff_without_permission_to_view_rooms_is_a_stranger(hidden: Room, enter: Enter) -> None:
     staff = User.objects.create_user("dave", is_staff=True)
     assert refusal(enter, staff, hidden.code)[0] is RoomNotFound
+
+
+def test_a_user_model_without_staff_has_no_staff() -> None:
+    user: Any = SimpleNamespace(has_perm=lambda permission: True)
+    assert not visibility._may_view_rooms(user)
 
 
 @pytest.mark.parametrize(
