@@ -19,10 +19,11 @@ from channels.security.websocket import OriginValidator, WebsocketDenier
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import AnonymousUser
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
 from django.utils.decorators import sync_and_async_middleware
 
+from rooms.content_types import is_allowed
 from rooms.digests import digest
 from rooms.logs import RareWarning
 
@@ -195,6 +196,29 @@ def SessionRotationMiddleware(get_response: Any) -> Any:  # noqa: N802  (named l
         if rotated := _find_rotation(request):
             async_to_sync(pushes.push)([request.session[SESSION_KEY]], rotated=rotated)
         return response
+
+    return follow
+
+
+@sync_and_async_middleware
+def CharsetMiddleware(get_response: Any) -> Any:  # noqa: N802  (named like Django's classes)
+    """Answers requests with 415 whose charset could take quadratic time to decode.
+
+    It is a middleware of Django, and comes first. The two server commands do the same by themselves.
+    """
+
+    def is_refused(request: HttpRequest) -> bool:
+        return not is_allowed(request.META.get("CONTENT_TYPE", ""))
+
+    if iscoroutinefunction(get_response):
+
+        async def follow_async(request: HttpRequest) -> Any:
+            return HttpResponse(status=415) if is_refused(request) else await get_response(request)
+
+        return follow_async
+
+    def follow(request: HttpRequest) -> Any:
+        return HttpResponse(status=415) if is_refused(request) else get_response(request)
 
     return follow
 

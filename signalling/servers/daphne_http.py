@@ -14,6 +14,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection
 from twisted.web import http
 
+from rooms.content_types import is_allowed
+
 from .limits import limits, refusal
 
 DECODED_HEADERS = ["Sec-WebSocket-Protocol", "Daphne-Root-Path"]
@@ -116,6 +118,10 @@ class BoundedChannel(http.HTTPChannel):
         limits().heads.done(self)
         if self.length is not None and self.length > limits().body_bytes:
             self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return
+        types = self.requests[-1].requestHeaders.getRawHeaders(b"content-type", [])
+        if not is_allowed(b",".join(types).decode("latin-1")):
+            self.refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
             return
         super().allHeadersReceived()
         if self.length != 0:

@@ -12,6 +12,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from rooms.content_types import is_allowed
+
 from .limits import limits, refusal
 
 
@@ -129,6 +131,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"content-length" and int(value) > limits().body_bytes:
                 return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        types = b",".join(value for name, value in self.headers if name == b"content-type")
+        if not is_allowed(types.decode("latin-1")):
+            return HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         return None
 
     # --- Deadlines ------------------------------------------------------------------------------

@@ -133,6 +133,25 @@ async def test_a_body_within_the_limit_is_read(site: Site) -> None:
         assert (await exchange(site, data)).status == 400  # it is not JSON
 
 
+# --- Charsets -----------------------------------------------------------------------------------
+
+
+async def test_charsets_that_take_quadratic_time_are_refused(site: Site) -> None:
+    """Before the body: Django would decode it with them."""
+    for line in ("POST /api/token/", LOGIN, "POST /login/"):
+        for headers in (
+            ["Content-Type: application/json; charset=punycode"],
+            ['content-type: multipart/form-data; boundary=x; CHARSET="punycode"'],
+            ["Content-Type: text/plain; charset=utf-8", "Content-Type: a/b; charset=punycode"],
+            ['Content-Type: text/plain; x="' + ";" * 8_000],
+        ):
+            answer = await exchange(site, request(line, *headers, f"Content-Length: {BODY}"))
+            assert (answer.status, answer.ended, answer.was_reset) == (415, True, False), headers
+    usual = "Content-Type: application/json; charset=UTF-8"
+    answer = await exchange(site, request(POST[0], usual, "Connection: close"))
+    assert answer.status == 400  # it is not JSON
+
+
 # --- Not HTTP -----------------------------------------------------------------------------------
 
 
