@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,8 @@ def strict(make_site: MakeSite, server: ServerName, redis: Redis) -> Site:
             "SFU": hooks.BROKEN_SFU,
             "OFFER_RATE": 1,
             "FAILURE_LIMIT": 3,
+            "SHARED_FAILURE_LIMIT": 3,
+            "TRUSTED_PROXIES": ["127.0.0.1"],
             "SEATS_PER_USER": 1,
         },
     )
@@ -181,11 +184,12 @@ async def test_guesses_of_room_codes_are_throttled(strict: Site) -> None:
 
 
 async def test_guesses_of_tokens_are_throttled(strict: Site) -> None:
+    forwarded: dict[str, Any] = {"headers": [("X-Forwarded-For", "203.0.113.7")]}
     for _ in range(3):
-        async with strict.client(token="guess", address="127.0.0.3") as guesser:
-            await guesser.receive_error("token_invalid")
-    async with strict.client(token="guess", address="127.0.0.3") as guesser:
+        async with strict.client(token="guess", **forwarded) as guesser:
+            assert "retryAfter" not in await guesser.receive_error("token_invalid")
+    async with strict.client(token="guess", **forwarded) as guesser:
         assert (await guesser.receive_error("token_invalid"))["retryAfter"] >= 1
         assert await guesser.receive_close() == CloseCode.AUTHENTICATION
-    async with strict.client("alice", address="127.0.0.3") as alice:
+    async with strict.client("alice", **forwarded) as alice:
         await alice.request("ping")  # a valid token is not a guess, whatever its address
