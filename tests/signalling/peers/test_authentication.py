@@ -122,6 +122,41 @@ async def test_a_token_that_could_not_be_checked_leaves_the_deadline(
     assert socket.sent == [("authentication_required", CloseCode.AUTHENTICATION)]
 
 
+@pytest.mark.parametrize("expiry", ["keep", "close"])
+async def test_a_token_that_was_checked_replaces_the_deadline(
+    expiry: Literal["keep", "close"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = Socket(expiry, monkeypatch)
+    socket.authentication.begin()
+    proved = Identity(user=User(), issued_at=NOW, expires_at=NOW + timedelta(seconds=600))
+    monkeypatch.setattr(authentication, "identify_token", AsyncMock(return_value=proved))
+    assert await socket.authentication.identify("token", "192.0.2.1") is proved
+    socket.identity = proved
+    if expiry == "close":
+        assert [socket.wait(), socket.wait()] == [0, 480]
+    else:
+        assert not socket.timers
+
+
+async def test_a_wrong_token_of_an_authenticated_client_starts_no_deadline(
+    socket: Socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket.identity = Identity(user=User())
+    socket.authentication.begin()
+    failing = AsyncMock(side_effect=OperationalError("the database is unavailable"))
+    monkeypatch.setattr(authentication, "identify_token", failing)
+    with pytest.raises(OperationalError):
+        await socket.authentication.identify("token", "192.0.2.1")
+    assert not socket.timers
+
+
+def test_the_token_of_the_handshake_expires(socket: Socket) -> None:
+    expires_at = NOW + timedelta(seconds=600)
+    socket.identity = Identity(user=User(), issued_at=NOW, expires_at=expires_at)
+    socket.authentication.begin()
+    assert socket.wait() == 480
+
+
 def test_a_token_that_was_renewed_without_notice_is_found_at_the_timer(socket: Socket) -> None:
     socket.issue(600)
     later = NOW + timedelta(seconds=2000)
