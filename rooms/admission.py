@@ -1,7 +1,7 @@
-"""Decide who may join a room, in which mode, and in which seat.
+"""Decide who may open or join a room, in which mode, and in which seat.
 
 ``services.join`` and ``resuming.resume`` call these functions in their transaction, with the
-row of the room locked.
+row of the room locked; ``services.open_room`` calls the first one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .exceptions import (
     RoomLocked,
     RoomNotFound,
     SfuRequired,
+    TooManyRooms,
     UserInactive,
 )
 from .models import Participant, Room
@@ -30,6 +31,19 @@ from .transitions import Reason
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
+
+
+def check_may_open(host: AbstractBaseUser) -> None:
+    """Raise ``TooManyRooms`` if a user hosts ``OPEN_ROOMS`` open rooms.
+
+    Lock the user's row until the end of the transaction, so that simultaneous requests count the
+    rooms of one another.
+    """
+    users = get_user_model()._base_manager.filter(pk=host.pk)
+    users.select_for_update(no_key=True).values_list("pk").first()
+    limit = conf().open_rooms
+    if Room.objects.hosted_by(host)[:limit].count() >= limit:
+        raise TooManyRooms(limit=limit)
 
 
 def lock_room(code: str, user: AbstractBaseUser) -> Room:

@@ -42,6 +42,8 @@ class RoomSettings:
     """Seconds during which failures are counted."""
     trusted_proxies: list[str] = field(default_factory=list)
     """Networks of proxies whose ``X-Forwarded-For`` counts, or ``"unix"``: see ``rooms.addresses``."""
+    open_rooms: int = 100
+    """Maximum number of open rooms of one host; see ``services.open_room``."""
     p2p_limit: int = 10
     """Maximum number of peers in a mesh, for new rooms; at most 10."""
     total_limit: int = 50

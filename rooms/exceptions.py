@@ -4,6 +4,7 @@
     ├── CodeInvalid      the requested code is malformed
     ├── DisplayNameInvalid
     ├── CodeTaken        another room has the requested code
+    ├── TooManyRooms     the user hosts too many open rooms; details: {"limit": int}
     ├── RoomNotFound
     ├── RoomClosed
     ├── RoomLocked
@@ -61,6 +62,11 @@ class DisplayNameInvalid(RoomError):
 class CodeTaken(RoomError):
     code = "code_taken"
     message = _("This room code is taken; choose another one.")
+
+
+class TooManyRooms(RoomError):
+    code = "too_many_rooms"
+    message = _("You have too many open rooms; ask an administrator of this site to close some.")
 
 
 class RoomNotFound(RoomError):

@@ -57,22 +57,24 @@ def open_room(
     name: str = "",
     code: str | None = None,
     topology: str = Room.Topology.AUTO,
+    unlimited: bool = False,
 ) -> Room:
     """Open a room and return it.
 
     ``code``: the code of the room; ``MAKE_CODE`` makes one if it is empty or ``None``.
     ``topology``: a value of ``Room.Topology``.
-    Raise ``Forbidden``, ``CodeInvalid`` or ``CodeTaken``.
+    ``unlimited``: whether the host may have more than ``OPEN_ROOMS`` open rooms.
+    Raise ``Forbidden``, ``CodeInvalid``, ``CodeTaken`` or ``TooManyRooms``.
     """
     if host is not None and not hook(conf().can_create)(host):
         raise Forbidden
-    fields = {"name": name, "host_id": host.pk if host else None, "topology": topology}
+    fields = {"name": name, "host": host, "topology": topology}
     if code:
-        return _open(codes.normalise(code), fields)
+        return _open(codes.normalise(code), fields, unlimited)
     for _ in range(ATTEMPTS - 1):
         with suppress(CodeTaken):  # likely if the site's MAKE_CODE makes short codes
-            return _open(codes.new(), fields)
-    return _open(codes.new(), fields)
+            return _open(codes.new(), fields, unlimited)
+    return _open(codes.new(), fields, unlimited)
 
 
 def find_room(code: str, user: AbstractBaseUser | None = None) -> Room:
@@ -227,9 +229,11 @@ def update_participant(
     return participant
 
 
-def _open(code: str, fields: dict[str, Any]) -> Room:
+def _open(code: str, fields: dict[str, Any], unlimited: bool) -> Room:
     try:
         with transaction.atomic():
+            if fields["host"] and not unlimited:
+                admission.check_may_open(fields["host"])
             room = Room.objects.create(code=code, **fields)
             signals.send_on_commit(signals.room_opened, Room, room=room)
     except IntegrityError as conflict:

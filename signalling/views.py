@@ -22,6 +22,8 @@ from rooms.models import Room
 
 from .conf import conf
 
+LISTED_ROOMS = 50
+"""Rooms on the home page."""
 PERMISSIONS_POLICY = "camera=(self), microphone=(self), display-capture=(self)"
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
@@ -95,11 +97,17 @@ def home(request: HttpRequest) -> HttpResponse:
     code_form = CodeForm(request.GET if "code" in request.GET else None)
     if code_form.is_valid():
         return redirect("signalling:call", code=code_form.cleaned_data["code"])
-    rooms = Room.objects.hosted_by(request.user)
+    rooms = Room.objects.hosted_by(request.user).with_live_counts()[: LISTED_ROOMS + 1]
+    has_more = len(rooms) > LISTED_ROOMS
     response = render(
         request,
         "signalling/home.html",
-        {"rooms": rooms.with_live_counts(), "new_room": new_room, "code_form": code_form},
+        {
+            "rooms": rooms[:LISTED_ROOMS],
+            "has_more": has_more,
+            "new_room": new_room,
+            "code_form": code_form,
+        },
         status=400 if new_room.errors or code_form.errors else 200,
     )
     return too_many_requests(response, new_room)

@@ -25,6 +25,7 @@ from rooms.exceptions import (
     RoomClosed,
     RoomError,
     RoomNotFound,
+    TooManyRooms,
 )
 from rooms.models import Room
 
@@ -33,6 +34,7 @@ from .serializers import ErrorSerializer, RoomRequestSerializer, RoomSerializer
 
 STATUS = {
     CodeTaken: status.HTTP_409_CONFLICT,
+    TooManyRooms: status.HTTP_409_CONFLICT,
     Forbidden: status.HTTP_403_FORBIDDEN,
     RoomNotFound: status.HTTP_404_NOT_FOUND,
     RoomClosed: status.HTTP_410_GONE,

@@ -232,6 +232,13 @@ def test_a_policy_can_forbid_opening_a_room(api: APIClient, settings: Settings) 
     assert response.json()["code"] == "forbidden"
 
 
+def test_too_many_rooms_are_a_conflict(api: APIClient, settings: Settings) -> None:
+    settings.SIGNALLING = {"OPEN_ROOMS": 1}
+    assert open_room(api).status_code == 201
+    response = open_room(api)
+    assert (response.status_code, response.json()["code"]) == (409, "too_many_rooms")
+
+
 @pytest.mark.parametrize("path", ["/api/rooms/", "/api/rooms/ABC123/"])
 def test_anonymous_requests_are_rejected(anonymous: APIClient, room: Room, path: str) -> None:
     assert anonymous.get(path).status_code == 401

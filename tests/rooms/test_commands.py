@@ -5,6 +5,7 @@ from io import StringIO
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from pytest_django import Settings
 
 from rooms import services
 from rooms.models import Room
@@ -29,6 +30,13 @@ def test_code_name_and_host_can_be_chosen(alice: User) -> None:
     assert create_room("--code", "tea", "--name", "Tea", "--host", "alice") == "TEA"
     room = Room.objects.get(code="TEA")
     assert (room.host, room.name) == (alice, "Tea")
+
+
+def test_the_limit_of_open_rooms_does_not_apply(alice: User, settings: Settings) -> None:
+    settings.SIGNALLING = {"OPEN_ROOMS": 1}
+    for _ in range(2):
+        create_room("--host", "alice")
+    assert Room.objects.hosted_by(alice).count() == 2
 
 
 def test_a_taken_code_is_an_error(room: Room) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from threading import Barrier, Thread
+from typing import TypeVar
 
 import pytest
 from django.contrib.auth.models import User
@@ -10,31 +13,42 @@ from django.db import connection
 from pytest_django import Settings
 
 from rooms import services
-from rooms.exceptions import RoomError
+from rooms.exceptions import RoomError, TooManyRooms
 from rooms.models import Participant, Room
 from tests.conftest import Enter
 from tests.rooms.helpers import fill, seats
 
 pytestmark = pytest.mark.django_db
 
+T = TypeVar("T")
+
 
 def at_once(*joins: tuple[User, str]) -> list[Participant | RoomError]:
     """Run the joins at the same moment, each in its own thread. Return their outcomes."""
-    barrier = Barrier(len(joins))
-    outcomes: list[Participant | RoomError] = []
 
-    def run(user: User, peer_id: str) -> None:
+    def join(user: User, peer_id: str) -> Participant:
+        joined = services.join(code="ABC123", user=user, peer_id=peer_id, channel_name="c")
+        return joined.participant
+
+    return run_at_once(*(partial(join, user, peer_id) for user, peer_id in joins))
+
+
+def run_at_once(*calls: Callable[[], T]) -> list[T | RoomError]:
+    """Run functions at the same moment, each in its own thread. Return their outcomes."""
+    barrier = Barrier(len(calls))
+    outcomes: list[T | RoomError] = []
+
+    def run(call: Callable[[], T]) -> None:
         connection.ensure_connection()
         barrier.wait(10)
         try:
-            joined = services.join(code="ABC123", user=user, peer_id=peer_id, channel_name="c")
-            outcomes.append(joined.participant)
+            outcomes.append(call())
         except RoomError as error:
             outcomes.append(error)
         finally:
             connection.close()
 
-    threads = [Thread(target=run, args=join, daemon=True) for join in joins]
+    threads = [Thread(target=run, args=(call,), daemon=True) for call in calls]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -92,3 +106,13 @@ def test_one_of_two_concurrent_leaves_returns_true(room: Room, bob: User, enter:
     for thread in threads:
         thread.join(30)
     assert sorted(outcomes) == [False, True]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_concurrent_requests_do_not_exceed_the_limit_of_open_rooms(
+    alice: User, settings: Settings
+) -> None:
+    settings.SIGNALLING = {"OPEN_ROOMS": 2}
+    outcomes = run_at_once(*[partial(services.open_room, host=alice)] * 4)
+    assert sum(isinstance(outcome, TooManyRooms) for outcome in outcomes) == 2, outcomes
+    assert Room.objects.count() == 2

@@ -59,6 +59,30 @@ def test_a_policy_can_forbid_opening_rooms(alice: User, settings: Settings) -> N
     services.open_room(host=None)  # no user, no policy
 
 
+@pytest.mark.parametrize("code", [None, "TEA", "FIRST"])
+def test_a_host_has_a_limited_number_of_open_rooms(
+    alice: User, bob: User, settings: Settings, code: str | None
+) -> None:
+    settings.SIGNALLING = {"OPEN_ROOMS": 2}
+    first = services.open_room(host=alice, code="FIRST")
+    services.open_room(host=alice)
+    with pytest.raises(exceptions.TooManyRooms) as refused:
+        services.open_room(host=alice, code=code)
+    assert refused.value.details == {"limit": 2}
+    services.open_room(host=bob)
+    services.open_room(host=alice, unlimited=True)
+    assert Room.objects.hosted_by(alice).count() == 3
+    for room in (first, Room.objects.hosted_by(alice)[0]):
+        services.close_room(room)
+    services.open_room(host=alice)
+
+
+def test_rooms_without_a_host_are_not_limited(settings: Settings) -> None:
+    settings.SIGNALLING = {"OPEN_ROOMS": 1}
+    for _ in range(2):
+        services.open_room(host=None)
+
+
 def test_a_site_can_generate_its_own_codes(alice: User, settings: Settings) -> None:
     settings.SIGNALLING = {"MAKE_CODE": "tests.rooms.hooks.tea"}
     assert services.open_room(host=alice).code == "TEA"
@@ -82,10 +106,10 @@ def test_other_integrity_errors_are_not_reported_as_a_taken_code(
         services.open_room(host=alice, code="TEA")
 
 
-def test_opening_a_room_is_one_statement(alice: User) -> None:
+def test_opening_a_room_is_three_statements(alice: User) -> None:
     with statements() as queries:
         services.open_room(host=alice)
-    assert len(queries) == 1
+    assert len(queries) == 3, queries  # lock the host, count its rooms, insert the room
 
 
 # --- find_room --------------------------------------------------------------------------------

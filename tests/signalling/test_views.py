@@ -136,6 +136,25 @@ def test_a_policy_error_is_an_error_of_the_form(signed_in: Client) -> None:
     assert not Room.objects.exists()
 
 
+def test_the_page_explains_what_to_do_about_too_many_rooms(signed_in: Client, room: Room) -> None:
+    with override_settings(SIGNALLING={"OPEN_ROOMS": 1}):
+        page = signed_in.post("/", {"name": "Coffee", "new_code": "coffee"})
+    assert page.status_code == 400
+    assert "ask an administrator" in page.text
+    assert Room.objects.count() == 1
+
+
+@pytest.mark.parametrize(("count", "listed"), [(50, 50), (51, 50)])
+def test_home_lists_the_newest_rooms(
+    signed_in: Client, alice: User, count: int, listed: int
+) -> None:
+    Room.objects.bulk_create(Room(code=f"ROOM-{number}", host=alice) for number in range(count))
+    page = signed_in.get("/")
+    assert page.text.count("/r/ROOM-") == listed
+    assert ("your newest rooms" in page.text) == (count > listed)
+    assert list(page.context["rooms"]) == list(Room.objects.hosted_by(alice)[:listed])
+
+
 # --- Joining by code -------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ class Command(BaseCommand):
                 name=options["name"],
                 code=options["code"],
                 topology=options["topology"],
+                unlimited=True,
             )
         except CodeTaken as error:
             if not (options["exist_ok"] and options["code"]):
