@@ -38,10 +38,14 @@ from signalling.worker.gc import cycles
 from .daphne_http import bounded_channel
 from .daphne_websocket import BoundedProtocol, Event, Receive, Send
 from .limits import CLOSE_SECONDS
-from .redaction import redact, redact_logs
+from .redaction import redact_logs, shorten
 
 FRAME_BYTES = 64 * 1024
 PING_SECONDS = 20  # until the answer to a ping; Daphne sends one every 20 s
+FORGEABLE = (
+    "--proxy-headers lets clients forge their addresses: Daphne takes the first entry of "
+    "X-Forwarded-For. Set SIGNALLING['TRUSTED_PROXIES'] and SECURE_PROXY_SSL_HEADER instead"
+)
 LOGGERS = ["daphne.cli", "daphne.http_protocol", "daphne.server", "daphne.ws_protocol"]
 
 
@@ -121,7 +125,7 @@ class Server(DaphneServer):
         return Deferred.fromFuture(asyncio.gather(*running, return_exceptions=True))
 
     def log_action(self, protocol: str, action: str, details: Event) -> None:
-        super().log_action(protocol, action, {**details, "path": redact(details["path"])})
+        super().log_action(protocol, action, {**details, "path": shorten(details["path"])})
 
     def _configure(self) -> None:
         notice_resets()
@@ -145,6 +149,11 @@ class CommandLineInterface(DaphneCommandLineInterface):
             websocket_max_message_size=FRAME_BYTES,
             websocket_max_frame_size=FRAME_BYTES,
         )
+
+    def run(self, args: list[str]) -> None:
+        if self.parser.parse_args(args).proxy_headers:
+            self.parser.error(FORGEABLE)
+        super().run(args)
 
     @classmethod
     def entrypoint(cls) -> None:

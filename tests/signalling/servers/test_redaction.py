@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from signalling.servers.redaction import RedactionFilter, redact
+from signalling.servers.redaction import DJANGO_LOGGERS, RedactionFilter, redact, redact_logs
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoiYWNjZXNzIn0.c2ln-bmF0_dXJl"
 
@@ -60,3 +60,34 @@ def test_a_message_without_arguments_is_redacted() -> None:
     entry = record("GET /?token=x 100%")
     assert RedactionFilter().filter(entry)
     assert entry.getMessage() == "GET /?token=[redacted] 100%"
+
+
+def test_long_arguments_are_shortened() -> None:
+    entry = record('%s - "%s %s" %d', "127.0.0.1:1", "GET", "/" + "a" * 12_000, 404)
+    assert RedactionFilter().filter(entry)
+    assert entry.getMessage() == f'127.0.0.1:1 - "GET /{"a" * 199}…" 404'
+
+
+def test_a_token_is_redacted_before_a_path_is_shortened() -> None:
+    entry = record("%s", f"/{'a' * 180}?token={JWT}")
+    assert RedactionFilter().filter(entry)
+    assert entry.getMessage() == f"/{'a' * 180}?token=[redacted]"
+
+
+@pytest.mark.parametrize("name", DJANGO_LOGGERS)
+def test_long_messages_of_django_are_shortened(
+    name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in DJANGO_LOGGERS:
+        monkeypatch.setattr(logging.getLogger(each), "filters", [])
+    redact_logs([])
+    logger = logging.getLogger(name)
+    logger.error("Invalid HTTP_HOST header: " + "a" * 12_000)
+    logger.error("Not Found: %s", "/" + "a" * 12_000)
+    assert [len(entry.getMessage()) for entry in caplog.records] == [201, 212]
+
+
+def test_tracebacks_of_the_servers_are_kept() -> None:
+    entry = record("Traceback" + "a" * 12_000)
+    assert RedactionFilter().filter(entry)
+    assert len(entry.getMessage()) == 12_009
