@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from django.contrib.auth.models import User
@@ -11,10 +12,12 @@ from django.contrib.sessions.backends.cache import SessionStore as CacheStore
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.cache import cache
 from django.core.cache.backends.locmem import LocMemCache
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from rooms import admission
 from rooms.digests import digest
 from signalling.auth import revocation, sessions
 from signalling.auth.canary import Canary
@@ -82,6 +85,39 @@ def test_a_fingerprint_reads_no_deferred_column(users: list[User], columns: list
 def test_values_that_cannot_be_hashed_have_fingerprints() -> None:
     assert revocation._hash([{"a": 1}]) == revocation._hash([{"a": 1}])
     assert revocation._hash([{"a": 1}]) != revocation._hash([{"a": 2}])
+
+
+def check(identity: Identity, room_code: str | None = "ABC123") -> str | None:
+    (error,) = revocation.check_all([(identity, room_code)])
+    return str(error.code) if error else None
+
+
+def test_an_identity_that_may_not_stay_is_excluded_from_its_room_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    identity = Identity(user=User())
+    monkeypatch.setattr(admission, "may_stay", lambda code, user: user is not identity.user)
+    assert check(identity) == "forbidden"
+    assert check(identity, None) is None
+    assert check(Identity(user=User())) is None
+
+
+def test_a_check_that_fails_closes_no_socket(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(admission, "may_stay", Mock(side_effect=ZeroDivisionError))
+    assert check(Identity(user=User())) is None
+    assert "Could not check an identity" in caplog.text
+    monkeypatch.setattr(admission, "may_stay", Mock(side_effect=OperationalError))
+    with pytest.raises(OperationalError):
+        check(Identity(user=User()))
+
+
+def test_an_expired_session_closes_no_socket_and_a_revoked_one_does(bob: User) -> None:
+    past, future = (timezone.now() + timedelta(days=days) for days in (-1, 1))
+    expired, revoked = (SessionCredential("none", bob.pk, day) for day in (past, future))
+    assert check(Identity(user=bob, credential=expired)) is None
+    assert check(Identity(user=bob, credential=revoked)) == "token_revoked"
 
 
 def credentials(count: int, lifetime: timedelta = timedelta(days=1)) -> list[SessionCredential]:
