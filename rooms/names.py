@@ -27,11 +27,21 @@ MAX_PARTS = 4
 """Brackets at which a name is divided."""
 BRACKET = "("
 """Begins the key of a part between brackets."""
+BRACKETS = {"Ps", "Pe", "Pi", "Pf"}
+"""Categories of brackets and of quotation marks, except those that ``skeleton`` makes straight."""
 
 ZWNJ, ZWJ = "\u200c", "\u200d"
 KEYCAP = "\u20e3"
-INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+INVISIBLE = frozenset(
+    # Default_Ignorable_Code_Point in DerivedCoreProperties.txt of Unicode 17. The others have that
+    # property because of their category (Cf, Cn) or are variation selectors.
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0"
+    # Blank by their names, such as BRAILLE PATTERN BLANK, or placeholders.
+    "\u2800\ufffc\U00013441\U00013442\U00016fe4\U0001d159"
+)
 """Characters that show nothing although their categories are those of letters, marks, symbols."""
+OVERLAY = 1
+"""Combining class of marks that strike characters through (Unicode 17, section 4.3)."""
 PRESENTED = frozenset("\u203c\u2049\u2139\u3030")
 """Characters that may be shown as emoji although they are no symbols (emoji-variation-sequences)."""
 FLAG = "\U0001f3f4"
@@ -46,8 +56,9 @@ def clean(name: str) -> str:
     """Return a display name in its stored form: NFC, with single spaces. Empty means none.
 
     Raise ``DisplayNameInvalid`` unless it has at most 64 characters that are visible: no control,
-    format, private-use or unassigned characters, and no piles of combining marks. Joiners and
-    variation selectors are accepted where scripts and emoji need them.
+    format, private-use or unassigned characters, no piles of combining marks, and no marks that
+    cover or enclose characters. Joiners, variation selectors and keycaps are accepted where scripts
+    and emoji need them.
     """
     text = unicodedata.normalize("NFC", name)
     visible = _FLAGS.sub(FLAG, text)
@@ -112,7 +123,22 @@ def _is_allowed(text: str, index: int) -> bool:
     category = unicodedata.category(char)
     if category == "Cn":
         return ord(char) in EMOJI
+    if category == "Me":
+        return char == KEYCAP and _KEY.search(text[:index]) is not None
+    if _is_overlay(char):
+        return False
     return category[0] != "C" and category not in {"Zl", "Zp"} and char not in INVISIBLE
+
+
+_KEY = re.compile(r"[0-9#*]\ufe0f?\Z")
+"""What a keycap may enclose (UTS 51, ED-14c)."""
+
+
+def _is_overlay(char: str) -> bool:
+    """Return whether a mark strikes out letters. Tones of Bassa Vah and Vedic have that class too."""
+    return unicodedata.combining(char) == OVERLAY and unicodedata.name(char).startswith(
+        ("COMBINING ", "MUSICAL SYMBOL ")
+    )
 
 
 def _may_join(text: str, index: int) -> bool:
@@ -133,7 +159,9 @@ def _may_select(text: str, index: int) -> bool:
     if not before:
         return False
     if text[index] in "\ufe0e\ufe0f":  # shown as text, or as an emoji
-        return unicodedata.category(before)[0] == "S" or before in PRESENTED or after == KEYCAP
+        if after == KEYCAP:
+            return _KEY.search(before) is not None
+        return unicodedata.category(before)[0] == "S" or before in PRESENTED
     return unicodedata.name(before, "").startswith("CJK ")  # variants of ideographs, in names
 
 
@@ -175,7 +203,7 @@ def _forms(name: str) -> Iterator[tuple[str, str]]:
     for text in {name, name.casefold()}:
         whole = skeleton(text).casefold()
         yield "", _letters(whole) or whole
-        for number, part in enumerate(_BRACKETS.split(whole, maxsplit=MAX_PARTS)):
+        for number, part in enumerate(_divide(whole)):
             if letters := _letters(part):
                 yield BRACKET if number % 2 else "", letters
 
@@ -184,7 +212,16 @@ def _letters(text: str) -> str:
     return "".join(char for char in text if unicodedata.category(char)[0] in "LMN")
 
 
-_BRACKETS = re.compile(r"[()\[\]{}<>]")
+def _divide(whole: str) -> list[str]:
+    """Divide a skeleton at brackets and double quotation marks."""
+    text = whole.replace("''", BRACKET)  # the skeleton of all double quotation marks
+    return "".join(BRACKET if _is_bracket(char) else char for char in text).split(
+        BRACKET, MAX_PARTS
+    )
+
+
+def _is_bracket(char: str) -> bool:
+    return char in "<>" or unicodedata.category(char) in BRACKETS
 
 
 def skeleton(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from contextlib import suppress
 
 import pytest
 from django.contrib.auth.models import User
@@ -34,6 +35,8 @@ REAL_NAMES = [
     "ℹ\ufe0f ‼\ufe0f 〰\ufe0f",
     "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # the flag of England
     "\U0001fae8",  # an emoji that is newer than the Unicode data of Python 3.11
+    "\U00016ad0\U00016af0",  # a letter and a tone of Bassa Vah
+    "#\ufe0f\u20e3 *\u20e3",
     "<b>x</b> & co",
 ]
 
@@ -69,6 +72,10 @@ def test_names_are_stored_composed_and_with_single_spaces(name: str, stored: str
         *("\u200b", "a\u200bb", "\ufeff", "\u00ad", "a\u2060b", "\u180e"),  # no width
         *("a\u200cb", "a\u200db", "\u200d", "👩\u200d", "\u200d👩", "م\u200dم"),  # joiners
         *("\u034f", "\u115f", "\u1160", "\u17b4", "\u2800", "\u3164", "\uffa0"),  # blank
+        *("a\u2800b", "\ufffc", "\U00013441", "\U00016fe4", "\U0001d159"),
+        *("a\u0336l\u0336", "a\u0338", "a\u20d2", "a\u20e5", "a\U0001d167"),  # struck out
+        *("a\u20dd", "\u0430\u0488", "a\u20e0", "1\u20df"),  # enclosed
+        *("a\u20e3", "a\ufe0f\u20e3", "\u20e3", "1\u20e3\u20e3", "1 \u20e3"),  # keycaps
         *("a\ufe0f", "\ufe0f", "1\ufe0fx", "a\U000e0100", "葛\ufe0f"),  # variation selectors
         *(
             "\ue000",
@@ -87,6 +94,22 @@ def test_names_that_hide_something_are_refused(name: str) -> None:
     with pytest.raises(DisplayNameInvalid) as refused:
         names.clean(name)
     assert refused.value.code == "bad_request"
+
+
+IGNORABLE = [  # Default_Ignorable_Code_Point, Unicode 17
+    *(0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810)),
+    *(*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0x3164),
+    *(*range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0, *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4)),
+    *(*range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000)),
+]
+
+
+def test_ignorable_characters_are_refused_after_letters_that_do_not_need_them() -> None:
+    accepted = []
+    for char in map(chr, IGNORABLE):
+        with suppress(DisplayNameInvalid):
+            accepted.append(names.clean(f"a{char}b"))
+    assert not accepted
 
 
 @given(st.text(max_size=80))
@@ -122,6 +145,14 @@ def are_alike(one: str, other: str) -> bool:
         *("ａｌｉｃｅ", "𝐚𝐥𝐢𝐜𝐞", "ⓐⓛⓘⓒⓔ"),
         *("alice.", "a l i c e", "~ alice ~", "✓alice"),
         *("Mallory (alice)", "alice (staff)", "[alice]", "(alice", "((alice)"),
+        *(
+            "Mallory «alice»",
+            "Mallory 「alice」",
+            "Mallory ‹alice›",
+            "Mallory ⟨alice⟩",
+            "Bo ⁅alice⁆",
+        ),
+        *('Mallory "alice"', "Mallory “alice”", "„alice“ Mallory"),
     ],
 )
 def test_names_that_look_like_alice_share_a_key(name: str) -> None:
@@ -148,6 +179,7 @@ def test_names_that_look_alike_share_a_key(one: str, other: str) -> None:
     [
         *(("u08", "u09"), ("alice", "alicia"), ("bob", "rob"), ("!", "?"), ("李", "王")),
         *(("Anna (she/her)", "Maria (she/her)"), ("[IT] Kim", "[IT] Tom")),
+        *(("Anna «she»", "Maria «she»"), ("O’Neill", "Neill"), ("O'Neill", "Neill")),
     ],
 )
 def test_other_names_share_no_key(one: str, other: str) -> None:
