@@ -21,7 +21,25 @@ def test_a_line_stands_for_those_of_a_minute(
         warning.log("a")
     now += 60
     warning.log("b")
-    assert caplog.messages == ["Refused a", "Refused b (3 since the last such line)"]
+    now += 59.5
+    warning.log("c")
+    now += 0.5
+    warning.log("d")
+    assert caplog.messages == [
+        "Refused a",
+        "Refused b (3 since the last such line)",
+        "Refused d (2 since the last such line)",
+    ]
+
+
+def test_a_reset_forgets_the_lines_of_the_minute(caplog: pytest.LogCaptureFixture) -> None:
+    warning = RareWarning(logging.getLogger("rooms"), "Refused %s")
+    for _ in range(3):
+        warning.log("a")
+    warning.reset()
+    warning.log("b")
+    assert caplog.messages == ["Refused a", "Refused b"]
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
 def test_an_exception_is_an_error_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
