@@ -148,6 +148,8 @@ def check_code_pattern(
 def check_proxies(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Require networks in ``TRUSTED_PROXIES``, and warn if they contain every address."""
     problems: list[CheckMessage] = []
+    if not isinstance(conf().trusted_proxies, (list, tuple)):  # signalling.E002
+        return problems
     for entry in conf().trusted_proxies:
         try:
             found = addresses.networks((entry,))
@@ -169,6 +171,23 @@ def check_proxies(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
                     )
                 )
     return problems
+
+
+@register()
+def check_failure_limits(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn if an address has fewer failures than each of its users."""
+    own, shared = conf().failure_limit, conf().shared_failure_limit
+    if not isinstance(own, int) or not isinstance(shared, int) or own <= shared:  # signalling.E002
+        return []
+    return [
+        CheckWarning(
+            f"SIGNALLING['SHARED_FAILURE_LIMIT'] is {shared}, less than ['FAILURE_LIMIT'], {own}.",
+            hint="Set it to several times FAILURE_LIMIT, or one user delays the others of its address.",
+            id="signalling_rooms.W007",
+        )
+    ]
 
 
 @register(Tags.security, deploy=True)

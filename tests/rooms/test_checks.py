@@ -140,6 +140,28 @@ def test_a_proxy_must_be_a_network(settings: Settings, entry: object) -> None:
     assert problems() == ["signalling_rooms.E007"]
 
 
+@pytest.mark.parametrize("proxies", ["10.0.0.0/8", None, 5])
+def test_proxies_that_are_no_list_are_one_error(settings: Settings, proxies: object) -> None:
+    settings.SIGNALLING = {"TRUSTED_PROXIES": proxies}
+    assert problems("signalling") == ["signalling.E002"]
+
+
+@pytest.mark.parametrize(
+    ("own", "shared", "found"),
+    [
+        (10, 9, ["signalling_rooms.W007"]),
+        (10, 10, []),
+        (200, 100, ["signalling_rooms.W007"]),
+        (None, "x", ["signalling.E002", "signalling.E002"]),
+    ],
+)
+def test_an_address_may_have_as_many_failures_as_a_user(
+    settings: Settings, own: object, shared: object, found: list[str]
+) -> None:
+    settings.SIGNALLING = {"FAILURE_LIMIT": own, "SHARED_FAILURE_LIMIT": shared}
+    assert problems("signalling") == found
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("entry", ["0.0.0.0/0", "::/0"])
 def test_trusting_every_address_is_a_warning(settings: Settings, entry: str) -> None:
