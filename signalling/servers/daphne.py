@@ -35,6 +35,7 @@ from twisted.internet.defer import Deferred
 
 from signalling.worker.gc import cycles
 
+from . import descriptors
 from .daphne_http import bounded_channel
 from .daphne_websocket import BoundedProtocol, Event, Receive, Send
 from .limits import CLOSE_SECONDS
@@ -163,4 +164,5 @@ class CommandLineInterface(DaphneCommandLineInterface):
 if __name__ == "__main__":
     redact_logs(LOGGERS)
     cycles.collect_rarely()
+    descriptors.raise_limit()
     CommandLineInterface.entrypoint()

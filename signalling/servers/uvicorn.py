@@ -33,7 +33,7 @@ from signalling.servers.backpressure import limit_unsent
 from signalling.throttling.buckets import TokenBucket
 from signalling.worker.gc import cycles
 
-from . import uvicorn_http
+from . import descriptors, uvicorn_http
 from .limits import CONTROL_BURST, CONTROL_RATE, PIECE_BYTES, limits, refusal
 from .redaction import redact_logs
 from .uvicorn_http import close_after
@@ -282,4 +282,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _exit)
     sys.argv[1:1] = DEFAULTS
     cycles.collect_rarely()
+    descriptors.raise_limit()  # the processes of --workers inherit it
     main()
