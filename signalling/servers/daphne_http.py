@@ -14,8 +14,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection
 from twisted.web import http
 
-from rooms.content_types import is_allowed
-
+from .heads import refused_status
 from .limits import limits, refusal
 
 DECODED_HEADERS = ["Sec-WebSocket-Protocol", "Daphne-Root-Path"]
@@ -119,9 +118,10 @@ class BoundedChannel(http.HTTPChannel):
         if self.length is not None and self.length > limits().body_bytes:
             self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
-        types = self.requests[-1].requestHeaders.getRawHeaders(b"content-type", [])
-        if not is_allowed(b",".join(types).decode("latin-1")):
-            self.refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+        values = self.requests[-1].requestHeaders.getRawHeaders
+        status = refused_status(values(b"content-type", []), values(b"cookie", []))
+        if status is not None:
+            self.refuse(status)
             return
         super().allHeadersReceived()
         if self.length != 0:

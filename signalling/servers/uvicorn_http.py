@@ -12,8 +12,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from rooms.content_types import is_allowed
-
+from .heads import refused_status
 from .limits import limits, refusal
 
 
@@ -131,10 +130,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         for name, value in self.headers:
             if name == b"content-length" and int(value) > limits().body_bytes:
                 return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        types = b",".join(value for name, value in self.headers if name == b"content-type")
-        if not is_allowed(types.decode("latin-1")):
-            return HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-        return None
+        return refused_status(*map(self._values, (b"content-type", b"cookie")))
+
+    def _values(self, name: bytes) -> list[bytes]:
+        return [value for each, value in self.headers if each == name]
 
     # --- Deadlines ------------------------------------------------------------------------------
 

@@ -152,6 +152,12 @@ async def test_charsets_that_take_quadratic_time_are_refused(site: Site) -> None
     assert answer.status == 400  # it is not JSON
 
 
+async def test_cookies_that_take_quadratic_time_are_refused(site: Site) -> None:
+    cookie = 'Cookie: a="' + "\\" * 8_000 + '"'
+    answer = await exchange(site, request(LOGIN, cookie))
+    assert (answer.status, answer.ended, answer.was_reset) == (431, True, False)
+
+
 # --- Not HTTP -----------------------------------------------------------------------------------
 
 
