@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from sys import intern
@@ -15,6 +16,9 @@ from signalling.sfu.mode import MESH, Mode
 
 from . import messages
 from .messages import RosterChange
+
+LEFT_EARLY = 64
+"""The most peers whose late announcement is awaited."""
 
 
 @dataclass
@@ -40,6 +44,8 @@ class Membership:
     """The epochs of the peers in the roster that have resumed."""
     previous_channels: dict[str, str] = field(default_factory=dict)
     """The previous channels of the peers in the roster that have resumed."""
+    left_early: deque[str] = field(default_factory=lambda: deque(maxlen=LEFT_EARLY))
+    """Peers that left before their join was announced: workers announce independently."""
     has_gap: bool = False
     """Frames to this peer may have been lost."""
     sent: dict[str, int] = field(default_factory=dict)
@@ -76,11 +82,17 @@ class Membership:
             case "joined":
                 # A peer with a lower join number is in the roster, or had left before this peer
                 # joined. The message is then late: it was sent during a former membership.
-                is_new = known_channel is None and number > self.number
+                is_new = (
+                    known_channel is None
+                    and number > self.number
+                    and peer_id not in self.left_early
+                )
                 if is_new:
                     self.roster[intern(peer_id)] = intern(channel)
                 return is_new
             case "left":
+                if known_channel is None:
+                    self.left_early.append(peer_id)
                 self._forget(peer_id)
                 return known_channel is not None
             case "away":  # out of date if the peer is back already

@@ -73,10 +73,21 @@ def test_a_leave_removes_everything_about_the_peer() -> None:
     assert (mine.sent, mine.received) == ({}, {})
 
 
-def test_a_leave_of_an_unknown_peer_changes_nothing() -> None:
+def test_a_leave_of_an_unknown_peer_changes_no_roster() -> None:
     mine = membership()
     assert not mine.apply(roster_change("left", "peer_unknown"))
+    mine.left_early.clear()
     assert mine == membership()
+
+
+def test_the_late_announcement_of_a_peer_that_has_left_changes_nothing() -> None:
+    """Another worker announces the leave, such as a removal, and may be faster."""
+    mine = membership()
+    for number in range(1000):
+        mine.apply(roster_change("left", f"peer_{number}"))
+    assert not mine.apply(roster_change("joined", "peer_999", number=11))
+    assert mine.roster == ROSTER
+    assert len(mine.left_early) < 100
 
 
 @pytest.mark.parametrize(

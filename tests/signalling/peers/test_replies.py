@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rooms.exceptions import CodeTaken, RoomError, RoomFull
+from rooms.exceptions import CodeTaken, RoomError, RoomFull, TooManyRooms
 from signalling.peers.replies import from_domain
 from signalling.protocol import ErrorCode
 
@@ -17,6 +17,6 @@ def test_a_domain_error_keeps_its_message_and_details() -> None:
 
 def test_every_domain_error_has_a_protocol_code() -> None:
     known = {code.value for code in ErrorCode}
-    # CodeTaken is excluded: room codes are chosen over HTTP only.
-    used = {kind.code for kind in RoomError.__subclasses__() if kind is not CodeTaken}
+    over_http = {CodeTaken, TooManyRooms}  # rooms are opened over HTTP only
+    used = {kind.code for kind in RoomError.__subclasses__() if kind not in over_http}
     assert used <= known
