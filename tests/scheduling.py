@@ -1,9 +1,9 @@
 """How pytest-xdist shares the tests among its processes: ``pytest -n 3``.
 
-A file is never divided, so what its tests share is started once. Tests that measure real media need
-most of a processor: they are one unit, so they never run at the same time, and share one browser. The
-other tests with Janus are a unit that shares one Janus. The tests of faults and the attacks of
-``tests/hostile`` put servers under load, so they are one unit too. The remaining tests mostly wait.
+A file is never divided, so what its tests share is started once. Tests with real media need most of
+a processor: all of them, in Chromium and with Janus, are one unit, so they never run at the same time.
+They share one browser and one Janus. The tests of faults and the attacks of ``tests/hostile`` put
+servers under load, so they are one unit too. The remaining tests mostly wait.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ if TYPE_CHECKING:
 
 UNITS = {
     "tests/browser/": "media",
-    "tests/integration/sfu/test_switch.py": "media",
-    "tests/integration/sfu/backend/test_media.py": "media",
-    "tests/integration/sfu/": "sfu",
+    "tests/integration/sfu/": "media",
     "tests/integration/test_aiortc.py": "media",
     # Chromium aborts its requests when a network interface appears, as it does in this file.
     "tests/integration/faults/test_cut_link.py": "media",
     "tests/integration/faults/": "faults",
     "tests/hostile/": "faults",
 }
-ORDER = ["media", "faults", "sfu", "tests/integration/", "tests/"]
+ORDER = ["media", "faults", "tests/integration/", "tests/"]
 
 
 def unit_of(nodeid: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,7 +144,13 @@ def test_a_free_code_counts_only_if_it_looks_generated(bob: User) -> None:
 # --- The entry points -------------------------------------------------------------------------
 
 
-def test_all_entry_points_count_together(room: Room, bob: User, client: Client) -> None:
+def test_all_entry_points_count_together(
+    room: Room, bob: User, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()  # all within the first delay, of one second
+    clock = SimpleNamespace(time=lambda: now, monotonic=time.monotonic)
+    for module in ("rooms.failures", "django.core.cache.backends.locmem"):
+        monkeypatch.setattr(f"{module}.time", clock)
     client.force_login(bob)
     assert client.post("/", {"new_code": "abc123"}).status_code == 400
     assert api(bob).get("/api/rooms/WRONG1/").status_code == 404
