@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from weakref import WeakKeyDictionary
 
 import msgspec
 
 from rooms import switching as domain
 from signalling import database, protocol
 from signalling.protocol import SFU_PUBLISH, errors
+from signalling.transport.loops import PerLoop
 from signalling.transport.tasks import spawn
 
 from . import routes
@@ -261,9 +261,9 @@ def _count_sections(description: Description) -> int:
     return sum(line.startswith("m=") for line in description["sdp"].splitlines())
 
 
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, set[SfuLink]] = WeakKeyDictionary()
+_links: PerLoop[set[SfuLink]] = PerLoop(set)
 
 
 def all_links() -> set[SfuLink]:
     """Return the links of all peers of the running event loop."""
-    return _by_loop.setdefault(asyncio.get_running_loop(), set())
+    return _links.get()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from django.utils.module_loading import import_string
 
 from signalling.conf import conf
+from signalling.transport.loops import PerLoop
 
 from .base import Sfu
 
@@ -49,17 +48,15 @@ class Sfus(dict[str, Sfu]):
                 logger.exception("SFU %r could not be closed", alias)
 
 
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Sfus] = WeakKeyDictionary()
+def _make_sfus() -> Sfus:
+    return Sfus(
+        {alias: backend_class(options)(alias, options) for alias, options in configured().items()}
+    )
+
+
+_sfus = PerLoop(_make_sfus)
 
 
 def get_sfus() -> Sfus:
     """Return the SFUs of the running event loop. They connect when they are first used."""
-    loop = asyncio.get_running_loop()
-    if loop not in _by_loop:
-        _by_loop[loop] = Sfus(
-            {
-                alias: backend_class(options)(alias, options)
-                for alias, options in configured().items()
-            }
-        )
-    return _by_loop[loop]
+    return _sfus.get()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from weakref import WeakKeyDictionary
 
 from django.core.signals import setting_changed
 
 from signalling.conf import RATE_LIMITS, SignallingSettings, conf
 from signalling.protocol.errors import rate_limited
+from signalling.transport.loops import PerLoop
 
 from .buckets import TokenBucket
 
@@ -109,21 +108,17 @@ def _scaled(
     return rate * factor, burst * factor
 
 
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Rates] = WeakKeyDictionary()
+_rates = PerLoop(lambda: Rates(conf()))
 
 
 def get_rates() -> Rates:
     """Return the rates of the running event loop."""
-    loop = asyncio.get_running_loop()
-    rates = _by_loop.get(loop)
-    if rates is None:
-        rates = _by_loop[loop] = Rates(conf())
-    return rates
+    return _rates.get()
 
 
 def _reset(*, setting: str, **kwargs: object) -> None:
     if setting == "SIGNALLING":
-        _by_loop.clear()
+        _rates.clear()
 
 
 setting_changed.connect(_reset)

@@ -15,13 +15,13 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from rooms import leases, resuming
 from signalling import database, metrics, sfu
 from signalling.conf import conf
 from signalling.database import run_in_background_thread
 from signalling.sfu import reconciler
+from signalling.transport.loops import PerLoop
 
 from .gc import cycles
 from .pending import PendingWrites
@@ -248,21 +248,20 @@ def _drain_before_twisted_stops(worker: WorkerProcess) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", drain)
 
 
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, WorkerProcess] = WeakKeyDictionary()
+def _make_worker() -> WorkerProcess:
+    worker = WorkerProcess()
+    _drain_before_twisted_stops(worker)
+    return worker
+
+
+_workers = PerLoop(_make_worker)
 
 
 def get_worker() -> WorkerProcess:
     """Return the worker of the running event loop."""
-    loop = asyncio.get_running_loop()
-    worker = _by_loop.get(loop)
-    if worker is None:
-        worker = _by_loop[loop] = WorkerProcess()
-        _drain_before_twisted_stops(worker)
-    return worker
+    return _workers.get()
 
 
 def is_draining() -> bool:
     """Return whether this process is shutting down."""
-    return any(
-        worker.is_draining for loop, worker in tuple(_by_loop.items()) if not loop.is_closed()
-    )
+    return any(worker.is_draining for worker in _workers.of_open_loops())
