@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgpack
@@ -17,16 +17,12 @@ from signalling.testing import SignallingCommunicator
 from tests.hostile.bystander import Bystander
 from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
-from tests.integration.stores import Redis, running
+from tests.integration.stores import Redis, store_fixture
 
 Pair = tuple[SignallingCommunicator, SignallingCommunicator]
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis of this module: forged messages reach every site on it."""
-    with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
-        yield redis
+redis = store_fixture(Redis)  # forged messages reach every site on it
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from urllib.parse import urlencode
@@ -19,7 +18,7 @@ from signalling.protocol import CloseCode
 from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site, Worker
-from tests.integration.stores import Redis, running
+from tests.integration.stores import Redis, running, store_fixture
 
 LIMIT = 6
 # The last failure of a guesser also reaches the limit of its address, so its delay is 32 s and not
@@ -28,11 +27,7 @@ LIMITS = {"FAILURE_LIMIT": LIMIT, "SHARED_FAILURE_LIMIT": LIMIT}
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis without the failures of other sites, whose users have the same keys."""
-    with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
-        yield redis
+redis = store_fixture(Redis)  # the users of other sites have the same keys
 
 
 @pytest.fixture(scope="module")

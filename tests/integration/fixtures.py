@@ -25,7 +25,7 @@ from pytest_django.plugin import DjangoDbBlocker
 from tests.integration.database import Database
 from tests.integration.processes import Process
 from tests.integration.servers import ServerName, Site, migrate
-from tests.integration.stores import PostgreSQL, Redis, running
+from tests.integration.stores import PostgreSQL, Redis, store_fixture
 
 Engine = Literal["sqlite", "postgresql"]
 MakeSite = Callable[..., Site]
@@ -64,16 +64,8 @@ class Logs:
             assert not any(bug in text for bug in BUGS), f"{process.name} logged a bug:\n{text}"
 
 
-@pytest.fixture(scope="session")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
-        yield redis
-
-
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
-    with running(PostgreSQL(tmp_path_factory.mktemp("postgresql"))) as postgresql:
-        yield postgresql
+redis = store_fixture(Redis, "session")
+postgresql = store_fixture(PostgreSQL, "session")
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
+import pytest
 from redis import Redis as RedisClient
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.integration.processes import Process, require
+
+Scope = Literal["session", "module", "function"]
 
 
 class Redis(Process):
@@ -135,3 +138,17 @@ def running(process: Redis | PostgreSQL) -> Iterator[Any]:
         yield process
     finally:
         process.remove()
+
+
+def store_fixture(store: type[Redis] | type[PostgreSQL], scope: Scope = "module") -> Any:
+    """Return a fixture that starts a store and removes it.
+
+    A test that stops, kills or counts a store needs one that no other test uses.
+    """
+
+    @pytest.fixture(scope=scope)
+    def fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+        with running(store(tmp_path_factory.mktemp(store.__name__.lower()))) as started:
+            yield started
+
+    return fixture

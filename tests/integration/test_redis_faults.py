@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -12,18 +12,14 @@ import pytest
 from signalling.testing import SignallingCommunicator
 from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
-from tests.integration.stores import Redis, running
+from tests.integration.stores import Redis, store_fixture
 from tests.integration.traffic import Conversation, conversation
 
 RECOVERY_SECONDS = 2.0
 """Relays between workers work again within this time after Redis has returned."""
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis of this module, which it may kill."""
-    with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
-        yield redis
+redis = store_fixture(Redis)  # tests of this module kill it
 
 
 @pytest.fixture(scope="module")

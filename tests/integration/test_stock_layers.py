@@ -14,7 +14,7 @@ from signalling.protocol import CloseCode
 from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.fixtures import Logs, MakeSite
 from tests.integration.servers import Site
-from tests.integration.stores import Redis, running
+from tests.integration.stores import Redis, store_fixture
 from tests.integration.test_core_events import (
     TestEdgeCases,
     TestJoinRoom,
@@ -36,11 +36,7 @@ LOGGED = {
 OFFER = {"type": "offer", "sdp": "v=0\r\n"}
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis of this module, which it may kill."""
-    with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
-        yield redis
+redis = store_fixture(Redis)  # tests of this module kill it
 
 
 def make_stock_site(make_site: MakeSite, layer: str, redis: Redis) -> Site:

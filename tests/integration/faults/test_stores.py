@@ -10,7 +10,6 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.error import HTTPError
@@ -23,7 +22,7 @@ from signalling.testing import RequestRefused, SignallingCommunicator
 from tests.integration.fixtures import Logs, MakeSite
 from tests.integration.locks import ROOM_LOCK, Lock
 from tests.integration.servers import Site, Worker, migrate
-from tests.integration.stores import PostgreSQL, Redis, running
+from tests.integration.stores import PostgreSQL, Redis, store_fixture
 from tests.integration.traffic import conversation, wait_until
 
 LEASES = {"LEASE_SECONDS": 3, "LEASE_RENEWAL": 1}
@@ -31,17 +30,8 @@ OUTAGE = 5.0
 """Seconds: longer than a lease."""
 
 
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
-    """A private PostgreSQL: tests of this module stop it."""
-    with running(PostgreSQL(tmp_path_factory.mktemp("postgresql"))) as postgresql:
-        yield postgresql
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
-        yield redis
+postgresql = store_fixture(PostgreSQL)  # tests of this module stop both
+redis = store_fixture(Redis)
 
 
 @pytest.fixture(scope="module")

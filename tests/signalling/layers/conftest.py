@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from signalling.layers import RedisChannelLayer
-from tests.integration.stores import Redis, running
+from tests.integration.stores import Redis, store_fixture
 from tests.signalling.layers.kinds import DIFFERENCES, MAKERS, RACES, Layers
 
 MakeLayer = Callable[..., RedisChannelLayer]
@@ -16,11 +16,7 @@ MakeLayer = Callable[..., RedisChannelLayer]
 _numbers = itertools.count(1)
 
 
-@pytest.fixture
-def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis for one test, which may count its commands, stop it and kill it."""
-    with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
-        yield redis
+own_redis = store_fixture(Redis, "function")  # to count its commands, stop it and kill it
 
 
 @pytest.fixture

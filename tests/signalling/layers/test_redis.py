@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from channels.exceptions import ChannelFull
 
 from signalling.layers import ChannelGone, RedisChannelLayer, Undeliverable
 from tests.integration.processes import eventually
-from tests.integration.stores import Redis, running
+from tests.integration.stores import Redis, store_fixture
 from tests.signalling.layers.channels import attach, calls, clients
 from tests.signalling.layers.conftest import MakeLayer
 
@@ -22,10 +21,7 @@ def host_of(layer: RedisChannelLayer) -> int:
     return bus.publishers.index(bus.publisher_for(bus.id))
 
 
-@pytest.fixture
-def other_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    with running(Redis(tmp_path_factory.mktemp("redis"))) as redis:
-        yield redis
+other_redis = store_fixture(Redis, "function")
 
 
 # --- Two processes ----------------------------------------------------------------------------
