@@ -197,38 +197,3 @@ async def test_a_missing_websockets_package_is_explained(
     monkeypatch.setitem(sys.modules, "websockets", None)
     with pytest.raises(ImportError, match="pip install websockets"):
         await make("ws://127.0.0.1:9/").connect()
-
-
-async def test_a_token_that_expires_soon_is_renewed_on_the_open_connection(
-    server: Server, make: Make
-) -> None:
-    tokens = iter(["old", "new"])
-
-    async def token() -> str:
-        return next(tokens)
-
-    client = make(server.url, token=token)
-    accepted = await connected(server, client)
-    await accepted.send("token:expiring", {"expiresAt": "2030-01-01T00:00:00Z"})
-    request = await accepted.receive("authenticate")
-    assert request["data"] == {"token": "new"}
-    await accepted.send("authenticated", {"userInfo": {}, "expiresAt": None}, id=request["id"])
-    assert (await soon(anext(client))).name == "token:expiring"
-    assert (client.attempts, client.state) == (1, State.CONNECTED)
-
-
-async def test_a_failed_renewal_does_not_end_the_client(server: Server, make: Make) -> None:
-    tokens = iter(["old"])
-
-    async def token() -> str:
-        for found in tokens:
-            return found
-        raise OSError("the token server is unavailable")
-
-    client = make(server.url, token=token)
-    accepted = await connected(server, client)
-    for _ in range(2):
-        await accepted.send("token:expiring", {"expiresAt": "2030-01-01T00:00:00Z"})
-        await soon(anext(client))
-    await client.send("ping")
-    await accepted.receive("ping")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -10,6 +11,46 @@ from signalling.client import ClientClosed, State
 from tests.signalling.client.server import Make, Server, connected, soon, wait_for_state
 
 EXPIRING = {"expiresAt": "2030-01-01T00:00:00Z"}
+
+
+def once(first: str, error: Exception) -> Callable[[], Awaitable[str]]:
+    """Return a token function that returns ``first`` and raises ``error`` from then on."""
+    tokens = iter([first])
+
+    async def token() -> str:
+        for found in tokens:
+            return found
+        raise error
+
+    return token
+
+
+async def test_a_token_that_expires_soon_is_renewed_on_the_open_connection(
+    server: Server, make: Make
+) -> None:
+    tokens = iter(["old", "new"])
+
+    async def token() -> str:
+        return next(tokens)
+
+    client = make(server.url, token=token)
+    accepted = await connected(server, client)
+    await accepted.send("token:expiring", EXPIRING)
+    request = await accepted.receive("authenticate")
+    assert request["data"] == {"token": "new"}
+    await accepted.send("authenticated", {"userInfo": {}, "expiresAt": None}, id=request["id"])
+    assert (await soon(anext(client))).name == "token:expiring"
+    assert (client.attempts, client.state) == (1, State.CONNECTED)
+
+
+async def test_a_failed_renewal_does_not_end_the_client(server: Server, make: Make) -> None:
+    client = make(server.url, token=once("old", OSError("the token server is unavailable")))
+    accepted = await connected(server, client)
+    for _ in range(2):
+        await accepted.send("token:expiring", EXPIRING)
+        await soon(anext(client))
+    await client.send("ping")
+    await accepted.receive("ping")
 
 
 async def test_a_refused_token_is_not_confused_with_one_that_was_never_accepted(
@@ -36,14 +77,7 @@ async def test_a_refused_token_is_not_confused_with_one_that_was_never_accepted(
 async def test_any_exception_of_the_token_function_is_logged(
     server: Server, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tokens = iter(["old"])
-
-    async def token() -> str:
-        for found in tokens:
-            return found
-        raise ValueError("the token server is broken")
-
-    client = make(server.url, token=token)
+    client = make(server.url, token=once("old", ValueError("the token server is broken")))
     accepted = await connected(server, client)
     await accepted.send("token:expiring", EXPIRING)
     await soon(anext(client))

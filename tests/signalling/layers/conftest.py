@@ -25,19 +25,28 @@ def prefix() -> str:
 
 
 @pytest.fixture
-async def make_layer(redis: Redis, prefix: str) -> AsyncIterator[MakeLayer]:
-    """Return a function that makes Redis layers; to each other they are separate processes."""
+async def open_layer() -> AsyncIterator[MakeLayer]:
+    """Return ``RedisChannelLayer``, whose layers are closed after the test."""
     made: list[RedisChannelLayer] = []
 
-    def make_layer(*hosts: Any, **options: Any) -> RedisChannelLayer:
-        layer = RedisChannelLayer(hosts=list(hosts) or [redis.url], **{"prefix": prefix, **options})
-        made.append(layer)
-        return layer
+    def open_layer(**options: Any) -> RedisChannelLayer:
+        made.append(RedisChannelLayer(**options))
+        return made[-1]
 
-    yield make_layer
+    yield open_layer
     async with asyncio.timeout(10):
         for layer in made:
             await layer.close()
+
+
+@pytest.fixture
+def make_layer(redis: Redis, prefix: str, open_layer: MakeLayer) -> MakeLayer:
+    """Return a function that makes Redis layers; to each other they are separate processes."""
+
+    def make_layer(*hosts: Any, **options: Any) -> RedisChannelLayer:
+        return open_layer(hosts=list(hosts) or [redis.url], **{"prefix": prefix, **options})
+
+    return make_layer
 
 
 @pytest.fixture(params=MAKERS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgpack
@@ -15,26 +14,20 @@ from redis import Redis as RedisClient
 from signalling.layers import RedisChannelLayer, Undeliverable, drops
 from tests.integration.stores import Redis
 from tests.signalling.layers.channels import AttachedChannel, attach, calls
+from tests.signalling.layers.conftest import MakeLayer
 
-MakeSiteLayer = Callable[..., RedisChannelLayer]
 HELLO = {"type": "hello"}
 
 
 @pytest.fixture
-async def make_layer(redis: Redis, settings: Settings) -> AsyncIterator[MakeSiteLayer]:
+def make_layer(redis: Redis, settings: Settings, open_layer: MakeLayer) -> MakeLayer:
     """Return a function that makes the layer of a process of a site, from its settings."""
-    made: list[RedisChannelLayer] = []
 
     def make_layer(*keys: str, database: int = 0, **options: Any) -> RedisChannelLayer:
         settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS = keys or ("one",)
-        layer = RedisChannelLayer(hosts=[f"{redis.url}?db={database}"], **options)
-        made.append(layer)
-        return layer
+        return open_layer(hosts=[f"{redis.url}?db={database}"], **options)
 
-    yield make_layer
-    async with asyncio.timeout(10):
-        for layer in made:
-            await layer.close()
+    return make_layer
 
 
 @pytest.fixture
@@ -72,21 +65,21 @@ async def check_isolation(site: RedisChannelLayer, other: RedisChannelLayer) -> 
 
 
 async def test_sites_with_different_keys_do_not_hear_each_other(
-    make_layer: MakeSiteLayer, dropped: Counter[str]
+    make_layer: MakeLayer, dropped: Counter[str]
 ) -> None:
     await check_isolation(make_layer("one"), make_layer("two"))
     assert not dropped
 
 
 async def test_sites_with_different_database_numbers_do_not_hear_each_other(
-    make_layer: MakeSiteLayer, dropped: Counter[str]
+    make_layer: MakeLayer, dropped: Counter[str]
 ) -> None:
     await check_isolation(make_layer(), make_layer(database=1))
     assert not dropped
 
 
 async def test_sites_with_the_same_prefix_and_other_keys_drop_what_they_hear(
-    make_layer: MakeSiteLayer, dropped: Counter[str]
+    make_layer: MakeLayer, dropped: Counter[str]
 ) -> None:
     site, other = make_layer("one", prefix="tea"), make_layer("two", prefix="tea")
     receiver = await attach(site, "tea")
@@ -100,13 +93,13 @@ async def test_sites_with_the_same_prefix_and_other_keys_drop_what_they_hear(
     assert dropped["signature"] >= 3
 
 
-async def test_unsigned_layers_reach_each_other(make_layer: MakeSiteLayer) -> None:
+async def test_unsigned_layers_reach_each_other(make_layer: MakeLayer) -> None:
     await exchange(make_layer(signing_keys=[]), make_layer(signing_keys=[]))
 
 
 @pytest.mark.parametrize("options", [{}, {"prefix": "tea"}], ids=["default", "prefix"])
 async def test_the_secret_key_is_replaced_while_processes_run(
-    make_layer: MakeSiteLayer, dropped: Counter[str], options: dict[str, Any]
+    make_layer: MakeLayer, dropped: Counter[str], options: dict[str, Any]
 ) -> None:
     old, new = make_layer("one", **options), make_layer("two", **options)
     between = [make_layer("two", "one", **options) for _ in range(2)]
@@ -116,7 +109,7 @@ async def test_the_secret_key_is_replaced_while_processes_run(
         assert not dropped
 
 
-async def test_named_queues_are_read_under_both_keys(make_layer: MakeSiteLayer) -> None:
+async def test_named_queues_are_read_under_both_keys(make_layer: MakeLayer) -> None:
     old, between, new = make_layer("one"), make_layer("two", "one"), make_layer("two")
     for sender, receiver in ((old, between), (between, new), (new, between)):
         await sender.send("thumbnails", HELLO)
@@ -127,7 +120,7 @@ async def test_named_queues_are_read_under_both_keys(make_layer: MakeSiteLayer) 
 
 
 async def test_garbage_neither_interrupts_the_subscription_nor_other_messages(
-    redis: Redis, make_layer: MakeSiteLayer, dropped: Counter[str]
+    redis: Redis, make_layer: MakeLayer, dropped: Counter[str]
 ) -> None:
     here, there = make_layer(), make_layer()
     receiver = await attach(there, "tea")
@@ -145,7 +138,7 @@ async def test_garbage_neither_interrupts_the_subscription_nor_other_messages(
 
 
 async def test_a_captured_payload_is_of_no_use(
-    redis: Redis, make_layer: MakeSiteLayer, dropped: Counter[str]
+    redis: Redis, make_layer: MakeLayer, dropped: Counter[str]
 ) -> None:
     here, there, third = make_layer(), make_layer(), make_layer()
     receiver = await attach(there)
@@ -170,7 +163,7 @@ async def test_a_captured_payload_is_of_no_use(
 
 @pytest.mark.parametrize("garbage", [b"garbage", b"\x01\x00\x93", b""])
 async def test_garbage_in_a_named_queue_costs_neither_sender_nor_receiver(
-    redis: Redis, make_layer: MakeSiteLayer, dropped: Counter[str], garbage: bytes
+    redis: Redis, make_layer: MakeLayer, dropped: Counter[str], garbage: bytes
 ) -> None:
     layer = make_layer(capacity=2)
     key = layer.namespaces[0].queue("thumbnails")
