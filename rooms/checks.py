@@ -209,15 +209,20 @@ def check_codes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     ]
 
 
+def has_one_process() -> bool:
+    """Return whether the channel layer only connects the sockets of one process."""
+    layer = str(getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("BACKEND", ""))
+    return layer.endswith(("InMemoryChannelLayer", "LocalChannelLayer"))
+
+
 @register(Tags.security, deploy=True)
 def check_failure_cache(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Warn if each of several processes counts failures alone (``check --deploy``)."""
     backend = str(settings.CACHES.get("default", {}).get("BACKEND", ""))
-    layer = str(getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("BACKEND", ""))
     is_shared = not backend.endswith((".LocMemCache", ".DummyCache"))
-    if is_shared or layer.endswith(("InMemoryChannelLayer", "LocalChannelLayer")):
+    if is_shared or has_one_process():
         return []
     return [
         CheckWarning(

@@ -111,9 +111,8 @@ class Store:
         if self._retry_at:  # it was unavailable: the other threads do not wait for this attempt
             self._retry_at = now + RETRY_SECONDS
         try:
-            if isinstance(
-                cache, DatabaseCache
-            ):  # with the connection and the timeouts of this thread
+            # A database has the connection and the timeouts of this thread.
+            if isinstance(cache, DatabaseCache):
                 result = operation(cache)
             else:
                 result = _workers.run(lambda: operation(caches[DEFAULT_CACHE_ALIAS]), DEADLINE)

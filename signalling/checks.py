@@ -12,6 +12,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 
+from rooms.checks import has_one_process
+
 from . import sfu
 from .conf import RATE_LIMITS, SignallingSettings
 
@@ -187,8 +189,7 @@ def check_prefix(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
 def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Warn about settings that are unsuitable for production (``check --deploy``)."""
     problems: list[CheckMessage] = []
-    layer = settings.CHANNEL_LAYERS.get("default", {}).get("BACKEND", "")
-    if str(layer).endswith(("InMemoryChannelLayer", "LocalChannelLayer")):
+    if has_one_process():
         problems.append(
             CheckWarning(
                 "This channel layer only connects the sockets of one process.",
