@@ -2,7 +2,7 @@
 
 Django and Django REST framework decode bodies, queries and forms with the charset of the request's
 ``Content-Type``, before they know who sends it. They accept every codec of Python, and some take
-quadratic time: 160 KB of ``charset=punycode`` cost seconds of a thread.
+quadratic time: 320 KB of ``charset=punycode`` take two seconds of a thread.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ RATE_LIMITS: dict[str, dict[str, list[float]]] = {
     "offer": {"user": [20, 60], "room": [200, 1000], "address": [400, 2000]},
     "relay": {"room": [2000, 10000], "address": [4000, 20000]},
 }
-"""The default of ``rate_limits``: for rooms of 50 peers that all negotiate anew, and 500 users behind
-one address."""
+"""The default of ``rate_limits``: for rooms of 50 peers that all renegotiate at once, and 500 users
+behind one address."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class SignallingSettings(RoomSettings):
     """Seconds without progress before a client is closed with 4508 if relays exceed their share."""
 
     held_frames: int = 256
-    """Frames held for an away peer, shared by their senders, who are notified of further frames."""
+    """Frames held for an away peer, for all its senders together."""
     held_bytes: int = 512 * 1024
     """The same in bytes."""
     drain_seconds: float = 8.0

@@ -1,7 +1,7 @@
-"""ASGI middleware for the WebSocket handshake.
+"""ASGI middleware for the WebSocket handshake, and two middleware classes of Django.
 
-Limits the sockets of an address, checks the origin, identifies the client, and limits the sockets
-of the user.
+The ASGI middleware limits the sockets of an address, checks the origin, identifies the client, and
+limits the sockets of the user.
 
 A handshake with a bad token is accepted: browsers cannot read the response to a rejected handshake.
 The error goes into the scope; the consumer sends it after accepting the socket, and closes.
@@ -212,15 +212,15 @@ def CharsetMiddleware(get_response: Any) -> Any:  # noqa: N802  (named like Djan
 
     if iscoroutinefunction(get_response):
 
-        async def follow_async(request: HttpRequest) -> Any:
+        async def respond_async(request: HttpRequest) -> Any:
             return HttpResponse(status=415) if is_refused(request) else await get_response(request)
 
-        return follow_async
+        return respond_async
 
-    def follow(request: HttpRequest) -> Any:
+    def respond(request: HttpRequest) -> Any:
         return HttpResponse(status=415) if is_refused(request) else get_response(request)
 
-    return follow
+    return respond
 
 
 def _find_rotation(request: HttpRequest) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""Guesses at room codes: which ones count, and who is refused."""
+"""Guesses at room codes: which ones count, and which are refused."""
 
 from __future__ import annotations
 
