@@ -33,7 +33,7 @@ export const ERRORS = {
 
   room_not_found: text("There is no room with this code.", "Check the code, or create the room yourself.", "home"),
   room_full: text("This room is full ({limit} people).", "Join again when someone has left, or use another room."),
-  too_many_devices: text("You are already in this room on {limit} devices.", "Leave it on one of them, then join again."),
+  too_many_devices: text("You are in this room on too many devices.", "Leave it on one of them, then join again."),
   room_locked: text("This room is locked.", "Ask the host to unlock it, then join again."),
   room_closed: text("This room has been closed.", "Use another room.", "home"),
   already_joined: text("You have already joined a room on this page.", "Reload the page, then join again."),
