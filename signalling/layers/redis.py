@@ -109,8 +109,8 @@ class RedisChannelLayer(BaseChannelLayer):
 
         Raises ``Undeliverable`` if Redis is unavailable.
         """
+        await self.subscribed()
         layer = self._loop_layer()
-        await layer.bus.subscribe()
         return await layer.local.new_channel(f"{prefix or self.prefix}.{layer.bus.id}")
 
     async def group_add(self, group: str, channel: str) -> None:
@@ -168,6 +168,10 @@ class RedisChannelLayer(BaseChannelLayer):
             layer.local.put(channel, message)
         else:
             layer.bus.put(target, channel, message)
+
+    async def subscribed(self) -> None:
+        """Return once this process receives messages. Raises ``Undeliverable`` after the timeout."""
+        await self._loop_layer().bus.subscribe()
 
     def attach(self, channel: str, deliver: Deliver) -> None:
         """As ``LocalChannelLayer.attach``."""

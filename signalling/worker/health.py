@@ -62,5 +62,7 @@ def _query_database() -> None:
 
 async def _use_channel_layer() -> None:
     layer = get_channel_layer()
+    if hasattr(layer, "subscribed"):  # a process that can only send is not ready
+        await layer.subscribed()
     if layer is not None:
         await layer.group_send(GROUP, {"type": "signalling.health"})

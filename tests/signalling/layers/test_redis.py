@@ -171,6 +171,20 @@ async def test_without_redis_no_channel_is_created(make_layer: MakeLayer) -> Non
         await layer.group_send("tea", {"type": "one"})
 
 
+async def test_a_process_that_can_only_send_is_not_subscribed(
+    own_redis: Redis, make_layer: MakeLayer
+) -> None:
+    """Others are subscribed, so its messages have receivers."""
+    there = make_layer(own_redis.url)
+    receiver = await attach(there, "tea")
+    own_redis.client.execute_command("ACL", "SETUSER", "default", "-subscribe")
+    here = make_layer(own_redis.url, timeout=0.2)
+    await here.group_send("tea", {"type": "one"})
+    assert await receiver.receive(1) == [{"type": "one"}]
+    with pytest.raises(Undeliverable):
+        await here.subscribed()
+
+
 # --- Hosts ------------------------------------------------------------------------------------
 
 

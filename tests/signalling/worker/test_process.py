@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from channels.db import database_sync_to_async
+from channels.layers import InMemoryChannelLayer, channel_layers
 from django.contrib.auth.models import User
 from django.db import OperationalError
 from django.test import AsyncClient
 
 from rooms import leases
 from rooms.models import Room, Worker
+from signalling.layers import Undeliverable
 from signalling.worker import health, process
 from tests.signalling.sockets import connected
 
@@ -158,3 +160,15 @@ async def test_readiness_names_the_unavailable_store(
         ready = await async_client.get("/health/ready/")
     assert ready.json()["checks"] == {"serving": True, "database": True, "channel_layer": False}
     assert "channel layer" in caplog.text
+
+
+async def test_a_process_that_receives_nothing_from_others_is_not_ready(
+    async_client: AsyncClient,
+) -> None:
+    class SendingOnly(InMemoryChannelLayer):
+        async def subscribed(self) -> None:
+            raise Undeliverable("Redis unavailable")
+
+    channel_layers.set("default", SendingOnly())
+    ready = await async_client.get("/health/ready/")
+    assert ready.json()["checks"] == {"serving": True, "database": True, "channel_layer": False}
