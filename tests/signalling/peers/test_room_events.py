@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -51,26 +52,37 @@ class Parts:
     def __init__(self, **settings: Any) -> None:
         self.settings = SignallingSettings(**settings)
         self.replies = Mock()
+        self.send_queue = Mock(waiting=0)
+        self.heartbeat = Mock(last_frame_at=0.0)
         self.timers = Mock()
         self.worker = Mock()
+        self.stores = Mock(
+            channel_name="channel!me",
+            database=AsyncMock(),
+            record=AsyncMock(),
+            publish=AsyncMock(),
+            send=AsyncMock(),
+            unsubscribe=AsyncMock(),
+        )
+        self.tasks: set[asyncio.Task[None]] = set()
         self.subscription = ChannelSubscription(LocalChannelLayer(), Mock())
         self.resumption = Resumption(
             self.settings,
             worker=self.worker,
-            stores=Mock(),
+            stores=self.stores,
             replies=self.replies,
-            send_queue=Mock(waiting=0),
-            heartbeat=Mock(last_frame_at=0.0),
+            send_queue=self.send_queue,
+            heartbeat=self.heartbeat,
             timers=self.timers,
             subscription=self.subscription,
             release_subscription=Mock(),
         )
         self.room = RoomEvents(
             self.settings,
-            stores=Mock(),
+            stores=self.stores,
             replies=self.replies,
             resumption=self.resumption,
-            tasks=set(),
+            tasks=self.tasks,
         )
         self.membership = self.room.membership = Membership(
             "ABC123", peer_id="peer_me", epoch=EPOCH, roster={"peer_other": "channel!other"}
@@ -79,6 +91,17 @@ class Parts:
     @property
     def written(self) -> list[str]:
         return [call.args[0] for call in self.replies.write.call_args_list]
+
+    @property
+    def errors(self) -> list[tuple[str, int | None]]:
+        """The codes of the errors that were sent, and what the socket was closed with."""
+        calls = self.replies.send_error.call_args_list + self.replies.push_error.call_args_list
+        return [(call.args[0].code, call.args[0].close) for call in calls]
+
+    async def settle(self) -> None:
+        """Wait for the tasks that were started."""
+        if self.tasks:
+            await asyncio.wait(self.tasks)
 
 
 def test_messages_that_wait_for_the_join_are_limited() -> None:
