@@ -25,6 +25,7 @@ def test_the_first_peer_takes_the_first_seat(room: Room, bob: User) -> None:
     assert (participant.peer_id, participant.channel_name, participant.seat) == ("peer_b", "c!b", 1)
     assert (participant.role, participant.user_info) == ("member", {"username": "bob"})
     assert participant.is_live
+    assert joined.resume_token is None, "the client did not ask for one"
 
 
 def test_join_returns_the_others_in_the_order_of_their_seats(

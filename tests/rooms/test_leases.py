@@ -61,9 +61,37 @@ def test_resumables_of_a_dead_worker_become_away_and_the_others_leave(
         None,
     )
     assert (elsewhere.is_live, elsewhere.is_away) == (True, False)
-    assert resumable.away_until is not None
     # Its resume window began when its worker last renewed the lease.
-    assert resumable.away_until < timezone.now() + timedelta(seconds=30 - 10)
+    assert resumable.away_until == lease.expires_at + timedelta(seconds=30 - 10)
+
+
+def test_the_peers_of_a_dead_worker_are_announced_as_they_are_now(
+    room: Room, enter: Enter, alice: User, bob: User
+) -> None:
+    worker_id = leases.register_worker()
+    enter(alice, room, worker_id=worker_id)
+    enter(bob, room, worker_id=worker_id, resumable=True)
+    sent: list[tuple[str, int | None, bool, bool]] = []
+
+    def note(peer: Participant) -> None:
+        sent.append((peer.reason, peer.seat, peer.is_live, peer.is_away))
+
+    def receive_all(*, left: list[Participant], away: list[Participant], **rest: Any) -> None:
+        for peer in (*left, *away):
+            note(peer)
+
+    def receive(*, participant: Participant, **rest: Any) -> None:
+        note(participant)
+
+    signals.participants_lost.connect(receive_all)
+    signals.participant_left.connect(receive)
+    try:
+        leases.reap(expire_lease(worker_id))
+    finally:
+        signals.participants_lost.disconnect(receive_all)
+        signals.participant_left.disconnect(receive)
+    gone, away = ("server_lost", None, False, False), ("", 2, True, True)
+    assert sent == [gone, away, gone]
 
 
 def test_a_renewed_lease_is_not_reaped(room: Room, enter: Enter, alice: User) -> None:
@@ -89,6 +117,18 @@ def test_a_retired_worker_stores_held_frames_and_leaves_no_gap(
     assert (resumable.is_away, resumable.has_gap, resumable.held) == (True, False, {"frames": []})
     assert Participant.objects.live().count() == 1
     assert not Worker.objects.exists()
+
+
+def test_the_peers_of_a_retired_worker_have_the_whole_resume_window(
+    room: Room, enter: Enter, alice: User
+) -> None:
+    worker_id = leases.register_worker()
+    peer = enter(alice, room, worker_id=worker_id, resumable=True).participant
+    before = timezone.now()
+    assert leases.retire(worker_id) == 1
+    peer.refresh_from_db()
+    assert peer.away_until is not None
+    assert peer.away_until > before + timedelta(seconds=29)
 
 
 def test_a_peer_that_is_away_already_keeps_its_deadline(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -10,9 +12,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from rooms import services, switching
-from rooms.exceptions import Forbidden, RoomFull, SfuUnavailable
+from rooms.exceptions import Forbidden, RoomFull, RoomNotFound, SfuUnavailable
 from rooms.models import Participant, Room
-from tests.conftest import Enter
+from tests.conftest import Enter, statements
 from tests.rooms.helpers import reconcile, record_all, reload
 
 pytestmark = pytest.mark.django_db
@@ -75,6 +77,7 @@ def set_small_since(room: Room, seconds: float) -> None:
 
 def test_a_room_that_stays_small_becomes_a_mesh(shrunk: Room) -> None:
     assert reconcile() == [shrunk]
+    assert reload(shrunk).small_since is not None
     set_small_since(shrunk, 59)
     assert reconcile() == [shrunk]
     set_small_since(shrunk, 61)
@@ -84,6 +87,7 @@ def test_a_room_that_stays_small_becomes_a_mesh(shrunk: Room) -> None:
 
 def test_a_join_restarts_the_wait(shrunk: Room, bob: User, enter: Enter) -> None:
     reconcile()
+    assert reload(shrunk).small_since is not None
     enter(bob, shrunk)
     reconcile()
     assert reload(shrunk).small_since is None
@@ -117,6 +121,25 @@ def test_an_empty_room_becomes_a_mesh(small: Room, peers: list[Participant]) -> 
     assert reload(small).mode == "p2p"
 
 
+def test_a_room_that_is_empty_after_its_switch_becomes_a_mesh(
+    small: Room, peers: list[Participant]
+) -> None:
+    record_all(peers)
+    for peer in peers:
+        services.leave(peer.peer_id)
+    assert reconcile() == []
+    assert reload(small).mode == "p2p"
+
+
+def test_rooms_that_cannot_change_are_not_locked(small: Room, peers: list[Participant]) -> None:
+    record_all(peers)
+    for peer in peers[1:]:
+        services.leave(peer.peer_id)
+    with statements() as queries:
+        assert reconcile() == [small]
+    assert len(queries) == 1, queries
+
+
 # --- Choice of the host ------------------------------------------------------------------------
 
 
@@ -136,6 +159,20 @@ def test_of_other_users_only_staff_can_switch_a_room(small: Room, bob: User) -> 
     bob.is_staff = True
     switching.set_mode("SMALL", "sfu", user=bob, sfu="default")
     assert reload(small).mode == "sfu"
+
+
+def test_a_user_model_without_staff_has_no_staff(small: Room) -> None:
+    user: Any = SimpleNamespace(pk=0)
+    with pytest.raises(Forbidden):
+        switching.set_mode("SMALL", "sfu", user=user, sfu="default")
+
+
+def test_a_room_that_was_deleted_is_not_found(small: Room, alice: User) -> None:
+    small.delete()
+    with pytest.raises(RoomNotFound):
+        switching.get_room("SMALL")
+    with pytest.raises(RoomNotFound):
+        switching.set_mode("SMALL", "sfu", user=alice, sfu="default")
 
 
 def test_the_host_cannot_switch_a_room_without_a_healthy_sfu(small: Room, alice: User) -> None:

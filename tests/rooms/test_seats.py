@@ -317,6 +317,31 @@ def test_an_eviction_is_announced_after_the_commit_of_the_join(
     assert sent == [(guests[9].peer_id, "evicted")] * 2
 
 
+def test_several_peers_leave_in_the_order_in_which_all_code_locks_them(
+    room: Room, alice: User, enter: Enter, settings: Settings,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:  # fmt: skip
+    settings.SIGNALLING = {"SEATS_PER_USER": 5}
+    peers = fill(room, alice, enter, 5)
+    for seconds, peer in enumerate(peers[:2]):
+        lose(peer, seconds=10 + seconds)
+    settings.SIGNALLING = {"SEATS_PER_USER": 2}
+    removed: list[Participant] = []
+
+    def receive(*, participant: Participant, **rest: Any) -> None:
+        removed.append(participant)
+
+    signals.participant_removed.connect(receive)
+    try:
+        with django_capture_on_commit_callbacks(execute=True):
+            joined = enter(alice)
+    finally:
+        signals.participant_removed.disconnect(receive)
+    assert joined.others == [peers[2]]
+    ghosts, evicted = [peers[1], peers[0]], [peers[4], peers[3]]
+    assert removed == [*ghosts, *evicted], "latest first"
+
+
 def test_the_seats_of_a_user_below_the_limit_cost_no_statement(
     room: Room, bob: User, enter: Enter
 ) -> None:

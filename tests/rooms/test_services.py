@@ -98,6 +98,21 @@ def test_open_room_retries_if_a_generated_code_is_taken(
     assert services.open_room(host=alice).code == "FRESH"
 
 
+def test_open_room_generates_at_most_three_codes(
+    room: Room, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def generate() -> str:
+        made.append("ABC123")
+        return made[-1]
+
+    monkeypatch.setattr("rooms.codes.generate", generate)
+    with pytest.raises(exceptions.CodeTaken):
+        services.open_room(host=alice)
+    assert len(made) == 3
+
+
 def test_other_integrity_errors_are_not_reported_as_a_taken_code(
     alice: User, settings: Settings
 ) -> None:

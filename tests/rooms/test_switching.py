@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
-from pytest_django import DjangoCaptureOnCommitCallbacks
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from rooms import services, switching
 from rooms.conf import conf
@@ -125,6 +125,10 @@ def test_a_switch_is_committed_when_all_peers_receive(
     assert changes == [("sfu", 1, "committed", [])]
 
 
+def test_a_repeated_report_counts(small: Room, peers: list[Participant]) -> None:
+    assert [record(peers[0], 1) for _ in range(2)] == [True, True]
+
+
 def test_a_switch_does_not_wait_for_peers_that_are_away(
     small: Room, peers: list[Participant]
 ) -> None:
@@ -198,6 +202,22 @@ def test_a_switch_is_rolled_back_once_the_quorum_is_out_of_reach(
     pass_first_third(small)
     record(peers[0], 1, "failed")
     assert reload(small).mode == "p2p"
+
+
+@pytest.mark.parametrize(("seconds", "left", "mode"), [(15, 12, "sfu"), (1, 0.5, "p2p")])
+def test_failures_are_final_after_a_third_of_the_time(
+    small: Room,
+    peers: list[Participant],
+    settings: Settings,
+    seconds: float,
+    left: float,
+    mode: str,
+) -> None:
+    settings.SIGNALLING = {"SWITCH_SECONDS": seconds}
+    until = timezone.now() + timedelta(seconds=left)
+    Room.objects.filter(pk=small.pk).update(switching_until=until)
+    record(peers[0], 1, "failed")
+    assert reload(small).mode == mode
 
 
 def test_one_failure_of_five_does_not_roll_a_switch_back(
