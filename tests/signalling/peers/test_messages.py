@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from rooms import codes
 from rooms.models import Participant, Room
-from signalling.peers.messages import announced_mode, mode_changed, room_group
+from signalling.peers.messages import (
+    announced_mode,
+    away,
+    held_state,
+    left,
+    mode_changed,
+    room_group,
+)
 from signalling.sfu.mode import Mode
 
 UNTIL = datetime(2030, 1, 1, tzinfo=UTC)
@@ -52,3 +59,19 @@ def test_an_announced_mode_names_the_surplus_peers() -> None:
     surplus = [Participant(peer_id="peer_1"), Participant(peer_id="peer_2")]
     message = mode_changed(Room(code="ABC123"), "timeout", surplus)
     assert message["surplus"] == ["peer_1", "peer_2"]
+
+
+def test_a_leave_and_an_absence_need_no_join_number() -> None:
+    for message in (left("ABC123", "peer_x", "left"), away("ABC123", "peer_x", "c!x", UNTIL)):
+        assert (message["room"], message["peer_id"], message["number"]) == ("ABC123", "peer_x", 0)
+
+
+@pytest.mark.parametrize("name", ["received", "heard"])
+def test_the_relay_counters_of_an_earlier_build_are_read(name: str) -> None:
+    stored = {"frames": [["peer_x", 4, "{}"]], "sent": {"peer_x": 1}, "gap": True}
+    assert held_state({**stored, name: {"peer_x": 4}}) == {
+        "frames": [("peer_x", 4, "{}")],
+        "sent": {"peer_x": 1},
+        "received": {"peer_x": 4},
+        "gap": True,
+    }
