@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -63,13 +64,20 @@ def clear_caches() -> None:
     channel_layers.backends.clear()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Record no coverage in tests that load and time servers."""
+    if not item.nodeid.startswith(scheduling.UNTRACED):
+        return (yield)
+    with tracing_paused():
+        return (yield)
+
+
 @pytest.fixture
 def untraced() -> Iterator[None]:
     """Record no coverage: it makes a test of thousands of small inputs several times slower."""
-    trace = sys.gettrace()
-    sys.settrace(None)
-    yield
-    sys.settrace(trace)
+    with tracing_paused():
+        yield
 
 
 @pytest.fixture
@@ -100,6 +108,19 @@ def enter() -> Enter:
         return services.join(code=code, user=user, **arguments)
 
     return enter
+
+
+@contextmanager
+def tracing_paused() -> Iterator[None]:
+    """Record no coverage of this thread and of those that it starts."""
+    traces = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(traces[0])
+        threading.settrace(traces[1])
 
 
 def access_token(user: User) -> str:

@@ -24,6 +24,8 @@ UNITS = {
     "tests/integration/faults/": "faults",
     "tests/hostile/": "faults",
 }
+UNTRACED = ("tests/browser/", "tests/hostile/", "tests/integration/faults/")
+"""The tests that record no coverage: they repeat what other tests cover, under load."""
 ORDER = ["media", "faults", "tests/integration/", "tests/"]
 
 

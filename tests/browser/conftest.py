@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Playwright, StorageState, expect, sync_playwright
 
 from signalling_project import janus
+from tests.browser.camera import write_video
 from tests.browser.demo import Demo, serve
 from tests.browser.person import Person
 
@@ -80,8 +81,16 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="package")
-def browser(playwright: Playwright, chromium: str) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+def flags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command line of Chromium."""
+    video = tmp_path_factory.mktemp("camera") / "camera.y4m"
+    write_video(video)
+    return [*FLAGS, f"--use-file-for-fake-video-capture={video}"]
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright, chromium: str, flags: list[str]) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=chromium, args=flags)
     yield browser
     browser.close()
 

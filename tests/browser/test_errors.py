@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Playwright, WebSocketRoute, expect
 from websockets.sync.client import connect
 
-from tests.browser.conftest import FLAGS, Enter
+from tests.browser.conftest import Enter
 from tests.browser.demo import Demo
 from tests.browser.person import Person, eventually
 
@@ -151,10 +151,10 @@ def test_an_insecure_origin_is_reported(room: str, enter: Enter) -> None:
 
 
 def test_a_real_permission_denial(
-    playwright: Playwright, chromium: str, room: str, enter: Enter
+    playwright: Playwright, chromium: str, flags: list[str], room: str, enter: Enter
 ) -> None:
-    flags = [flag for flag in FLAGS if flag != "--use-fake-ui-for-media-stream"]
-    with playwright.chromium.launch(executable_path=chromium, args=flags) as strict:
+    strict_flags = [flag for flag in flags if flag != "--use-fake-ui-for-media-stream"]
+    with playwright.chromium.launch(executable_path=chromium, args=strict_flags) as strict:
         alice = enter("alice", browser=strict).join(room)
         expect(alice.alert).to_contain_text("may not use the camera")
         expect(alice.alert).to_contain_text("may not use the microphone")

@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack
 import pytest
 
 from signalling.testing import RequestRefused, SignallingCommunicator
+from tests.effort import effort
 from tests.integration.fixtures import PAIRS, MakeSite
 from tests.integration.servers import Site
 
 CLIENTS = 50
 SEATS = 10
-ROUNDS = 20
+ROUNDS = effort(5)
 JOIN_TIMEOUT = 30.0  # SQLite serialises all writes
 
 

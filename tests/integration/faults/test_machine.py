@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from signalling.testing import RequestRefused, SignallingCommunicator
+from tests.effort import effort
 from tests.integration.fixtures import MakeSite
 from tests.integration.servers import Site
 from tests.integration.traffic import wait_until
@@ -265,7 +266,7 @@ def site(make_site: MakeSite) -> Site:
 @pytest.mark.timeout(180)
 def test_invariants_hold_in_any_order_of_events(site: Site) -> None:
     checked = settings(
-        max_examples=15,
+        max_examples=effort(6),
         stateful_step_count=40,
         deadline=None,
         derandomize=True,

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import effort
 from tests.integration.processes import ROOT
 from tests.integration.servers import site_environment
 from tests.integration.stores import Redis
@@ -69,7 +70,9 @@ sender = st.lists(step, min_size=1, max_size=40)
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=effort(50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(plans=st.tuples(*[st.lists(sender, max_size=3)] * 2))
 @pytest.mark.timeout(60)

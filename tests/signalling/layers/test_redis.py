@@ -177,7 +177,15 @@ async def test_a_process_that_can_only_send_is_not_subscribed(
     """Others are subscribed, so its messages have receivers."""
     there = make_layer(own_redis.url)
     receiver = await attach(there, "tea")
-    own_redis.client.execute_command("ACL", "SETUSER", "default", "-subscribe")
+    own_redis.client.acl_setuser(
+        "default",
+        enabled=True,
+        nopass=True,
+        categories=["+@all"],
+        commands=["-subscribe"],
+        keys=["*"],
+        channels=["*"],
+    )
     here = make_layer(own_redis.url, timeout=0.2)
     await here.group_send("tea", {"type": "one"})
     assert await receiver.receive(1) == [{"type": "one"}]

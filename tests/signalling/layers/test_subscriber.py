@@ -19,6 +19,7 @@ from signalling.layers import drops, subscriber
 from signalling.layers.connections import ALL
 from signalling.layers.namespaces import VERSION, Namespace, Refused
 from signalling.layers.subscriber import MAX_AGE_SECONDS, MAX_REPORTS, Subscriber, Undelivered
+from tests.effort import effort
 
 ME = "0123456789ab"
 OTHER = "ba9876543210"
@@ -301,7 +302,9 @@ items = values | st.tuples(kinds, values, values, values) | st.tuples(kinds, st.
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=effort(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     raw=st.binary(max_size=60),

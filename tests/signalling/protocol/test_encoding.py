@@ -23,6 +23,7 @@ from signalling.protocol import (
     encode_relay,
     error_event,
 )
+from tests.effort import effort
 from tests.signalling.protocol.frames import EXAMPLES, LIMITS, RELAYS, frame, ice
 
 # --- Relays -----------------------------------------------------------------------------------
@@ -37,7 +38,7 @@ extras = st.dictionaries(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=effort(200), deadline=None)
 @given(
     st.sampled_from(["offer", "answer"]),
     st.text(alphabet=utf8, max_size=200),

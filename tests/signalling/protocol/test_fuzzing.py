@@ -20,6 +20,7 @@ from signalling.protocol import (
     encode_relay,
     error_event,
 )
+from tests.effort import effort
 from tests.signalling.protocol.frames import EXAMPLES, LIMITS, frame
 
 pytestmark = pytest.mark.usefixtures("untraced")
@@ -66,14 +67,14 @@ def check_decode(text: str | bytes) -> None:
         json.loads(encode_relay(request.event, "me"))
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=effort(200), deadline=None)
 @given(plausible_frames)
 def test_plausible_frames_are_decoded_or_refused(value: object) -> None:
     check_decode(json.dumps(value))
     check_decode(json.dumps(value, ensure_ascii=False))
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=effort(200), deadline=None)
 @given(st.text() | st.text(alphabet='{}[]",:\\ \nevntdaipg01.e-', max_size=200))
 @example("\ud800")
 @example('{"event":"ping","data":"\ud800"}')
@@ -81,7 +82,7 @@ def test_any_text_is_decoded_or_refused(text: str) -> None:
     check_decode(text)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=effort(200), deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([*EXAMPLES, None]), st.integers(0, 300))
 def test_any_bytes_are_decoded_or_refused(noise: bytes, event: str | None, at: int) -> None:
     good = frame(event, EXAMPLES[event], id=1).encode() if event else b""
@@ -111,7 +112,7 @@ nested_values = st.recursive(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=effort(200), deadline=None)
 @given(nested_values, st.integers(0, 8))
 def test_the_depth_is_that_of_the_parsed_json(value: object, limit: int) -> None:
     text = json.dumps(value)
