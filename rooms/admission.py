@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.db.models import Exists, QuerySet
-from django.utils import timezone
 
 from . import codes, policies, transitions, visibility
 from .conf import conf, hook
@@ -47,14 +46,13 @@ def check_may_open(host: AbstractBaseUser) -> None:
 
 
 def lock_room(code: str, user: AbstractBaseUser) -> Room:
-    """Return the room with ``code`` and lock its row until the end of the transaction.
+    """Return the room with ``code`` and its ``now``; lock its row until the end of the transaction.
 
     Raise ``RoomNotFound``, or ``UserInactive`` if the user was deactivated or deleted.
     """
     # A socket can outlive its user. The same statement that locks the room checks the user.
-    rooms = Room.objects.select_for_update(no_key=True).annotate(
-        user_is_active=Exists(_active(user))
-    )
+    rooms = Room.objects.select_for_update(no_key=True).with_now()
+    rooms = rooms.annotate(user_is_active=Exists(_active(user)))
     try:
         found: Any = rooms.get(code=codes.normalise(code))
     except CodeInvalid as malformed:
@@ -147,7 +145,7 @@ def _active(user: AbstractBaseUser) -> QuerySet[Any]:
 
 
 def _requires_sfu(room: Room, others: list[Participant]) -> bool:
-    if room.no_sfu_before is not None and room.no_sfu_before > timezone.now():
+    if room.no_sfu_before is not None and room.no_sfu_before > room.now:
         return False
     if room.topology == Room.Topology.AUTO:
         return room.p2p_limit <= len(others) < room.total_limit

@@ -11,14 +11,15 @@ import socket
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
+from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from . import signals
+from .clock import clock
 from .conf import conf
 from .models import Participant, Worker
 
@@ -75,7 +76,7 @@ class LeaseMonitor:
 def register_worker() -> str:
     """Register this process as a worker with a new lease. Return the worker's ID."""
     name = f"{socket.gethostname()}:{os.getpid()}"
-    return Worker.objects.create(name=name, expires_at=_lease_end()).pk
+    return Worker.objects.create(name=name, started_at=Now(), expires_at=_lease_end()).pk
 
 
 def renew(worker_id: str) -> bool:
@@ -85,7 +86,10 @@ def renew(worker_id: str) -> bool:
 
 def read_all() -> list[Lease]:
     """Return the leases of all workers."""
-    found = Worker.objects.annotate(now=Now()).values_list("pk", "expires_at", "now")
+    at = monotonic()
+    found = list(Worker.objects.annotate(now=Now()).values_list("pk", "expires_at", "now"))
+    for _, _, now in found[:1]:
+        clock.observe(now, at=at)
     return [Lease(pk, expires_at, expires_at < now) for pk, expires_at, now in found]
 
 
@@ -96,26 +100,27 @@ def reap(lease: Lease) -> int:
     """
     dead = Worker.objects.filter(pk=lease.worker_id, expires_at=lease.expires_at)
     last_seen = lease.expires_at - timedelta(seconds=conf().lease_seconds)
-    return _delete(dead, away_until=last_seen + timedelta(seconds=conf().resume_window))
+    return _delete(dead, last_seen=last_seen)
 
 
 def retire(worker_id: str) -> int:
     """Delete a worker that stops, as ``reap`` does. Return the number of its remaining peers."""
-    away_until = timezone.now() + timedelta(seconds=conf().resume_window)
-    return _delete(Worker.objects.filter(pk=worker_id), away_until=away_until)
+    return _delete(Worker.objects.filter(pk=worker_id))
 
 
-def _delete(workers: QuerySet[Worker], *, away_until: datetime) -> int:
+def _delete(workers: QuerySet[Worker], *, last_seen: datetime | None = None) -> int:
+    """Delete a worker. The windows of its resumable peers begin at ``last_seen``, or now."""
     with transaction.atomic():
         # Do not lock the key: a concurrent resume may write a reference to it, and the query below
         # waits for that resume.
-        worker = workers.select_for_update(no_key=True).first()
+        worker: Any = workers.select_for_update(no_key=True).annotate(now=Now()).first()
         if worker is None:
             return 0
+        away_until = (last_seen or worker.now) + timedelta(seconds=conf().resume_window)
         mine = Participant.objects.live().filter(worker=worker)
         # Lock the rows: a peer that is resuming on another worker must not be announced as away.
         peers = list(mine.select_related("room").select_for_update(of=("self",), no_key=True))
-        away, left = _detach_or_end(mine, peers, away_until)
+        away, left = _detach_or_end(mine, peers, away_until, worker.now)
         worker.delete()
         signals.send_on_commit(signals.participants_lost, Participant, left=left, away=away)
         for participant in left:
@@ -124,14 +129,14 @@ def _delete(workers: QuerySet[Worker], *, away_until: datetime) -> int:
 
 
 def _detach_or_end(
-    mine: QuerySet[Participant], peers: list[Participant], away_until: datetime
+    mine: QuerySet[Participant], peers: list[Participant], away_until: datetime, now: datetime
 ) -> tuple[list[Participant], list[Participant]]:
     """Update the rows. Return the peers that became away and the peers that left."""
     resumable = mine.exclude(resume_hash="")
     # Frames held for them were lost with the worker, unless it stored them before it stopped.
     resumable.filter(held__isnull=True).update(has_gap=True)
     resumable.filter(away_until=None).update(away_until=away_until)
-    lost = {"left_at": timezone.now(), "seat": None, "reason": Participant.Reason.SERVER_LOST}
+    lost = {"left_at": now, "seat": None, "reason": Participant.Reason.SERVER_LOST}
     mine.filter(resume_hash="").update(**lost)
     away = [peer for peer in peers if peer.resume_hash and peer.away_until is None]
     left = [peer for peer in peers if not peer.resume_hash]

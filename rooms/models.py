@@ -5,6 +5,7 @@ Database constraints enforce the invariants. ``rooms.services`` has the function
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
@@ -12,13 +13,14 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Count, F, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from . import choices, codes
 from .defaults import default_p2p_limit, default_total_limit, new_peer_id, new_worker_id
 from .fields import RoomCodeField
+from .querysets import ParticipantQuerySet
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -36,6 +38,10 @@ class RoomQuerySet(models.QuerySet["Room"]):
         live = Participant.objects.live().filter(room=OuterRef("pk")).order_by()
         count = Subquery(live.values("room").annotate(count=Count("pk")).values("count"))
         return self.annotate(live_count=Coalesce(count, 0))
+
+    def with_now(self) -> Self:
+        """Annotate ``now``, the time by the clock of the database server, in the same query."""
+        return self.annotate(now=Now())
 
     def hosted_by(self, user: AbstractBaseUser | AnonymousUser) -> Self:
         """Return the open rooms that ``user`` hosts, newest first."""
@@ -108,6 +114,8 @@ class Room(models.Model):
 
     live_count: int
     """Number of peers now in the room; not a column, only set by ``with_live_counts``."""
+    now: datetime
+    """When the row was read, by the clock of the database; only set by ``with_now``."""
 
     class Meta:
         verbose_name = _("room")
@@ -167,18 +175,6 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-
-class ParticipantQuerySet(models.QuerySet["Participant"]):
-    def live(self) -> Self:
-        """Return the participants that have not left."""
-        # Every live participant has a seat. Testing it makes SQLite use the partial index too.
-        return self.filter(left_at__isnull=True, seat__gte=1)
-
-    def of_socket(self, peer_id: str, epoch: int | None) -> Self:
-        """Return the live membership of a peer; with ``epoch``, only if it is the current one."""
-        found = self.live().filter(peer_id=peer_id)
-        return found if epoch is None else found.filter(epoch=epoch)
 
 
 class Participant(models.Model):

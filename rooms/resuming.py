@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from . import admission, codes, services, signals
 from .conf import conf, hook
@@ -37,15 +37,17 @@ if TYPE_CHECKING:
 REPLY_SECONDS = 10
 
 
-def mark_away(peer_id: str, *, epoch: int, until: datetime, gap: bool = False) -> bool:
-    """Mark a peer that has lost its socket as away. It keeps its seat until ``until``.
+def mark_away(peer_id: str, *, epoch: int, lost_at: float, gap: bool = False) -> bool:
+    """Mark a peer that has lost its socket as away. It keeps its seat for ``RESUME_WINDOW``.
 
+    ``lost_at``: ``time.monotonic`` when it lost its socket; this write may have waited since.
     ``gap``: messages to it were lost. Return false if the peer has left, is away already, or has
     a later socket than that of ``epoch``.
     """
     lost = {"has_gap": True} if gap else {}
+    left = timedelta(seconds=conf().resume_window - (monotonic() - lost_at))
     mine = Participant.objects.of_socket(peer_id, epoch).filter(away_until=None)
-    return bool(mine.update(away_until=until, **lost))
+    return bool(mine.update(away_until=Now() + left, **lost))
 
 
 def store_held(peer_id: str, *, epoch: int, held: Any) -> None:
@@ -85,7 +87,7 @@ def resume(
             gap=participant.has_gap or participant.resume_hash != digest(token),
         )
         new_token = secrets.token_urlsafe(32)
-        _rotate(participant, digest(token), digest(new_token))
+        _rotate(room, participant, digest(token), digest(new_token))
         participant.channel_name = channel_name
         participant.worker_id = worker_id
         participant.epoch += 1
@@ -147,13 +149,12 @@ def _find(room: Room, user: AbstractBaseUser, used: str) -> Participant:
         raise Removed
     if participant.reason == Participant.Reason.EVICTED:
         raise Evicted
-    now = timezone.now()
-    is_late = participant.away_until is not None and participant.away_until <= now
+    is_late = participant.away_until is not None and participant.away_until <= room.now
     if not participant.is_live or is_late:
         raise ResumeExpired
     if participant.resume_hash != used:
         assert participant.resume_rotated_at is not None
-        if participant.resume_rotated_at < now - timedelta(seconds=REPLY_SECONDS):
+        if participant.resume_rotated_at < room.now - timedelta(seconds=REPLY_SECONDS):
             raise ResumeInvalid
     return participant
 
@@ -163,8 +164,8 @@ def _memberships(user: AbstractBaseUser, used: str) -> QuerySet[Participant]:
     return Participant.objects.filter(known, user_id=user.pk)
 
 
-def _rotate(participant: Participant, used: str, new: str) -> None:
+def _rotate(room: Room, participant: Participant, used: str, new: str) -> None:
     if participant.resume_hash == used:  # otherwise the previous token keeps its expiry time
-        participant.resume_rotated_at = timezone.now()
+        participant.resume_rotated_at = room.now
         participant.previous_resume_hash = used
     participant.resume_hash = new

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from . import admission, codes, names, seats, signals, visibility
 from .conf import conf, hook
@@ -170,7 +170,7 @@ def leave(peer_id: str, *, reason: str = Participant.Reason.LEFT, epoch: int | N
     """
     with transaction.atomic():
         ended = Participant.objects.of_socket(peer_id, epoch).update(
-            left_at=timezone.now(), seat=None, reason=reason, held=None
+            left_at=Now(), seat=None, reason=reason, held=None
         )
         if ended:
             _send_left_on_commit(peer_id)
@@ -257,7 +257,7 @@ def _join(
         others = _vacate(others, seats.ghosts(room, user, others), Participant.Reason.DISCONNECTED)
         admission.choose_mode(room, others, sfu)
         others = _vacate(others, seats.evictions(room, user, others), Participant.Reason.EVICTED)
-        newcomer.room = room
+        newcomer.room, newcomer.joined_at = room, room.now
         newcomer.seat = admission.free_seat(room, others)
         newcomer.role = admission.role(user, room)
         newcomer.user_info = names.clean_info(hook(conf().user_info)(user))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from . import policies, services, transitions
 from .conf import conf
@@ -180,7 +179,7 @@ def _decide_switch(room: Room) -> None:
     """
     if room.switching_until is None:
         return
-    version, left = room.mode_version, room.switching_until - timezone.now()
+    version, left = room.mode_version, room.switching_until - room.now
     is_over = left <= timedelta(0)
     may_give_up = left <= timedelta(seconds=conf().switch_seconds * 2 / 3)
     connected = set(room.participants.live().filter(away_until=None))
@@ -206,7 +205,7 @@ def _roll_back(room: Room, reason: Reason) -> None:
 def _shrink(room: Room, live: int) -> None:
     """Make a room a mesh if it has been small for long enough."""
     is_small = live <= min(conf().back_to_mesh_peers, room.p2p_limit)
-    since, now = room.small_since, timezone.now()
+    since, now = room.small_since, room.now
     if not is_small or since is None:
         room.small_since = now if is_small else None
         room.save(update_fields=["small_since"])
@@ -215,4 +214,4 @@ def _shrink(room: Room, live: int) -> None:
 
 
 def _lock(code: str) -> Room:
-    return Room.objects.select_for_update(no_key=True).get(code=code)
+    return Room.objects.select_for_update(no_key=True).with_now().get(code=code)

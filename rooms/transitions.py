@@ -1,15 +1,13 @@
 """Write a change of a room's mode and send the signal.
 
-The caller has locked the room's row. ``admission`` and ``switching`` decide when a mode
-changes; no other module writes it.
+The caller has locked the room's row, and read it ``with_now``. ``admission`` and ``switching``
+decide when a mode changes; no other module writes it.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-
-from django.utils import timezone
 
 from . import signals
 from .conf import conf
@@ -35,7 +33,7 @@ def to_sfu(room: Room, sfu: str, reason: Reason, *, switching: bool) -> None:
     room.mode, room.sfu = Room.Mode.SFU, sfu
     room.mode_version += 1
     seconds = conf().switch_seconds if switching else None
-    room.switching_until = timezone.now() + timedelta(seconds=seconds) if seconds else None
+    room.switching_until = room.now + timedelta(seconds=seconds) if seconds else None
     _save(room, reason)
 
 
@@ -52,7 +50,7 @@ def to_mesh(room: Room, reason: Reason, surplus: list[Participant] | None = None
     room.mode, room.sfu = Room.Mode.P2P, ""
     room.mode_version += 1
     room.switching_until = None
-    room.no_sfu_before = timezone.now() + pause if has_failed else None
+    room.no_sfu_before = room.now + pause if has_failed else None
     _save(room, reason, surplus)
 
 

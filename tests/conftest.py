@@ -18,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework_simplejwt.tokens import AccessToken
 
 from rooms import failures, services
+from rooms.clock import clock
 from rooms.models import Room
 from rooms.services import Joined
 from tests import scheduling
@@ -58,8 +59,9 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 
 @pytest.fixture(autouse=True)
 def clear_caches() -> None:
-    """Start with empty throttles, and with a channel layer on this test's event loop."""
+    """Start with empty throttles, an unread clock, and a channel layer on this test's event loop."""
     failures.store.clear()
+    clock.reset()
     cache.clear()
     channel_layers.backends.clear()
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal, NotRequired, TypedDict
 
 from rooms import names
+from rooms.clock import clock
 from rooms.models import Participant, Room
 from signalling import protocol
 from signalling.sfu.mode import Mode
@@ -185,7 +186,9 @@ def left(room: str, peer_id: str, reason: str) -> RosterChange:
 
 def away(room: str, peer_id: str, channel: str, until: datetime) -> RosterChange:
     """Return the announcement that the peer at ``channel`` has lost its socket."""
-    event = protocol.PeerAway(peer_id=peer_id, until=until.isoformat())
+    event = protocol.PeerAway(
+        peer_id=peer_id, until=until.isoformat(), seconds=clock.seconds_until(until)
+    )
     return _change(room, peer_id, "away", event, channel=channel)
 
 

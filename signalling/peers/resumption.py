@@ -10,9 +10,9 @@ from functools import partial
 from time import monotonic
 
 from channels.exceptions import ChannelFull
-from django.utils import timezone
 
 from rooms import resuming
+from rooms.clock import clock
 from signalling.conf import SignallingSettings
 from signalling.layers import Undeliverable
 from signalling.protocol import CloseCode
@@ -122,12 +122,13 @@ class Resumption:
     async def announce_away(self, detached: DetachedPeer) -> None:
         """Store that the peer is away and send ``peer:away`` to its room."""
         membership = detached.membership
-        until = timezone.now() + timedelta(seconds=self._settings.resume_window)
+        lost_at = monotonic()
+        until = clock.now() + timedelta(seconds=self._settings.resume_window)
         is_current = await self._stores.record(
             resuming.mark_away,
             membership.peer_id,
             epoch=membership.epoch,
-            until=until,
+            lost_at=lost_at,
             gap=membership.has_gap,
         )
         if is_current:

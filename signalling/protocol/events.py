@@ -92,6 +92,7 @@ class PeerAway(ServerEvent):
     event = "peer:away"
     peer_id: str
     until: str
+    seconds: float
 
 
 class PeerBack(ServerEvent):
@@ -147,6 +148,7 @@ class RoomMode(ServerEvent, kw_only=True):
     version: int
     switching: bool = False
     until: str | UnsetType = UNSET
+    seconds: float | UnsetType = UNSET
     reason: str
     sfu: dict[str, Any] | UnsetType = UNSET
 

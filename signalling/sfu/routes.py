@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from msgspec import UNSET
 
+from rooms.clock import clock
 from rooms.models import Room
 from signalling import protocol
 
@@ -32,11 +34,13 @@ def event(
 ) -> protocol.RoomMode:
     """Return the ``room:mode`` event for the client of a peer."""
     sfu = route(mode, room_code, peer_id)
+    left = clock.seconds_until(datetime.fromisoformat(until)) if until else UNSET
     return protocol.RoomMode(
         mode=mode.mode,
         version=mode.version,
         switching=mode.is_switching,
         until=until or UNSET,
+        seconds=left,
         reason=reason,
         sfu=sfu if sfu is not None else UNSET,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -109,8 +110,7 @@ def test_a_retired_worker_stores_held_frames_and_leaves_no_gap(
     worker_id = leases.register_worker()
     resumable = enter(alice, room, worker_id=worker_id, resumable=True).participant
     enter(bob, room, worker_id=worker_id)
-    until = timezone.now() + timedelta(seconds=30)
-    assert resuming.mark_away(resumable.peer_id, epoch=0, until=until)
+    assert resuming.mark_away(resumable.peer_id, epoch=0, lost_at=monotonic())
     resuming.store_held(resumable.peer_id, epoch=0, held={"frames": []})
     leases.retire(worker_id)
     resumable.refresh_from_db()
@@ -135,9 +135,10 @@ def test_a_peer_that_is_away_already_keeps_its_deadline(
     room: Room, enter: Enter, alice: User
 ) -> None:
     peer = enter(alice, room, resumable=True).participant
-    until = timezone.now() + timedelta(seconds=30)
-    assert resuming.mark_away(peer.peer_id, epoch=0, until=until)
-    assert not resuming.mark_away(peer.peer_id, epoch=0, until=until + timedelta(seconds=30))
+    assert resuming.mark_away(peer.peer_id, epoch=0, lost_at=monotonic())
+    peer.refresh_from_db()
+    until = peer.away_until
+    assert not resuming.mark_away(peer.peer_id, epoch=0, lost_at=monotonic() + 30)
     peer.refresh_from_db()
     assert peer.away_until == until
 
@@ -151,8 +152,7 @@ def test_a_previous_socket_cannot_change_a_membership(
         code=room.code, user=alice, token=joined.resume_token, channel_name="c!2", worker_id=None
     )
     assert resumed.participant.epoch == 1
-    until = timezone.now()
-    assert not resuming.mark_away(joined.participant.peer_id, epoch=0, until=until)
+    assert not resuming.mark_away(joined.participant.peer_id, epoch=0, lost_at=monotonic())
     resuming.store_held(joined.participant.peer_id, epoch=0, held={})
     row = Participant.objects.get()
     assert (row.is_live, row.is_away, row.held) == (True, False, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -148,8 +149,7 @@ def test_stored_frames_are_returned_once(
 
 
 def test_a_gap_is_returned_once(joined: Joined, bob: User) -> None:
-    until = timezone.now() + timedelta(seconds=30)
-    resuming.mark_away(joined.participant.peer_id, epoch=0, until=until, gap=True)
+    resuming.mark_away(joined.participant.peer_id, epoch=0, lost_at=monotonic(), gap=True)
     again = resume(joined, bob)
     assert state(again) == (None, None, True)
     assert state(resume(again, bob)) == (None, None, False)
@@ -171,11 +171,10 @@ def test_the_previous_token_is_valid_for_the_time_of_a_lost_reply(
 def test_only_peers_whose_window_has_passed_are_ended(
     room: Room, alice: User, bob: User, enter: Enter
 ) -> None:
-    now = timezone.now()
     late, early = enter(bob, room, resumable=True), enter(alice, room, resumable=True)
-    for peer, seconds in ((late, -1), (early, 30)):
-        until = now + timedelta(seconds=seconds)
-        resuming.mark_away(peer.participant.peer_id, epoch=0, until=until)
+    for peer, seconds in ((late, 31), (early, 0)):
+        lost_at = monotonic() - seconds
+        resuming.mark_away(peer.participant.peer_id, epoch=0, lost_at=lost_at)
     lost: list[Participant] = []
 
     def receive(sender: object, *, left: list[Participant], **kwargs: object) -> None:
@@ -196,7 +195,6 @@ def test_only_peers_whose_window_has_passed_are_ended(
 def test_a_peer_whose_window_has_passed_cannot_resume_before_it_is_ended(
     joined: Joined, bob: User
 ) -> None:
-    past = timezone.now() - timedelta(seconds=1)
-    resuming.mark_away(joined.participant.peer_id, epoch=0, until=past)
+    resuming.mark_away(joined.participant.peer_id, epoch=0, lost_at=monotonic() - 31)
     with pytest.raises(exceptions.ResumeExpired):
         resume(joined, bob)

@@ -100,13 +100,14 @@ def test_a_join_to_an_empty_room_starts_a_mesh(
 
 
 def pass_deadline(room: Room) -> None:
-    """Set the deadline of a switch to the current time."""
-    Room.objects.filter(pk=room.pk).update(switching_until=timezone.now())
+    """Let the deadline of a switch pass."""
+    past = timezone.now() - timedelta(seconds=1)
+    Room.objects.filter(pk=room.pk).update(switching_until=past)
 
 
 def pass_first_third(room: Room) -> None:
     """Let the time pass in which reports of failures are not final."""
-    left = timedelta(seconds=conf().switch_seconds * 2 / 3)
+    left = timedelta(seconds=conf().switch_seconds * 2 / 3 - 1)
     Room.objects.filter(pk=room.pk).update(switching_until=timezone.now() + left)
 
 
@@ -236,7 +237,8 @@ def test_a_room_does_not_switch_again_soon_after_a_failed_switch(
     record(peers[0], 1, "failed")
     with pytest.raises(RoomFull):
         enter(bob, small, sfu="default")
-    Room.objects.filter(pk=small.pk).update(no_sfu_before=timezone.now())
+    past = timezone.now() - timedelta(seconds=1)
+    Room.objects.filter(pk=small.pk).update(no_sfu_before=past)
     assert enter(bob, small, sfu="default").room.mode_version == 3
 
 

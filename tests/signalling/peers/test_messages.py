@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rooms import codes
+from rooms.clock import clock
 from rooms.models import Participant, Room
+from signalling import protocol
 from signalling.peers.messages import (
     announced_mode,
     away,
@@ -21,6 +23,7 @@ from signalling.peers.messages import (
     mode_changed,
     room_group,
 )
+from signalling.sfu import routes
 from signalling.sfu.mode import Mode
 
 UNTIL = datetime(2030, 1, 1, tzinfo=UTC)
@@ -75,3 +78,15 @@ def test_the_relay_counters_of_an_earlier_build_are_read(name: str) -> None:
         "received": {"peer_x": 4},
         "gap": True,
     }
+
+
+async def test_clients_get_deadlines_that_do_not_depend_on_their_clocks() -> None:
+    until = clock.now() + timedelta(seconds=30)
+    data = json.loads(away("ABC123", "peer_1", "channel", until)["frame"])["data"]
+    assert data["until"] == until.isoformat()
+    assert 25 < data["seconds"] <= 30
+    mode = Mode("p2p", 1, False, "", 10)
+    event = routes.event(mode, "ABC123", "peer_1", reason="host", until=until.isoformat())
+    assert isinstance(event.seconds, float)
+    assert 25 < event.seconds <= 30
+    assert "seconds" not in protocol.encode(routes.event(mode, "ABC123", "peer_1", reason="host"))

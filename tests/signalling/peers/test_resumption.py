@@ -42,6 +42,7 @@ async def test_a_resumed_peer_keeps_its_id_and_gets_its_held_frames(
         await second.disconnect(1006)
         away = await first.receive("peer:away")
         assert away["peerId"] == second.peer_id
+        assert 20 < away["seconds"] <= 30
         for number in range(3):
             await first.send("webrtc:ice", ice(second.peer_id, number))
         await first.receive_nothing()

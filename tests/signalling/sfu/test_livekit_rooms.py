@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -190,7 +191,7 @@ async def test_a_peer_that_livekit_carries_cannot_veto_a_switch_by_lying(
         await clients[0].socket.send("sfu:state", {"version": 1, "state": "failed"}, id=1)
         await receive(clients[0].socket, "ack")
         await reconciler.reconcile()
-        await Room.objects.aupdate(switching_until=timezone.now())
+        await Room.objects.aupdate(switching_until=timezone.now() - timedelta(seconds=1))
         await reconciler.reconcile()
         switched = await Room.objects.aget()
         assert (switched.mode, switched.is_switching) == ("sfu", False)

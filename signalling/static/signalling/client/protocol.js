@@ -52,7 +52,7 @@
  *   "peer:joined": {peerId: string, userInfo: UserInfo, nameKeys?: string[],
  *     media?: MediaState | null},
  *   "peer:left": {peerId: string, reason?: string},
- *   "peer:away": {peerId: string, until: string},
+ *   "peer:away": {peerId: string, until: string, seconds: number},
  *   "peer:back": {peerId: string},
  *   "peer:updated": {peerId: string, media?: MediaState | null, displayName?: string,
  *     nameKeys?: string[], path?: "sfu"},
