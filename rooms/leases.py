@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
-from . import signals
+from . import rosters, signals
 from .clock import clock
 from .conf import conf
 from .models import Participant, Worker
@@ -32,6 +32,8 @@ class Lease:
     expires_at: datetime
     is_expired: bool
     """By the clock of the database server."""
+    is_dead: bool = False
+    """Whether a process has declared the worker dead, and could not end all its memberships."""
 
 
 @dataclass
@@ -64,7 +66,8 @@ class LeaseMonitor:
         return [
             lease
             for lease in leases
-            if lease.is_expired and now - seen[lease.worker_id][1] >= self.confirm_seconds
+            if lease.is_dead
+            or (lease.is_expired and now - seen[lease.worker_id][1] >= self.confirm_seconds)
         ]
 
     def reset(self) -> None:
@@ -81,22 +84,26 @@ def register_worker() -> str:
 
 def renew(worker_id: str) -> bool:
     """Renew the lease of a worker. Return false if another process has declared it dead."""
-    return bool(Worker.objects.filter(pk=worker_id).update(expires_at=_lease_end()))
+    living = Worker.objects.filter(pk=worker_id, is_dead=False)
+    return bool(living.update(expires_at=_lease_end()))
 
 
 def read_all() -> list[Lease]:
     """Return the leases of all workers."""
     at = monotonic()
-    found = list(Worker.objects.annotate(now=Now()).values_list("pk", "expires_at", "now"))
-    for _, _, now in found[:1]:
+    workers = Worker.objects.annotate(now=Now())
+    found = list(workers.values_list("pk", "expires_at", "now", "is_dead"))
+    for _, _, now, _ in found[:1]:
         clock.observe(now, at=at)
-    return [Lease(pk, expires_at, expires_at < now) for pk, expires_at, now in found]
+    return [Lease(pk, expires_at, expires_at < now, dead) for pk, expires_at, now, dead in found]
 
 
 def reap(lease: Lease) -> int:
     """Delete a dead worker: its resumable peers become away, its other peers leave.
 
-    Return the number of its peers, or 0 if the lease was renewed or another process was first.
+    Rows that another transaction has locked are left out: the worker remains, marked as dead, for
+    the next call. Return the number of peers that changed, or 0 if the lease was renewed or
+    another process was first.
     """
     dead = Worker.objects.filter(pk=lease.worker_id, expires_at=lease.expires_at)
     last_seen = lease.expires_at - timedelta(seconds=conf().lease_seconds)
@@ -111,17 +118,26 @@ def retire(worker_id: str) -> int:
 def _delete(workers: QuerySet[Worker], *, last_seen: datetime | None = None) -> int:
     """Delete a worker. The windows of its resumable peers begin at ``last_seen``, or now."""
     with transaction.atomic():
-        # Do not lock the key: a concurrent resume may write a reference to it, and the query below
-        # waits for that resume.
+        # Do not lock the key: a concurrent resume may write a reference to it.
         worker: Any = workers.select_for_update(no_key=True).annotate(now=Now()).first()
         if worker is None:
             return 0
         away_until = (last_seen or worker.now) + timedelta(seconds=conf().resume_window)
-        mine = Participant.objects.live().filter(worker=worker)
+        live = Participant.objects.live().filter(worker=worker)
+        rooms = rosters.lock(live, skip_locked=True)
         # Lock the rows: a peer that is resuming on another worker must not be announced as away.
-        peers = list(mine.select_related("room").select_for_update(of=("self",), no_key=True))
+        locked = live.filter(room__in=rooms).select_for_update(
+            of=("self",), no_key=True, skip_locked=True
+        )
+        peers = list(locked.select_related("room"))
+        mine = live.filter(pk__in=[peer.pk for peer in peers])
         away, left = _detach_or_end(mine, peers, away_until, worker.now)
-        worker.delete()
+        rosters.advance_for([*away, *left], rooms)
+        mine.update(worker=None)
+        if live.exists():
+            workers.filter(pk=worker.pk).update(is_dead=True)
+        else:
+            worker.delete()
         signals.send_on_commit(signals.participants_lost, Participant, left=left, away=away)
         for participant in left:
             signals.send_on_commit(signals.participant_left, Participant, participant=participant)

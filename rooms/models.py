@@ -6,46 +6,21 @@ Database constraints enforce the invariants. ``rooms.services`` has the function
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Count, F, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from . import choices, codes
 from .defaults import default_p2p_limit, default_total_limit, new_peer_id, new_worker_id
 from .fields import RoomCodeField
-from .querysets import ParticipantQuerySet
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from .querysets import ParticipantQuerySet, RoomQuerySet
 
 MESH_MAX = 10  # every peer in a mesh sends its media to every other peer
-
-
-class RoomQuerySet(models.QuerySet["Room"]):
-    def with_live_counts(self) -> Self:
-        """Annotate ``live_count``, the number of peers now in the room, in the same query.
-
-        A subquery for each room reads the partial index of occupied seats. A join would read
-        every membership that the room ever had.
-        """
-        live = Participant.objects.live().filter(room=OuterRef("pk")).order_by()
-        count = Subquery(live.values("room").annotate(count=Count("pk")).values("count"))
-        return self.annotate(live_count=Coalesce(count, 0))
-
-    def with_now(self) -> Self:
-        """Annotate ``now``, the time by the clock of the database server, in the same query."""
-        return self.annotate(now=Now())
-
-    def hosted_by(self, user: AbstractBaseUser | AnonymousUser) -> Self:
-        """Return the open rooms that ``user`` hosts, newest first."""
-        return self.filter(host=user.pk, is_active=True).order_by("-created_at", "-pk")
 
 
 class Room(models.Model):
@@ -90,6 +65,8 @@ class Room(models.Model):
     mode_version = models.PositiveIntegerField(
         _("mode version"), default=0, db_default=0, editable=False
     )
+    # Counts the changes of the roster; only ``rosters`` writes it.
+    roster_version = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
     sfu = models.CharField(
         _("SFU"), max_length=32, blank=True, default="", db_default="", editable=False
     )
@@ -167,6 +144,7 @@ class Worker(models.Model):
     name = models.CharField(_("name"), max_length=200, help_text=_("Host name and process ID."))
     started_at = models.DateTimeField(_("started at"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(_("lease expires at"), editable=False)
+    is_dead = models.BooleanField(default=False, db_default=False, editable=False)
 
     class Meta:
         verbose_name = _("worker")
@@ -252,6 +230,9 @@ class Participant(models.Model):
 
     objects = ParticipantQuerySet.as_manager()
 
+    roster_version = 0
+    """The roster's version after the change that a signal reports; not a column."""
+
     class Meta:
         verbose_name = _("participant")
         verbose_name_plural = _("participants")
@@ -261,6 +242,11 @@ class Participant(models.Model):
                 name="signalling_away_until",
                 fields=["away_until"],
                 condition=Q(left_at__isnull=True, away_until__isnull=False),
+            ),
+            models.Index(
+                name="signalling_live_of_worker",
+                fields=["worker"],
+                condition=Q(left_at__isnull=True),
             ),
         )
         constraints = (

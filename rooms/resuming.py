@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from . import admission, codes, services, signals
+from . import admission, codes, rosters, services, signals
 from .conf import conf, hook
 from .digests import digest
 from .exceptions import (
@@ -37,17 +37,20 @@ if TYPE_CHECKING:
 REPLY_SECONDS = 10
 
 
-def mark_away(peer_id: str, *, epoch: int, lost_at: float, gap: bool = False) -> bool:
+def mark_away(peer_id: str, *, epoch: int, lost_at: float, gap: bool = False) -> int:
     """Mark a peer that has lost its socket as away. It keeps its seat for ``RESUME_WINDOW``.
 
     ``lost_at``: ``time.monotonic`` when it lost its socket; this write may have waited since.
-    ``gap``: messages to it were lost. Return false if the peer has left, is away already, or has
-    a later socket than that of ``epoch``.
+    ``gap``: messages to it were lost. Return the new version of the roster; 0 if the peer has
+    left, is away already, or has a later socket than that of ``epoch``.
     """
     lost = {"has_gap": True} if gap else {}
     left = timedelta(seconds=conf().resume_window - (monotonic() - lost_at))
     mine = Participant.objects.of_socket(peer_id, epoch).filter(away_until=None)
-    return bool(mine.update(away_until=Now() + left, **lost))
+    with transaction.atomic():
+        for room in rosters.lock(mine):
+            return rosters.change(room, mine, away_until=Now() + left, **lost)
+    return 0
 
 
 def store_held(peer_id: str, *, epoch: int, held: Any) -> None:
@@ -94,6 +97,7 @@ def resume(
         participant.away_until = participant.held = None
         participant.has_gap = False
         participant.save(update_fields=_RESUME_FIELDS)
+        participant.roster_version = rosters.advance(room)
         others = room.participants.live().exclude(pk=participant.pk)
         return Joined(
             room=room,
@@ -128,13 +132,12 @@ _RESUME_FIELDS = [
 
 
 def _end(participants: Iterable[Participant], reason: str) -> None:
-    ended = [
-        participant
-        for participant in participants
-        if services.leave(participant.peer_id, reason=reason, epoch=participant.epoch)
-    ]
-    for participant in ended:
-        participant.reason = reason
+    ended = []
+    for participant in participants:
+        version = services.leave(participant.peer_id, reason=reason, epoch=participant.epoch)
+        if version:
+            participant.reason, participant.roster_version = reason, version
+            ended.append(participant)
     if ended:
         signals.participants_lost.send_robust(Participant, left=ended, away=[])
 

@@ -65,7 +65,7 @@ def evictions(room: Room, user: AbstractBaseUser, others: list[Participant]) -> 
 
 def _find_lost(own: list[Participant]) -> list[Participant]:
     """Return the lost ones of the participants, the one that has been lost for longest first."""
-    # A query of its own: most joins need no seat of the user and stay at three statements.
+    # A query of its own: most joins need no seat of the user and stay at four statements.
     by_pk = {participant.pk: participant for participant in own}
     lost = Q(away_until__isnull=False) | Q(worker__expires_at__lt=Now())
     found = Participant.objects.filter(lost, pk__in=by_pk)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 
-from . import admission, codes, names, seats, signals, visibility
+from . import admission, codes, names, rosters, seats, signals, visibility
 from .conf import conf, hook
 from .digests import digest
 from .exceptions import CodeInvalid, CodeTaken, Forbidden, NotInRoom, RoomClosed, RoomNotFound
@@ -126,7 +125,7 @@ def join(
     resumable: bool = False,
     sfu: str | None = "",
 ) -> Joined:
-    """Take a seat in the room with ``code``, in one transaction of three statements.
+    """Take a seat in the room with ``code``, in one transaction of four statements.
 
     The lock on the room's row serialises joins of one room (on SQLite, IMMEDIATE transactions
     do) and does not affect other rooms. If the join still violates the constraint on seats, it
@@ -162,43 +161,49 @@ def list_participants(code: str) -> list[Participant]:
     return list(Participant.objects.live().filter(room__code=code).order_by("seat"))
 
 
-def leave(peer_id: str, *, reason: str = Participant.Reason.LEFT, epoch: int | None = None) -> bool:
-    """End the live membership of a peer and free its seat. Return whether this call ended it.
+def leave(peer_id: str, *, reason: str = Participant.Reason.LEFT, epoch: int | None = None) -> int:
+    """End the live membership of a peer and free its seat, in three statements.
 
     ``reason``: a value of ``Participant.Reason``.
     ``epoch``: do nothing if a later socket has taken the membership over.
+    Return the version of the roster without it, or 0 if this call has not ended it.
     """
     with transaction.atomic():
-        ended = Participant.objects.of_socket(peer_id, epoch).update(
-            left_at=Now(), seat=None, reason=reason, held=None
-        )
-        if ended:
-            _send_left_on_commit(peer_id)
-    return bool(ended)
+        for room in rosters.lock(Participant.objects.of_socket(peer_id, epoch)):
+            return rosters.end(room, peer_id, reason=reason, epoch=epoch)
+    return 0
 
 
 def remove_participant(
-    participant: Participant, *, reason: str = Participant.Reason.REMOVED
+    participant: Participant,
+    *,
+    reason: str = Participant.Reason.REMOVED,
+    locked_room: Room | None = None,
 ) -> bool:
     """Remove a participant from its room. Return whether this call ended the membership.
 
     The signals ``participant_left`` and ``participant_removed`` notify its socket and the other
-    peers. ``reason``: a value of ``Participant.Reason``.
+    peers. ``reason``: a value of ``Participant.Reason``. ``locked_room``: its room, if the caller
+    has locked the row.
     """
     with transaction.atomic():
-        removed = leave(participant.peer_id, reason=reason)
-        if removed:
-            participant.reason = reason
+        if locked_room is None:
+            version = leave(participant.peer_id, reason=reason)
+        else:
+            version = rosters.end(locked_room, participant.peer_id, reason=reason)
+        if version:
+            participant.reason, participant.roster_version = reason, version
             signals.send_on_commit(
                 signals.participant_removed, Participant, participant=participant
             )
-    return removed
+    return bool(version)
 
 
 def remove_user(user: AbstractBaseUser) -> None:
     """Remove a user from all rooms."""
     with transaction.atomic():
-        for participant in Participant.objects.live().filter(user_id=user.pk):
+        live = Participant.objects.live().filter(user_id=user.pk)
+        for participant in live.order_by("room"):  # as ``rosters.lock`` locks the rooms
             remove_participant(participant)
 
 
@@ -254,29 +259,25 @@ def _join(
         room = admission.lock_room(code, user)
         admission.check_may_join(room, user)
         others = list(room.participants.live().order_by("seat"))
-        others = _vacate(others, seats.ghosts(room, user, others), Participant.Reason.DISCONNECTED)
+        ghosts = seats.ghosts(room, user, others)
+        others = _vacate(room, others, ghosts, Participant.Reason.DISCONNECTED)
         admission.choose_mode(room, others, sfu)
-        others = _vacate(others, seats.evictions(room, user, others), Participant.Reason.EVICTED)
+        evicted = seats.evictions(room, user, others)
+        others = _vacate(room, others, evicted, Participant.Reason.EVICTED)
         newcomer.room, newcomer.joined_at = room, room.now
         newcomer.seat = admission.free_seat(room, others)
         newcomer.role = admission.role(user, room)
         newcomer.user_info = names.clean_info(hook(conf().user_info)(user))
         newcomer.save(force_insert=True)
+        newcomer.roster_version = rosters.advance(room)
         signals.send_on_commit(signals.participant_joined, Participant, participant=newcomer)
     return Joined(room=room, participant=newcomer, others=others, resume_token=token)
 
 
 def _vacate(
-    others: list[Participant], leaving: list[Participant], reason: str
+    room: Room, others: list[Participant], leaving: list[Participant], reason: str
 ) -> list[Participant]:
     """End the memberships in ``leaving``. Return the other participants."""
     for peer in sorted(leaving, key=lambda peer: -peer.pk):  # latest first, as in ``switching``
-        remove_participant(peer, reason=reason)
+        remove_participant(peer, reason=reason, locked_room=room)
     return [participant for participant in others if participant not in leaving]
-
-
-def _send_left_on_commit(peer_id: str) -> None:
-    # Read the row again only for receivers of the signal: otherwise a leave is one statement.
-    if signals.participant_left.has_listeners(Participant):
-        participant = Participant.objects.select_related("room", "user").get(peer_id=peer_id)
-        signals.send_on_commit(signals.participant_left, Participant, participant=participant)

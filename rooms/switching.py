@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 from django.db.models import Q
 
-from . import policies, services, transitions
+from . import policies, rosters, transitions
 from .conf import conf
 from .exceptions import Forbidden, NotInRoom, RoomFull, RoomNotFound, SfuUnavailable
 from .models import Participant, Room
@@ -198,7 +198,9 @@ def _roll_back(room: Room, reason: Reason) -> None:
     """Make a room a mesh of its earliest participants. The others leave."""
     surplus = list(room.participants.live().order_by("pk")[room.p2p_limit :])
     for peer in reversed(surplus):  # latest first: all code that locks several peers does so
-        services.leave(peer.peer_id, reason=Participant.Reason.DISCONNECTED)
+        peer.roster_version = rosters.end(
+            room, peer.peer_id, reason=Participant.Reason.DISCONNECTED
+        )
     transitions.to_mesh(room, reason, surplus)
 
 

@@ -210,8 +210,8 @@ class SignallingConsumer(BoundedConsumer):
     async def database(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.stores.database(function, *args, **kwargs)
 
-    async def record(self, function: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
-        return await self.stores.record(function, *args, **kwargs)
+    async def record(self, *args: Any, **kwargs: Any) -> bool:
+        return await self.stores.record(*args, **kwargs)
 
     async def subscribe(self, room_code: str) -> None:
         await self.stores.subscribe(room_code)

@@ -34,6 +34,7 @@ def announce_removed_participant(*, participant: Participant, **kwargs: Any) -> 
             room=participant.room.code,
             peer_id=participant.peer_id,
             reason=participant.reason,
+            version=participant.roster_version,
         )
     )
 
@@ -44,11 +45,17 @@ def announce_lost_participants(
 ) -> None:
     """Notify the rooms of peers that have left, or are away, without announcing it themselves."""
     announcements: list[tuple[Room, RoomMessage]] = [
-        (peer.room, messages.left(peer.room.code, peer.peer_id, peer.reason)) for peer in left
+        (peer.room, _left(peer.room, peer, peer.reason)) for peer in left
     ]
     for peer in away:
         assert peer.away_until is not None
-        message = messages.away(peer.room.code, peer.peer_id, peer.channel_name, peer.away_until)
+        message = messages.away(
+            peer.room.code,
+            peer.peer_id,
+            peer.channel_name,
+            peer.away_until,
+            version=peer.roster_version,
+        )
         announcements.append((peer.room, message))
     _publish_all(announcements)
 
@@ -62,9 +69,12 @@ def announce_changed_mode(
         (room, messages.mode_changed(room, reason, surplus))
     ]
     for peer in surplus:
-        left = messages.left(room.code, peer.peer_id, Participant.Reason.DISCONNECTED)
-        announcements.append((room, left))
+        announcements.append((room, _left(room, peer, Participant.Reason.DISCONNECTED)))
     _publish_all(announcements)
+
+
+def _left(room: Room, peer: Participant, reason: str) -> RoomMessage:
+    return messages.left(room.code, peer.peer_id, reason, version=peer.roster_version)
 
 
 def _publish_all(announcements: Iterable[tuple[Room, RoomMessage]]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from rooms import names, services, switching
@@ -171,19 +172,19 @@ async def leave(peer: Peer, *, reason: str) -> None:
     membership, peer.membership = peer.membership, None
     if membership is None:
         return
+    room_code, peer_id = membership.room_code, membership.peer_id
+    announce = partial(messages.left, room_code, peer_id, reason)
     ended = False
     try:
         ended = await peer.record(
-            services.leave, membership.peer_id, reason=reason, epoch=membership.epoch
+            announce, services.leave, peer_id, reason=reason, epoch=membership.epoch
         )
-        if ended:
-            await peer.publish(messages.left(membership.room_code, membership.peer_id, reason))
     finally:
         if membership.link is not None and ended:
             membership.link.close()
         elif membership.link is not None:
             membership.link.release()
-        await peer.unsubscribe(membership.room_code)
+        await peer.unsubscribe(room_code)
 
 
 async def leave_quietly(peer: Peer, *, reason: str) -> None:

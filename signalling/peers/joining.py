@@ -74,7 +74,8 @@ async def announce(peer: Peer, joined: Joined) -> None:
     """
     change = messages.back if joined.resumed is not None else messages.joined
     try:
-        await peer.publish(change(joined.room.code, joined.participant))
+        version = joined.participant.roster_version
+        await peer.publish(change(joined.room.code, joined.participant, version))
     except ProtocolError as failure:
         failure.close = CloseCode.UNAVAILABLE
         raise

@@ -76,7 +76,8 @@ class RosterChange(TypedDict):
     """To a room: a peer joined, left, lost its socket or resumed; ``channel`` is its channel.
 
     ``number`` orders the changes, which may arrive in any order: the join number of a peer that
-    joined, the epoch of a peer that is back.
+    joined, the epoch of a peer that is back. ``version`` is the version of the roster after the
+    change; 0 or none before the change is in the database, and from earlier builds.
     """
 
     type: Literal["signalling.roster"]
@@ -85,6 +86,7 @@ class RosterChange(TypedDict):
     channel: str
     change: Change
     number: int
+    version: NotRequired[int]
     frame: str
 
 
@@ -108,13 +110,15 @@ class Closed(TypedDict):
 class Removed(TypedDict):
     """To a room: one of its peers was removed, in the admin for example.
 
-    ``reason`` is a value of ``Participant.Reason``. The previous release does not send it.
+    ``reason`` is a value of ``Participant.Reason``, and ``version`` as in a ``RosterChange``.
+    Earlier builds do not send them.
     """
 
     type: Literal["signalling.removed"]
     room: str
     peer_id: str
     reason: NotRequired[str]
+    version: NotRequired[int]
 
 
 class ModeChanged(TypedDict):
@@ -161,7 +165,7 @@ def room_group(room_code: str) -> str:
     return f"signalling.room.{room_code}"
 
 
-def joined(room: str, participant: Participant) -> RosterChange:
+def joined(room: str, participant: Participant, version: int = 0) -> RosterChange:
     """Return the announcement that a peer has joined."""
     event = protocol.PeerJoined(
         peer_id=participant.peer_id,
@@ -176,23 +180,25 @@ def joined(room: str, participant: Participant) -> RosterChange:
         event,
         channel=participant.channel_name,
         number=participant.pk,
+        version=version,
     )
 
 
-def left(room: str, peer_id: str, reason: str) -> RosterChange:
+def left(room: str, peer_id: str, reason: str, version: int = 0) -> RosterChange:
     """Return the announcement that a peer has left the room."""
-    return _change(room, peer_id, "left", protocol.PeerLeft(peer_id=peer_id, reason=reason))
+    event = protocol.PeerLeft(peer_id=peer_id, reason=reason)
+    return _change(room, peer_id, "left", event, version=version)
 
 
-def away(room: str, peer_id: str, channel: str, until: datetime) -> RosterChange:
+def away(room: str, peer_id: str, channel: str, until: datetime, version: int = 0) -> RosterChange:
     """Return the announcement that the peer at ``channel`` has lost its socket."""
     event = protocol.PeerAway(
         peer_id=peer_id, until=until.isoformat(), seconds=clock.seconds_until(until)
     )
-    return _change(room, peer_id, "away", event, channel=channel)
+    return _change(room, peer_id, "away", event, channel=channel, version=version)
 
 
-def back(room: str, participant: Participant) -> RosterChange:
+def back(room: str, participant: Participant, version: int = 0) -> RosterChange:
     """Return the announcement that a peer has resumed and has a new channel."""
     return _change(
         room,
@@ -201,6 +207,7 @@ def back(room: str, participant: Participant) -> RosterChange:
         protocol.PeerBack(peer_id=participant.peer_id),
         channel=participant.channel_name,
         number=participant.epoch,
+        version=version,
     )
 
 
@@ -250,6 +257,7 @@ def _change(
     *,
     channel: str = "",
     number: int = 0,
+    version: int = 0,
 ) -> RosterChange:
     return RosterChange(
         type="signalling.roster",
@@ -258,5 +266,6 @@ def _change(
         channel=channel,
         change=change,
         number=number,
+        version=version,
         frame=protocol.encode(event),
     )

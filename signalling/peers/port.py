@@ -43,10 +43,18 @@ class Peer(Protocol):
         socket no longer holds.
         """
 
-    async def record(self, function: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Run a service that records a past event, such as a leave. Return whether a row changed.
+    async def record(
+        self,
+        announce: Callable[[int], RosterChange],
+        function: Callable[P, int],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> bool:
+        """Run a service that records a past event, such as a leave, and announce the event.
 
-        While the database is unavailable the write is queued, and this returns true.
+        ``function`` returns the new version of the roster, or 0 if nothing has changed. Then
+        nothing is announced, and this returns false. While the database is unavailable, the event
+        is announced at once, without a version; the write is queued, and announced again.
         """
 
     async def seat(self, service: Callable[..., Joined], **arguments: Any) -> Joined:

@@ -124,18 +124,15 @@ class Resumption:
         membership = detached.membership
         lost_at = monotonic()
         until = clock.now() + timedelta(seconds=self._settings.resume_window)
-        is_current = await self._stores.record(
+        room_code, peer_id = membership.room_code, membership.peer_id
+        await self._stores.record(
+            partial(messages.away, room_code, peer_id, detached.subscription.name, until),
             resuming.mark_away,
-            membership.peer_id,
+            peer_id,
             epoch=membership.epoch,
             lost_at=lost_at,
             gap=membership.has_gap,
         )
-        if is_current:
-            channel = detached.subscription.name
-            await self._stores.publish(
-                messages.away(membership.room_code, membership.peer_id, channel, until)
-            )
 
     def _may_have_lost_frames(self, is_abandoned: bool) -> bool:
         """Return whether a relay may have been written to a connection that had already failed.

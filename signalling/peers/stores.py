@@ -26,6 +26,8 @@ logger = logging.getLogger("signalling")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Announce = Callable[[int], RosterChange]
+"""Returns the announcement of a change, from the version of the roster after it."""
 
 
 class Stores:
@@ -86,14 +88,28 @@ class Stores:
         if self._running is not None:
             await asyncio.wait([self._running])
 
-    async def record(self, function: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Run a write; queue it and return true if the database is unavailable."""
+    async def record(
+        self, announce: Announce, function: Callable[P, int], *args: P.args, **kwargs: P.kwargs
+    ) -> bool:
+        """Write a change of the roster and publish ``announce(version)``; see ``peers.port``."""
         try:
-            return await self.database(function, *args, **kwargs)
+            version = await self.database(function, *args, **kwargs)
         except database.DATABASE_UNAVAILABLE as error:
             logger.warning("Database unavailable, write queued: %s", error)
-            self._pending.add(partial(database.database_sync(function), *args, **kwargs))
+            self._pending.add(partial(self._record_late, announce, function, *args, **kwargs))
+            await self.publish(announce(0))
             return True
+        if version:
+            await self.publish(announce(version))
+        return bool(version)
+
+    async def _record_late(
+        self, announce: Announce, function: Callable[P, int], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Write a change that was announced before, and announce it again with its version."""
+        version = await database.database_sync(function)(*args, **kwargs)
+        if version:
+            await self.publish(announce(version))
 
     # --- The channel layer --------------------------------------------------------------------
 

@@ -194,10 +194,10 @@ def test_a_join_is_rolled_back_if_a_hook_raises(
 
 
 @pytest.mark.parametrize("others", [0, 9])
-def test_a_join_is_three_statements_in_rooms_of_any_size(
+def test_a_join_is_four_statements_in_rooms_of_any_size(
     room: Room, bob: User, enter: Enter, others: int
 ) -> None:
     fill(room, bob, enter, others)
     with statements() as queries:
         services.join(code="ABC123", user=bob, peer_id="peer_x", channel_name="c!x")
-    assert [sql.split()[0] for sql in queries] == ["SELECT", "SELECT", "INSERT"], queries
+    assert [sql.split()[0] for sql in queries] == ["SELECT", "SELECT", "INSERT", "UPDATE"], queries

@@ -348,4 +348,4 @@ def test_the_seats_of_a_user_below_the_limit_cost_no_statement(
     fill(room, bob, enter, 2)
     with statements() as queries:
         enter(bob)
-    assert len(queries) == 3, queries
+    assert len(queries) == 4, queries

@@ -202,9 +202,9 @@ def test_leave_frees_the_seat_and_stores_the_reason(room: Room, bob: User, enter
     assert (peer.seat, peer.reason, peer.is_live) == (None, "disconnected", False)
 
 
-def test_leave_returns_true_once(room: Room, bob: User, enter: Enter) -> None:
+def test_leave_returns_a_version_once(room: Room, bob: User, enter: Enter) -> None:
     peer = enter(bob).participant
-    assert [services.leave(peer.peer_id) for _ in range(3)] == [True, False, False]
+    assert [services.leave(peer.peer_id) for _ in range(3)] == [2, 0, 0]
 
 
 def test_a_second_leave_does_not_change_the_reason(room: Room, bob: User, enter: Enter) -> None:
@@ -216,15 +216,15 @@ def test_a_second_leave_does_not_change_the_reason(room: Room, bob: User, enter:
     assert (peer.reason, peer.left_at) == ("left", left_at)
 
 
-def test_leave_returns_false_for_an_unknown_peer() -> None:
-    assert services.leave("unknown_peer") is False
+def test_leave_returns_0_for_an_unknown_peer() -> None:
+    assert services.leave("unknown_peer") == 0
 
 
-def test_leave_is_one_statement(room: Room, bob: User, enter: Enter) -> None:
+def test_leave_is_three_statements(room: Room, bob: User, enter: Enter) -> None:
     peer = enter(bob).participant
     with statements() as queries:
         services.leave(peer.peer_id)
-    assert len(queries) == 1, queries
+    assert [sql.split()[0] for sql in queries] == ["SELECT", "UPDATE", "UPDATE"], queries
 
 
 # --- update_participant -----------------------------------------------------------------------

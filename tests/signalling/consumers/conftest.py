@@ -41,7 +41,7 @@ def leave_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     calls: list[tuple[str, str]] = []
     original = services.leave
 
-    def leave(peer_id: str, *, reason: str = "left", epoch: int | None = None) -> bool:
+    def leave(peer_id: str, *, reason: str = "left", epoch: int | None = None) -> int:
         calls.append((peer_id, reason))
         return original(peer_id, reason=reason, epoch=epoch)
 

@@ -58,8 +58,17 @@ class FakePeer:
         result: T = await self.database(act, *args, user=self.identity.user, **kwargs)
         return result
 
-    async def record(self, function: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
-        return await self.database(function, *args, **kwargs)
+    async def record(
+        self,
+        announce: Callable[[int], RosterChange],
+        function: Callable[P, int],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> bool:
+        version = await self.database(function, *args, **kwargs)
+        if version:
+            await self.publish(announce(version))
+        return bool(version)
 
     async def seat(self, service: Callable[..., Joined], **arguments: Any) -> Joined:
         joined = await self.act(service, **arguments)
@@ -271,26 +280,26 @@ async def test_a_malformed_code_is_refused_without_any_call() -> None:
 
 async def test_a_leave_is_written_then_announced_then_unsubscribed() -> None:
     peer = in_room()
-    peer.results[services.leave] = True
+    peer.results[services.leave] = 7
     await handlers.leave_room(peer, protocol.LeaveRoom())
     assert peer.membership is None
     assert peer.calls == [
         ("leave", "peer_me", {"reason": "left", "epoch": 0}),
-        ("publish left to ABC123", messages.left("ABC123", "peer_me", "left")),
+        ("publish left to ABC123", messages.left("ABC123", "peer_me", "left", 7)),
         "unsubscribe ABC123",
     ]
 
 
 async def test_a_leave_that_ended_nothing_is_not_announced() -> None:
     peer = in_room()
-    peer.results[services.leave] = False
+    peer.results[services.leave] = 0
     await handlers.leave(peer, reason="disconnected")
     assert peer.steps == ["leave", "unsubscribe ABC123"]
 
 
 async def test_a_second_leave_does_nothing() -> None:
     peer = in_room()
-    peer.results[services.leave] = True
+    peer.results[services.leave] = 7
     await handlers.leave(peer, reason="left")
     before = list(peer.calls)
     await handlers.leave(peer, reason="left")

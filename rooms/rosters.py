@@ -1,0 +1,64 @@
+"""The roster of a room: its live memberships. Each change increments ``Room.roster_version``.
+
+The version is written in the transaction of the change, and the row of the room is locked before
+any participant. So the versions of a room order its changes, and a read of all participants
+contains exactly the changes up to the version that was read with them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection
+from typing import Any
+
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
+
+from . import signals
+from .models import Participant, Room
+
+
+def lock(memberships: QuerySet[Participant], *, skip_locked: bool = False) -> list[Room]:
+    """Lock the rooms of these memberships, in the order in which all transactions lock them.
+
+    ``skip_locked``: leave out the rooms that another transaction has locked.
+    """
+    rooms = Room.objects.filter(pk__in=memberships.values("room")).order_by("pk")
+    return list(rooms.select_for_update(no_key=True, skip_locked=skip_locked))
+
+
+def advance(room: Room) -> int:
+    """Count a change of the roster of a locked room. Return its new version."""
+    room.roster_version += 1
+    Room.objects.filter(pk=room.pk).update(roster_version=room.roster_version)
+    return room.roster_version
+
+
+def advance_for(peers: Collection[Participant], rooms: Collection[Room]) -> None:
+    """Count one change for each of the ``peers``, whose ``rooms`` are locked."""
+    versions = {room.pk: room.roster_version for room in rooms}
+    for peer in peers:
+        versions[peer.room_id] += 1
+        peer.roster_version = versions[peer.room_id]
+    by_count: defaultdict[int, list[int]] = defaultdict(list)
+    for room_id, count in Counter(peer.room_id for peer in peers).items():
+        by_count[count].append(room_id)
+    for count, room_ids in by_count.items():
+        Room.objects.filter(pk__in=room_ids).update(roster_version=F("roster_version") + count)
+
+
+def change(room: Room, mine: QuerySet[Participant], **values: Any) -> int:
+    """Update a membership of a locked room. Return the roster's version, 0 without a change."""
+    return advance(room) if mine.update(**values) else 0
+
+
+def end(room: Room, peer_id: str, *, reason: str, epoch: int | None = None) -> int:
+    """End a membership of a locked room, as ``change`` does; see ``services.leave``."""
+    mine = Participant.objects.of_socket(peer_id, epoch)
+    version = change(room, mine, left_at=Now(), seat=None, reason=reason, held=None)
+    # Read the row again only for receivers of the signal: otherwise it costs no statement.
+    if version and signals.participant_left.has_listeners(Participant):
+        participant = Participant.objects.select_related("room", "user").get(peer_id=peer_id)
+        participant.roster_version = version
+        signals.send_on_commit(signals.participant_left, Participant, participant=participant)
+    return version
