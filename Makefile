@@ -5,10 +5,11 @@ PYTHON ?= python3
 PORT ?= 8000
 DEMO_DIR ?= .demo
 N ?= 12
+MINUTES ?= 10
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sfu fake-peers test lint types unit integration browser hostile fuzz mutants matrix \
+.PHONY: help demo demo-sfu fake-peers test lint types unit integration browser hostile fuzz soak mutants matrix \
 	screenshots bench lock clean
 
 help: ## Show this help
@@ -58,6 +59,10 @@ hostile: .venv/dev ## Attack real servers
 fuzz: .venv/dev ## Send 100,000 fuzzed frames to each server
 	FUZZ_FRAMES=100000 $(BIN)/pytest tests/hostile/test_fuzz.py -o timeout=1800
 
+soak: .venv/dev ## Inject random faults and check what clients see (MINUTES=10 SEED=1 SOAK="--help")
+	@scripts/system-packages redis-server postgresql faketime
+	$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(SOAK)
+
 mutants: .venv/dev ## Break the rules one by one, and list what no unit test notices (MODULES="rooms/resuming.py")
 	@scripts/install $(BIN)/python -c requirements-dev.txt cosmic-ray==8.7.0
 	nice -n 19 $(BIN)/python -m scripts.mutants $(MODULES)
@@ -77,7 +82,7 @@ lock: .venv/dev ## Update requirements.txt and requirements-dev.txt from pyproje
 	scripts/lock
 
 clean: ## Remove environments, the demo and caches
-	rm -rf .venv .coverage .mutants .nox .demo node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .coverage .mutants .nox .demo .soak node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'

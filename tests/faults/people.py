@@ -1,0 +1,196 @@
+"""Clients that come and go, relay, lose their sockets and resume, at random and without a pause."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from signalling.client.connection import RequestRefused
+
+from .journal import Journal
+from .records import Refused
+from .sockets import Socket, SocketFailed
+
+PATIENCE = 3.0
+"""Seconds without an answer after which a client tries another worker."""
+RESUME_FAILED = {"resume_expired", "resume_invalid"}
+
+
+class Place(Protocol):
+    """Where people meet."""
+
+    rooms: list[str]
+
+    def url(self, worker: int) -> str: ...
+
+    def token(self, name: str) -> str: ...
+
+    @property
+    def workers(self) -> int: ...
+
+
+class Person:
+    """A user with one peer. ``is_quiet``: it does nothing but return to its room.
+
+    A person that is not resumable joins like a client that knows only the core events.
+    """
+
+    def __init__(
+        self, name: str, place: Place, journal: Journal, seed: str, *, is_resumable: bool
+    ) -> None:
+        self.name = name
+        self.is_quiet = False
+        self.is_outside = False
+        """The rooms are full, and it does not try again before the quiet is over."""
+        self._place = place
+        self._journal = journal
+        self._random = random.Random(seed)
+        self._is_resumable = is_resumable
+        self._room = self._random.choice(place.rooms)
+        self._worker = self._random.randrange(place.workers)
+        self._socket: Socket | None = None
+        self._former: list[Socket] = []
+        """Sockets that were replaced, and are still open."""
+        self._resume_token: str | None = None
+        self._peer = ""
+        self._vanished_until = 0.0
+
+    # --- The state ----------------------------------------------------------------------------
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is in a room, or has no wish to be in one."""
+        return self._is_in_room or self.is_outside or self._has_vanished
+
+    @property
+    def _is_in_room(self) -> bool:
+        socket = self._socket
+        return socket is not None and socket.is_open and bool(socket.peer)
+
+    @property
+    def _has_vanished(self) -> bool:
+        return self._journal.now() < self._vanished_until
+
+    def __repr__(self) -> str:
+        return f"{self.name} ({self._peer or 'no peer'}) in {self._room} at worker {self._worker}"
+
+    # --- Its life -----------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Come and go until cancelled."""
+        try:
+            while True:
+                await self._next()
+        finally:
+            await self.drop()
+
+    async def drop(self) -> None:
+        """Drop all connections."""
+        for socket in [*self._former, *([self._socket] if self._socket else [])]:
+            await socket.abort()
+
+    async def _next(self) -> None:
+        if self._has_vanished or (self.is_outside and self.is_quiet):
+            await asyncio.sleep(0.1)
+        elif not self._is_in_room:
+            await self._enter()
+        elif self._socket is not None and self._socket.silent_for > PATIENCE:
+            await self._move()
+        elif self.is_quiet:
+            self._socket.ping() if self._socket else None
+            await asyncio.sleep(0.5)
+        else:
+            await self._act()
+
+    async def _act(self) -> None:
+        await asyncio.sleep(self._random.uniform(0.1, 0.4))
+        if not self._is_in_room or self._socket is None:
+            return
+        self._socket.ping()
+        self._former = [former for former in self._former if former.is_open]
+        for socket in [self._socket, *self._former]:
+            if socket.roster:
+                socket.relay(self._random.choice(sorted(socket.roster)))
+        actions: list[Callable[[Socket], object]] = [
+            self._leave, self._close, self._hang_up, self._hang_up, self._vanish, self._move_away
+        ]  # fmt: skip
+        if self._random.random() < 0.05:
+            result = self._random.choice(actions)(self._socket)
+            if asyncio.iscoroutine(result):
+                await result
+
+    async def _leave(self, socket: Socket) -> None:
+        try:
+            await socket.leave()
+        except (SocketFailed, RequestRefused, TimeoutError):
+            await socket.abort()
+            return
+        self._forget()
+        self._room = self._random.choice(self._place.rooms)
+
+    async def _close(self, socket: Socket) -> None:
+        await socket.close()
+        self._forget()
+
+    def _hang_up(self, socket: Socket) -> None:
+        socket.hang_up()
+        self._socket = None
+        self._former.append(socket)
+
+    def _vanish(self, socket: Socket) -> None:
+        self._hang_up(socket)
+        self._vanished_until = self._journal.now() + self._random.uniform(2, 45)
+
+    async def _move_away(self, socket: Socket) -> None:
+        await self._move()
+
+    def _forget(self) -> None:
+        self._socket, self._resume_token, self._peer = None, None, ""
+
+    # --- Joining ------------------------------------------------------------------------------
+
+    async def _move(self) -> None:
+        """Resume at another worker while the socket is still open."""
+        if self._socket is not None:
+            self._former.append(self._socket)
+            if self._resume_token is None:
+                await self._socket.abort()
+        self._socket = None
+        await self._enter()
+
+    async def _enter(self) -> None:
+        """Try once to resume or to join, at the next worker."""
+        self.is_outside = False
+        self._worker = (self._worker + 1) % self._place.workers
+        socket = Socket(self._journal, self._place.url(self._worker), self._place.token(self.name))
+        try:
+            await socket.open()
+            room = await socket.join(
+                self._room, resumable=self._is_resumable, resume_token=self._resume_token
+            )
+        except (SocketFailed, TimeoutError):
+            await self._failed(socket)
+        except RequestRefused as refusal:
+            self._refused(refusal.code)
+            await self._failed(socket)
+        else:
+            self._socket = socket
+            self._peer, self._resume_token = room["peerId"], room.get("resumeToken")
+
+    async def _failed(self, socket: Socket) -> None:
+        await socket.abort()
+        if socket.resume_token is not None:  # it was answered too late
+            self._peer, self._resume_token = socket.peer, socket.resume_token
+        await asyncio.sleep(self._random.uniform(0.1, 0.5))
+
+    def _refused(self, code: str) -> None:
+        is_resume = self._resume_token is not None
+        peer = self._peer if is_resume else ""
+        self._journal.add(Refused(self._journal.now(), code, peer))
+        if is_resume and code in RESUME_FAILED:
+            self._forget()
+        elif code == "room_full":
+            self.is_outside = True
+            self._room = self._random.choice(self._place.rooms)
