@@ -13,9 +13,6 @@ from tests.integration.locks import PEER_LOCK, ROOM_LOCK, Lock
 
 from .stage import Stage
 
-EXIT_SECONDS = 15
-"""The time in which a worker must exit: docs/reliability.md, "Stopping a server"."""
-
 
 class WorkerHung(Exception):
     """A worker did not exit after SIGTERM. It was killed."""
@@ -47,14 +44,14 @@ async def terminate(stage: Stage, worker: int) -> None:
     process = stage.site.workers[worker]
     process.send_signal(signal.SIGTERM)
     try:
-        code = await asyncio.to_thread(process.wait, within=EXIT_SECONDS)
+        code = await asyncio.to_thread(process.wait, within=stage.exit_seconds)
         is_hung = False
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
         code, is_hung = await asyncio.to_thread(process.wait), True
     await asyncio.to_thread(process.launch)
     if is_hung or code:
-        raise WorkerHung(f"worker {worker} ended with {code} {EXIT_SECONDS} s after SIGTERM")
+        raise WorkerHung(f"worker {worker} ended with {code} after SIGTERM")
 
 
 async def clock(stage: Stage, worker: int, offset: int, seconds: float) -> None:

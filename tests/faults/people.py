@@ -105,7 +105,7 @@ class Person:
             await self._act()
 
     async def _act(self) -> None:
-        await asyncio.sleep(self._random.uniform(0.1, 0.4))
+        await asyncio.sleep(self._random.uniform(0.2, 0.6))
         if not self._is_in_room or self._socket is None:
             return
         self._socket.ping()

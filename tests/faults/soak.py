@@ -76,6 +76,7 @@ async def soak(
         ]
         async with asyncio.TaskGroup() as group:
             lives = [group.create_task(person.live()) for person in people]
+            made.exit_seconds = max(made.exit_seconds, within)
             director = Director(run, made, people, within)
             try:
                 await director.play(steps, seconds)
@@ -136,12 +137,12 @@ class Director:
         for person in self._people:
             person.is_quiet = True
         while True:
-            rooms = await self._stage.read_rooms()
+            await asyncio.sleep(0.25)
             stuck = [repr(person) for person in self._people if not person.is_settled]
+            rooms = await self._stage.read_rooms()
             waited = time.monotonic() - began
             if waited > self._within or not (stuck or self._journal.checker.differences(rooms)):
                 break
-            await asyncio.sleep(0.1)
         self._journal.add(Settled(self._journal.now(), rooms, stuck, waited))
         self._run.waits.append(waited)
         self._check_servers()

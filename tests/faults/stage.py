@@ -21,6 +21,8 @@ from .proxy import CommitCutter
 from .records import Room, Row
 
 SERVERS: list[ServerName] = ["uvicorn", "daphne", "uvicorn"]
+EXIT_SECONDS = 15.0
+"""The time in which a worker must exit: docs/reliability.md, "Stopping a server"."""
 LIMIT = 6
 """Seats of each room: fewer than would like one."""
 ROWS = """
@@ -66,6 +68,7 @@ class Stage:
         self.postgresql = postgresql
         self.redis = redis
         self.proxy = proxy
+        self.exit_seconds = EXIT_SECONDS
         self.clocks = [Clock(site.folder / f"clock-{n}") for n in range(schedule.WORKERS)]
         self.rooms = [site.room(p2p_limit=LIMIT) for _ in range(schedule.ROOMS)]
 
