@@ -82,7 +82,7 @@ def check_leases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
     return [
         Error(
             f"SIGNALLING['LEASE_SECONDS'] is {lease!r} and ['LEASE_RENEWAL'] is {renewal!r}.",
-            hint="LEASE_RENEWAL must be at most a third of LEASE_SECONDS, such as 3 and 10.",
+            hint="LEASE_RENEWAL must be at most a third of LEASE_SECONDS, such as 1.5 and 6.",
             id="signalling_rooms.E003",
         )
     ]

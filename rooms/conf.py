@@ -64,9 +64,9 @@ class RoomSettings:
     """Seconds for which the room must have been small."""
     resume_window: float = 30.0
     """Seconds for which a resumable peer keeps its seat after it has lost its socket."""
-    lease_seconds: float = 10.0
+    lease_seconds: float = 6.0
     """Seconds after which the lease of a process expires unless the process renews it."""
-    lease_renewal: float = 3.0
+    lease_renewal: float = 1.5
     """Seconds between two renewals of a lease."""
 
 

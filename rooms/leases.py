@@ -6,6 +6,7 @@ database was reachable. After a database outage every lease has expired, but no 
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from dataclasses import dataclass, field
@@ -45,14 +46,21 @@ class LeaseMonitor:
     grace_seconds: float = 0.0
     """How long after a database outage no worker is dead. Connection pools wait longer after each
     failed attempt, so some processes reconnect later than others."""
+    memory_seconds: float = math.inf
+    """How long an observation counts without another one. A process that was suspended for longer
+    starts again: if the whole machine was, the other processes could not renew their leases."""
     _is_after_outage: bool = False
     _grace_until: float = 0.0
     _seen: dict[str, tuple[datetime, float]] = field(default_factory=dict)
+    _looked_at: float = -math.inf
 
     def find_dead(self, leases: list[Lease]) -> list[Lease]:
         """Return the leases of dead workers. ``leases``: all leases, just read."""
         now = monotonic()
-        seen = {}
+        seen: dict[str, tuple[datetime, float]] = {}
+        if now - self._looked_at > self.memory_seconds:
+            self._seen = {}
+        self._looked_at = now
         for lease in leases:
             before = self._seen.get(lease.worker_id)
             is_same = before is not None and before[0] == lease.expires_at

@@ -120,7 +120,7 @@ class SignallingConsumer(BoundedConsumer):
             return
         frame = text_data if text_data is not None else bytes_data or b""
         self.heartbeat.last_frame_at = now = monotonic()
-        if now > self.worker.alive_until:  # after a suspension, before the worker's own check
+        if now > self.worker.lease.alive_until:  # after a suspension, before the worker's own check
             self.worker.fence()
             return
         limits = self.settings.early_frame_limits if self.identity is None else self.frame_limits

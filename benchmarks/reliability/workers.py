@@ -32,6 +32,7 @@ from .peers import (
 
 GHOST_ROOMS = 5
 RETURNERS = 100
+RENEWAL = 1.5  # LEASE_RENEWAL
 
 
 async def ghost(deployment: Deployment) -> list[Figure]:
@@ -43,7 +44,7 @@ async def ghost(deployment: Deployment) -> list[Figure]:
         async with AsyncExitStack() as stack:
             rooms = [await _ghost_room(deployment, killed, stack) for _ in range(GHOST_ROOMS)]
             # The rounds cover different times since the last renewal of the process's lease.
-            await asyncio.sleep(3 * number / deployment.rounds)
+            await asyncio.sleep(RENEWAL * number / deployment.rounds)
             at = await deployment.signal(killed, signal.SIGKILL)
             for observers, plain_id, resumable_id in rooms:
                 for observer in observers:
@@ -52,9 +53,9 @@ async def ghost(deployment: Deployment) -> list[Figure]:
             log(f"  longest so far: {max(left):.1f} s")
             await deployment.restart(killed)
     return [
-        Figure("ghost after kill -9, longest", max(left), "s", 15),
+        Figure("ghost after kill -9, longest", max(left), "s", 8),
         Figure("ghost after kill -9, median", median(left), "s"),
-        Figure("peer:away for a resumable peer after kill -9, longest", max(away), "s", 15),
+        Figure("peer:away for a resumable peer after kill -9, longest", max(away), "s", 8),
     ]
 
 

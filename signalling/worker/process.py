@@ -1,9 +1,9 @@
 """This serving process: its lease, its sockets, its detached peers, and its shutdown.
 
 There is one ``WorkerProcess`` for each event loop, normally one per process. It starts with the
-first socket, because Daphne has no ASGI lifespan. At every heartbeat, ``LEASE_RENEWAL`` seconds
-apart, it renews the lease with one UPDATE, looks for revoked identities, reaps dead workers,
-expires detached peers and flushes the queued writes.
+first socket, because Daphne has no ASGI lifespan. ``lease`` renews its lease in the background. At
+every heartbeat, ``LEASE_RENEWAL`` seconds apart, it looks for revoked identities, reaps dead
+workers, expires detached peers and flushes the queued writes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
@@ -24,13 +25,12 @@ from signalling.sfu import reconciler
 from signalling.transport.loops import PerLoop
 
 from .gc import cycles
+from .lease import CHECK_SECONDS, LeaseKeeper
 from .pending import PendingWrites
 from .revocations import IdentityHolder, Revocations
 
 logger = logging.getLogger("signalling")
 
-CLOCK_SECONDS = 1.0
-"""How often the process checks that it has not been suspended."""
 SETTLE_SECONDS = 0.5
 """How long messages to the previous channel of a resumed peer may be on their way."""
 DRAIN_POLL_SECONDS = 0.05
@@ -69,20 +69,24 @@ class WorkerProcess:
 
     def __init__(self) -> None:
         settings = conf()
-        self.lease = settings.lease_seconds
-        self.renewal = settings.lease_renewal
+        self.lease = LeaseKeeper(
+            settings.lease_seconds,
+            settings.lease_renewal,
+            partial(self.fence, "other workers consider it dead"),
+        )
         self.drain_seconds = settings.drain_seconds
-        self.worker_id: str | None = None
         self.sockets: set[Socket] = set()
         self.detached: set[Detached] = set()
         self.pending = PendingWrites()
         self.is_draining = False
-        self.alive_until = monotonic() + self.lease
-        """Extended every second. Once past, the process was suspended for longer than its lease."""
         self._monitor = leases.LeaseMonitor(
-            confirm_seconds=2 * self.renewal, grace_seconds=2 * self.lease
+            confirm_seconds=2 * self.lease.renewal,
+            grace_seconds=2 * self.lease.seconds,
+            memory_seconds=self.lease.seconds - self.lease.renewal,
         )
-        self.revocations = Revocations(lambda: (*self.sockets, *self.detached), self.renewal)
+        self.revocations = Revocations(
+            lambda: (*self.sockets, *self.detached), settings.lease_renewal
+        )
         self._registering: asyncio.Future[str] | None = None
         self._draining: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
@@ -110,6 +114,11 @@ class WorkerProcess:
 
     # --- The lease ----------------------------------------------------------------------------
 
+    @property
+    def worker_id(self) -> str | None:
+        """The id of this worker in the database, while it holds a lease."""
+        return self.lease.worker_id
+
     async def register(self) -> str:
         """Return the id of this worker, which is registered in the database at the first call."""
         if self.worker_id is None:
@@ -117,20 +126,20 @@ class WorkerProcess:
                 self._registering = asyncio.ensure_future(
                     run_in_background_thread(leases.register_worker)()
                 )
-                self._registering.add_done_callback(self._has_registered)
+                has_registered = partial(self._has_registered, monotonic())
+                self._registering.add_done_callback(has_registered)
             return await asyncio.shield(self._registering)
         return self.worker_id
 
-    def _has_registered(self, registering: asyncio.Future[str]) -> None:
+    def _has_registered(self, begun_at: float, registering: asyncio.Future[str]) -> None:
         self._registering = None
         if not registering.cancelled() and registering.exception() is None:
-            self.worker_id = registering.result()
+            self.lease.hold(registering.result(), begun_at=begun_at)
 
     def fence(self, reason: str = "it was suspended for longer than its lease") -> None:
         """Close all sockets, before any frame is handled: other peers may have their seats."""
         logger.warning("Closing all sockets of this process: %s", reason)
-        self.worker_id = None
-        self.alive_until = monotonic() + self.lease
+        self.lease.release()
         self._close_sockets()
 
     def _close_sockets(self) -> None:
@@ -142,31 +151,28 @@ class WorkerProcess:
 
     async def _watch_clock(self) -> None:
         while True:
-            if monotonic() > self.alive_until:
+            if not self.lease.check():
                 self.fence()
-            self.alive_until = monotonic() + self.lease
-            await asyncio.sleep(CLOCK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
 
     # --- The heartbeat ------------------------------------------------------------------------
 
     async def _run_heartbeat(self) -> None:
         while True:
-            await asyncio.sleep(self.renewal)
+            await asyncio.sleep(self.lease.renewal)
             try:
                 await self.heartbeat()
             except database.DATABASE_UNAVAILABLE as error:
                 self._monitor.reset()
-                logger.warning("Database unavailable, lease not renewed: %s", error)
+                logger.warning("Database unavailable: %s", error)
             except Exception:
                 logger.exception("The heartbeat failed")
 
     async def heartbeat(self) -> None:
         """Do the periodic work once. Raises ``DATABASE_UNAVAILABLE``."""
         begun = monotonic()
-        if self.worker_id and not await run_in_background_thread(leases.renew)(self.worker_id):
-            self.fence("other workers consider it dead")
         found = await run_in_background_thread(leases.read_all)()
-        if monotonic() - begun > self.renewal:
+        if monotonic() - begun > self.lease.seconds / 2:
             # The database was slow. Leases of other workers may have expired for the same reason.
             self._monitor.reset()
         await self.pending.flush()
@@ -218,6 +224,7 @@ class WorkerProcess:
             else:
                 logger.warning("No time to store the frames held for %s", peer.peer_id)
         await _attempt("write the queued writes", self.pending.flush())
+        self.lease.stop()
         if self.worker_id is not None:
             retired = run_in_background_thread(leases.retire)(self.worker_id)
             await _attempt("retire this worker in the database", retired)

@@ -63,7 +63,7 @@ def test_resumables_of_a_dead_worker_become_away_and_the_others_leave(
     )
     assert (elsewhere.is_live, elsewhere.is_away) == (True, False)
     # Its resume window began when its worker last renewed the lease.
-    assert resumable.away_until == lease.expires_at + timedelta(seconds=30 - 10)
+    assert resumable.away_until == lease.expires_at + timedelta(seconds=30 - 6)
 
 
 def test_the_peers_of_a_dead_worker_are_announced_as_they_are_now(

@@ -18,7 +18,7 @@ from tests.integration.traffic import wait_until
 SERVERS: list[ServerName] = ["daphne", "uvicorn"]
 LEASES = {"LEASE_SECONDS": 3, "LEASE_RENEWAL": 1}
 GHOST_SECONDS = 15.0
-"""Seconds until the peers of a killed worker are gone, with the default leases."""
+"""Seconds until the peers of a killed worker are gone, at most: 8 unless the machine is busy."""
 
 
 def candidate(number: int) -> str:

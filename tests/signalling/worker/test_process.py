@@ -30,14 +30,14 @@ async def test_concurrent_calls_register_the_worker_once() -> None:
     assert await Worker.objects.acount() == 1
 
 
-async def test_one_heartbeat_renews_the_lease_of_all_sockets(
+async def test_one_renewal_renews_the_lease_of_all_sockets(
     room: Room, alice: User, bob: User
 ) -> None:
     async with connected(alice) as first, connected(bob) as second:
         await first.join()
         await second.join()
         before = await Worker.objects.aget()
-        await process.get_worker().heartbeat()
+        await asyncio.to_thread(process.get_worker().lease.renew)
         after = await Worker.objects.aget()
         assert after.expires_at > before.expires_at
 
@@ -50,7 +50,7 @@ async def test_a_worker_without_a_lease_closes_its_sockets_and_registers_again(
         worker = process.get_worker()
         former = worker.worker_id
         await Worker.objects.all().adelete()
-        await worker.heartbeat()
+        await asyncio.to_thread(worker.lease.renew)
         await socket.receive_error("unavailable")
         assert await socket.receive_close() == 4503
         assert await worker.register() != former
@@ -61,7 +61,7 @@ async def test_a_suspended_worker_closes_its_sockets_before_it_handles_a_frame(
 ) -> None:
     async with connected(bob) as socket:
         await socket.join()
-        process.get_worker().alive_until = 0.0
+        process.get_worker().lease.alive_until = 0.0
         await socket.send("ping")
         await socket.receive_error("unavailable")
         assert await socket.receive_close() == 4503
@@ -109,6 +109,26 @@ async def test_a_database_outage_makes_no_worker_look_dead(monkeypatch: pytest.M
     assert await Worker.objects.acount() == 0
 
 
+async def test_a_machine_that_was_suspended_makes_no_worker_look_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each process that wakes up finds the leases of all others expired and unchanged."""
+    worker = process.get_worker()
+    now = 0.0
+    for module in (leases, process):
+        monkeypatch.setattr(module, "monotonic", lambda: now)
+    await database_sync_to_async(leases.register_worker)()
+    await worker.heartbeat()
+    await Worker.objects.aupdate(expires_at="2020-01-01T00:00Z")
+    now += worker.lease.seconds
+    for _ in range(2):
+        await worker.heartbeat()
+        now += worker.lease.renewal
+        assert await Worker.objects.acount() == 1
+    await worker.heartbeat()
+    assert await Worker.objects.acount() == 0
+
+
 async def test_a_heartbeat_that_waited_for_the_database_ends_no_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -123,17 +143,20 @@ async def test_a_heartbeat_that_waited_for_the_database_ends_no_worker(
 
     def read_all_after_an_outage() -> list[leases.Lease]:
         nonlocal now
-        now = 4 * worker.renewal
+        now = 4 * worker.lease.renewal
         return read_all()
 
     read_all = leases.read_all
-    now = worker.renewal
+    now = worker.lease.renewal
     with monkeypatch.context() as patched:
         patched.setattr(leases, "read_all", read_all_after_an_outage)
         await worker.heartbeat()
     assert await Worker.objects.acount() == 1
-    now += 2 * worker.lease
-    await worker.heartbeat()
+    grace_until = now + 2 * worker.lease.seconds
+    while now < grace_until:
+        assert await Worker.objects.acount() == 1
+        now += worker.lease.renewal
+        await worker.heartbeat()
     assert await Worker.objects.acount() == 0
 
 
