@@ -21,6 +21,7 @@ HSTS_SECONDS       3600; applies if HTTPS is on
 BEHIND_PROXY       off; if on, trusts X-Forwarded-Proto, and X-Forwarded-For from TRUSTED_PROXIES
 TRUSTED_PROXIES    127.0.0.0/8,::1,unix; comma-separated networks of the proxies
 ACCESS_TOKEN_MINUTES                    10
+JWT_LEEWAY         30; seconds by which the times in a token may be wrong
 JWT_ISSUER, JWT_AUDIENCE                empty; if set, tokens carry them and must carry them
 THROTTLE_ANONYMOUS, THROTTLE_USER       30/min, 120/min; limits for REST requests
 THROTTLE_TOKEN     300/min; limit for requests for access tokens from one address
@@ -233,6 +234,7 @@ SIMPLE_JWT = {
     "TOKEN_REFRESH_SERIALIZER": "rooms.api.authentication.RefreshSerializer",
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", default=10)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
+    "LEEWAY": env.int("JWT_LEEWAY", default=30),  # the clocks of servers differ
     "UPDATE_LAST_LOGIN": True,
     "CHECK_REVOKE_TOKEN": True,  # changing a password revokes the user's tokens
     "ISSUER": env.str("JWT_ISSUER", default="") or None,

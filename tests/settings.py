@@ -9,6 +9,7 @@ os.environ.setdefault("JWT_SIGNING_KEY", "tests-only-" + "j" * 40)
 os.environ.setdefault("HTTPS", "off")
 os.environ.setdefault("CLIENT_URL", "http://localhost:5173")
 os.environ.setdefault("API_SCHEMA", "on")
+os.environ.setdefault("JWT_LEEWAY", "0")  # tests of an expiry do not wait for it
 
 from signalling_project.settings import *  # noqa: F403
 

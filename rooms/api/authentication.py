@@ -11,9 +11,11 @@ from typing import Any
 from django.db import DataError, Error
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
-from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 from rest_framework_simplejwt.serializers import TokenRefreshSerializer
+from rest_framework_simplejwt.tokens import RefreshToken
+
+from rooms.leeway import TolerantAuthentication, tolerant
 
 
 @contextmanager
@@ -30,7 +32,7 @@ def raise_invalid_token() -> Iterator[None]:
         raise InvalidToken from error
 
 
-class Authentication(JWTAuthentication):
+class Authentication(TolerantAuthentication):
     """Authenticate with an access token in the header ``Authorization: Bearer …``.
 
     Raise ``InvalidToken`` (401).
@@ -47,6 +49,8 @@ class RefreshSerializer(TokenRefreshSerializer):
     A refresh token that a password change has revoked is refused, as access tokens are.
     SimpleJWT's serializer checks only that the user is active.
     """
+
+    token_class = tolerant(RefreshToken)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         with raise_invalid_token():

@@ -1,9 +1,9 @@
 """Access tokens: find the JWT of a handshake, and validate it.
 
-Tokens are validated by SimpleJWT's ``JWTAuthentication``, so the site's own rules apply here too:
-its user rule, its token classes, revocation by a password change. (``UntypedToken`` would also
-accept refresh tokens.) A signed token with unusual claims can raise undocumented exceptions in
-SimpleJWT.
+Tokens are validated by SimpleJWT's ``JWTAuthentication`` (with ``rooms.leeway``), so the site's own
+rules apply here too: its user rule, its token classes, revocation by a password change.
+(``UntypedToken`` would also accept refresh tokens.) A signed token with unusual claims can raise
+undocumented exceptions in SimpleJWT.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from django.apps import apps
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import DatabaseError
 from rest_framework.exceptions import AuthenticationFailed
-from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, InvalidToken
 from rest_framework_simplejwt.settings import api_settings
 
+from rooms.leeway import TolerantAuthentication, leeway, tolerant
 from signalling.protocol import BEARER_PREFIX, TOKEN_LENGTH, CloseCode, ErrorCode, ProtocolError
 
 logger = logging.getLogger("signalling")
@@ -77,8 +77,13 @@ class Identity:
         return user_key(self.user.pk)
 
     @property
+    def ends_at(self) -> datetime | None:
+        """When the token no longer proves anything: ``expires_at`` and the leeway."""
+        return None if self.expires_at is None else self.expires_at + leeway()
+
+    @property
     def has_expired(self) -> bool:
-        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
+        return self.ends_at is not None and self.ends_at <= datetime.now(UTC)
 
 
 def user_key(pk: Any) -> str:
@@ -127,7 +132,7 @@ def authenticate(token: str) -> Identity:
     """
     if len(token) > TOKEN_LENGTH:
         raise TokenRefused(ErrorCode.TOKEN_INVALID)
-    authentication: Any = JWTAuthentication()
+    authentication: Any = TolerantAuthentication()
     try:
         validated = authentication.get_validated_token(token)
         user = _read_user(validated)
@@ -186,7 +191,7 @@ def redact(query: bytes) -> bytes:
 
 def _read_user(token: Any) -> AbstractBaseUser:
     """Return the user of a validated token, by the rules of the site. Raises ``TokenRefused``."""
-    authentication: Any = JWTAuthentication()
+    authentication: Any = TolerantAuthentication()
     try:
         user: AbstractBaseUser = authentication.get_user(token)
     except InvalidToken:
@@ -221,7 +226,7 @@ def _why_invalid(token: str) -> ErrorCode:
     # JWTAuthentication raises one error for all reasons; the token classes distinguish them.
     for token_class in api_settings.AUTH_TOKEN_CLASSES:
         try:
-            token_class(token)
+            tolerant(token_class)(token)
         except ExpiredTokenError:
             return ErrorCode.TOKEN_EXPIRED
         except Exception:  # noqa: S112  (not expired: try the next class)

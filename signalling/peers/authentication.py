@@ -21,8 +21,9 @@ WARN_AT = 0.8
 class Authentication:
     """Closes a socket that does not authenticate in time.
 
-    With ``TOKEN_EXPIRY`` ``"close"`` that is also the expiry of its token; a peer in a room gets a
-    ``token:expiring`` before. There is one timer for it, which looks at the peer's current identity.
+    With ``TOKEN_EXPIRY`` ``"close"`` that is also the expiry of its token, and the leeway; a peer in
+    a room gets a ``token:expiring`` before. There is one timer for it, which looks at the peer's
+    current identity.
     """
 
     def __init__(
@@ -65,16 +66,17 @@ class Authentication:
         identity, membership = self._peer.identity, self._peer.membership
         if not self._closes or identity is None or identity.expires_at is None:
             return
-        now, due = datetime.now(UTC), identity.expires_at
+        now, expires_at, due = datetime.now(UTC), identity.expires_at, identity.ends_at
+        assert due is not None
         if now >= due:
             self._replies.send_error(TokenRefused(ErrorCode.TOKEN_EXPIRED))
             return
-        warn_at = due - (1 - WARN_AT) * (due - (identity.issued_at or now))
+        warn_at = expires_at - (1 - WARN_AT) * (expires_at - (identity.issued_at or now))
         if now < warn_at:
             due = warn_at
-        elif membership and membership.is_seated and self._warned != due:
-            self._warned = due
-            warning = protocol.TokenExpiring(expires_at=due.isoformat())
+        elif membership and membership.is_seated and self._warned != expires_at:
+            self._warned = expires_at
+            warning = protocol.TokenExpiring(expires_at=expires_at.isoformat())
             self._replies.write(protocol.encode(warning))
         self._timers.start((due - now).total_seconds(), self.check_expiry)
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError
+from pytest_django import Settings
 from rest_framework_simplejwt.tokens import AccessToken
 
 from rooms.models import Room
@@ -89,6 +90,17 @@ def test_a_client_is_warned_at_80_percent_and_closed_at_the_expiry(socket: Socke
     assert socket.wait() == 120
     assert socket.sent[1:] == [EXPIRED]
     assert not socket.timers
+
+
+def test_a_client_is_closed_after_the_leeway(socket: Socket, settings: Settings) -> None:
+    settings.SIMPLE_JWT = {**settings.SIMPLE_JWT, "LEEWAY": 30}
+    socket.issue(600)
+    assert socket.wait() == 480
+    expires_at = (NOW + timedelta(seconds=600)).isoformat()
+    assert socket.sent == [{"event": "token:expiring", "data": {"expiresAt": expires_at}}]
+    socket.issue(600, age=480)
+    assert socket.wait() == 120 + 30
+    assert socket.sent[1:] == [EXPIRED]
 
 
 def test_a_renewed_token_is_warned_about_again(socket: Socket) -> None:
