@@ -7,35 +7,19 @@ counts for itself. All functions block: do not call them on an event loop.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
-from django.core.cache import DEFAULT_CACHE_ALIAS, caches
 from django.core.cache.backends.base import BaseCache
-from django.core.cache.backends.db import DatabaseCache
-from django.core.cache.backends.dummy import DummyCache
-from django.core.cache.backends.locmem import LocMemCache
 from django.utils.crypto import salted_hmac
 
 from .conf import conf
-from .deadlines import Workers
 from .exceptions import RateLimited
-from .logs import RareWarning
-
-logger = logging.getLogger("rooms")
-
-T = TypeVar("T")
+from .shared_cache import SharedCache
 
 LONGEST = 60
 """The longest delay, in seconds."""
-DEADLINE = 0.5
-"""Seconds that the cache has to respond: joins and sign-ins wait for it."""
-RETRY_SECONDS = 10
-"""Seconds until a cache that was unavailable is tried again: each attempt may cost a timeout."""
 
 
 class Throttle:
@@ -93,48 +77,7 @@ class Throttle:
         ]
 
 
-class Store:
-    """The shared cache, replaced by a bounded one in this process while it is unavailable."""
-
-    def __init__(self) -> None:
-        self.local = LocMemCache("signalling-failures", {"OPTIONS": {"MAX_ENTRIES": 10_000}})
-        self._retry_at = 0.0
-        self._warning = RareWarning(
-            logger, "Cache unavailable, each process counts failures alone: %r"
-        )
-
-    def run(self, operation: Callable[[BaseCache], T]) -> T:
-        """Return ``operation(cache)``."""
-        cache, now = caches[DEFAULT_CACHE_ALIAS], time.monotonic()
-        if type(cache) in (LocMemCache, DummyCache) or now < self._retry_at:
-            return operation(self.local)
-        if self._retry_at:  # it was unavailable: the other threads do not wait for this attempt
-            self._retry_at = now + RETRY_SECONDS
-        try:
-            # A database has the connection and the timeouts of this thread.
-            if isinstance(cache, DatabaseCache):
-                result = operation(cache)
-            else:
-                result = _workers.run(lambda: operation(caches[DEFAULT_CACHE_ALIAS]), DEADLINE)
-        except Exception as error:  # each backend raises its own exceptions
-            self._became_unavailable(error)
-            return operation(self.local)
-        self._retry_at = 0.0
-        return result
-
-    def clear(self) -> None:
-        """Forget the failures that this process counted itself, and any outage."""
-        self.local.clear()
-        self._retry_at = 0.0
-        self._warning.reset()
-
-    def _became_unavailable(self, error: Exception) -> None:
-        self._retry_at = time.monotonic() + RETRY_SECONDS
-        self._warning.log(error)
-
-
-_workers = Workers(4, "signalling-failures")
-store = Store()
+store = SharedCache("failures")
 
 
 def _wait(keys: list[str], limit: int, cache: BaseCache) -> int:
@@ -146,15 +89,15 @@ def _wait(keys: list[str], limit: int, cache: BaseCache) -> int:
     if cache.add(gate, now + delay, delay):  # atomic: one attempt of all workers
         return 0
     opens_at: float = cache.get(gate, now)
-    return min(max(math.ceil(opens_at - now), 1), LONGEST)  # the clocks of workers differ
+    return _seconds_until(opens_at)
 
 
 def _peek(keys: list[str], limit: int, cache: BaseCache) -> int:
     counts = cache.get_many([*keys, _gate(keys)])
     if _excess([counts.get(key, 0) for key in keys], limit) < 0:
         return 0
-    opens_at: float = counts.get(_gate(keys), 0)
-    return min(max(math.ceil(opens_at - time.time()), 0), LONGEST)
+    opens_at: float | None = counts.get(_gate(keys))
+    return 0 if opens_at is None else _seconds_until(opens_at)
 
 
 def _count(keys: list[str], limit: int, cache: BaseCache) -> None:
@@ -187,6 +130,11 @@ def _excess(counts: list[int], limit: int) -> int:
 
 def _delay(excess: int) -> int:
     return min(1 << min(excess, 10), LONGEST)
+
+
+def _seconds_until(opens_at: float) -> int:
+    """Return how long a gate stays, which the cache knows best: the clocks of workers differ."""
+    return min(max(math.ceil(opens_at - time.time()), 1), LONGEST)
 
 
 def _gate(keys: list[str]) -> str:

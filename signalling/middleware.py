@@ -142,6 +142,7 @@ class JWTAuthMiddleware(BaseMiddleware):
                     place.take(identity.user.pk)
             except ProtocolError as error:
                 identity, refusal = None, error
+                error.close = error.close or CloseCode.UNAVAILABLE
             except database.DATABASE_UNAVAILABLE:
                 logger.exception("Database unavailable, cannot authenticate a client")
                 refusal = unavailable(close=CloseCode.UNAVAILABLE)

@@ -18,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework_simplejwt.tokens import AccessToken
 
 from rooms import failures, services
+from rooms.api.throttling import requests
 from rooms.clock import clock
 from rooms.models import Room
 from rooms.services import Joined
@@ -61,6 +62,7 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 def clear_caches() -> None:
     """Start with empty throttles, an unread clock, and a channel layer on this test's event loop."""
     failures.store.clear()
+    requests.clear()
     clock.reset()
     cache.clear()
     channel_layers.backends.clear()

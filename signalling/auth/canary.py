@@ -40,12 +40,14 @@ class Canary:
             self.lost_at = monotonic()
             cache.set_many(dict.fromkeys(self.keys, 1), None)
 
-    def look(self, cache: BaseCache) -> None:
-        """Look up the keys, and note a loss or an outage. Raises nothing."""
+    def look(self, cache: BaseCache) -> bool:
+        """Look up the keys, and note a loss or an outage. Return false if the cache raises."""
         try:
             self.observe(cache, cache.get_many(self.keys))
         except Exception:  # each backend raises its own exceptions
             self.lost_at = monotonic()
+            return False
+        return True
 
 
 canary = Canary()

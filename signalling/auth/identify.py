@@ -55,7 +55,7 @@ async def identify_session(scope: Scope) -> Identity | None:
 
     The caller must check the origin first: browsers send the cookie from any page.
 
-    Raises ``TokenRefused`` if the user is not active.
+    Raises ``TokenRefused`` if the user is not active; the error ``unavailable``.
     """
     session_key = find_cookie(scope, settings.SESSION_COOKIE_NAME)
     if not session_key or len(session_key) > COOKIE_LENGTH:

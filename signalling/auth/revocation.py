@@ -103,6 +103,8 @@ def _check(identity: Identity, room_code: str | None) -> ProtocolError | None:
             return errors.excluded()
     except TokenRefused as refusal:
         return refusal if refusal.close is not None else None
+    except ProtocolError:  # the sessions are unavailable
+        return None
     except DATABASE_UNAVAILABLE:
         raise
     except Exception:  # a bug in a hook of the site, which a join would report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,14 +20,20 @@ from django.contrib.auth import (
 )
 from django.contrib.auth.models import AbstractBaseUser
 from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
+from django.db import DatabaseError
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from rooms.digests import digest
-from signalling.protocol import ErrorCode
+from rooms.logs import RareWarning
+from signalling.protocol import ErrorCode, errors
 
 from .canary import canary
 from .tokens import CHUNK, Identity, TokenRefused, auth_hash
+
+_unavailable = RareWarning(
+    logging.getLogger("signalling"), "Sessions unavailable, cannot check them: %r"
+)
 
 LOOK_UPS = 100
 """Sessions that are looked up at a time if the engine can only look up one by one."""
@@ -54,7 +61,7 @@ class SessionCredential:
         return digest(self.key)
 
     def read_user(self) -> AbstractBaseUser:
-        session = _store()(self.key)
+        session = _load(self.key)
         user = None if self.is_signed_out else find_user(session)
         if user is not None and user.pk == self.user_id:
             self.auth_hash, self.seen_at = auth_hash(user), monotonic()
@@ -64,8 +71,7 @@ class SessionCredential:
             _require_active(stored)
         if SESSION_KEY in session or self.is_signed_out or self._has_other_password(stored):
             raise TokenRefused(ErrorCode.TOKEN_REVOKED)
-        if (cache := _cache()) is not None:
-            canary.look(cache)
+        _require_cache()
         proves_nothing = self.has_expired or self.was_lost_with_others
         raise TokenRefused(ErrorCode.TOKEN_EXPIRED if proves_nothing else ErrorCode.TOKEN_REVOKED)
 
@@ -90,11 +96,14 @@ class SessionCredential:
 def identify(key: str) -> Identity | None:
     """Return the identity that the key of a session proves, or ``None``. Blocking.
 
-    Raises ``TokenRefused`` if the user is not active.
+    Raises ``TokenRefused`` if the user is not active; the error ``unavailable`` if the cache that
+    stores the sessions is.
     """
-    session = _store()(key)
+    session = _load(key)
     user = find_user(session)
     if user is None:
+        if SESSION_KEY not in session:
+            _require_cache()
         return None
     if (cache := _cache()) is not None:
         canary.store(cache)
@@ -132,6 +141,16 @@ def find_lost(credentials: list[SessionCredential]) -> list[SessionCredential]:
     Engines that store nothing lose nothing. What a cache loses with everything else does not count.
     Of those that can only look up single sessions, ``LOOK_UPS`` are looked up, at random.
     """
+    try:
+        return _find_lost(credentials)
+    except DatabaseError:
+        raise
+    except Exception as error:  # each backend raises its own exceptions
+        _unavailable.log(error)
+        return []
+
+
+def _find_lost(credentials: list[SessionCredential]) -> list[SessionCredential]:
     store = _store()
     if issubclass(store, SignedCookies):
         return []
@@ -168,6 +187,26 @@ def _find_lost_entries(
             else:
                 missing.append(one)
     return [one for one in missing if not one.has_expired and not one.was_lost_with_others]
+
+
+def _load(key: str) -> Any:
+    """Return a session. Raises the error ``unavailable`` if its engine fails."""
+    session = _store()(key)
+    try:
+        session.get(SESSION_KEY)
+    except DatabaseError:
+        raise
+    except Exception as error:  # ``cached_db`` writes to the cache what it has read
+        _unavailable.log(error)
+        raise errors.unavailable() from error
+    return session
+
+
+def _require_cache() -> None:
+    """Raise the error ``unavailable`` if the cache of the sessions is: they all seem to be empty."""
+    cache = _cache()
+    if cache is not None and not canary.look(cache):
+        raise errors.unavailable()
 
 
 def _require_active(user: AbstractBaseUser) -> AbstractBaseUser:

@@ -14,10 +14,11 @@ from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from pytest_django import Settings
 
-from rooms import failures
+from rooms import failures, shared_cache
 from rooms.deadlines import Workers
 from rooms.exceptions import RateLimited
-from rooms.failures import LONGEST, RETRY_SECONDS, Throttle
+from rooms.failures import LONGEST, Throttle
+from rooms.shared_cache import RETRY_SECONDS
 
 Sleep = Callable[[float], None]
 _names = itertools.count()
@@ -65,7 +66,7 @@ def shared(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> type[SharedCa
     """A default cache that several processes share."""
     monkeypatch.setattr(SharedCache, "is_available", True)
     monkeypatch.setattr(SharedCache, "calls", 0)
-    monkeypatch.setattr(failures, "DEADLINE", 30)  # a busy machine is no outage
+    monkeypatch.setattr(shared_cache, "DEADLINE", 30)  # a busy machine is no outage
     settings.CACHES = {
         "default": {
             "BACKEND": f"{__name__}.SharedCache",
@@ -186,6 +187,8 @@ def test_the_clock_of_the_worker_that_counted_may_be_slow(settings: Settings) ->
     fail(throttle, 1, "bob")
     failures.store.local.set(failures._gate(throttle._keys("bob")), time.time() - 5, 60)
     assert throttle.wait("bob") == 1
+    with pytest.raises(RateLimited):
+        throttle.peek("bob")
 
 
 # --- Shared keys ------------------------------------------------------------------------------
@@ -320,8 +323,8 @@ def test_a_cache_that_does_not_respond_delays_one_call_for_the_deadline(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings.SIGNALLING = {"FAILURE_LIMIT": 1}
-    monkeypatch.setattr(failures, "DEADLINE", 0.05)
-    monkeypatch.setattr(failures, "_workers", Workers(1, "hanging"))
+    monkeypatch.setattr(shared_cache, "DEADLINE", 0.05)
+    monkeypatch.setattr(shared_cache, "_workers", Workers(1, "hanging"))
     responds, throttle = threading.Event(), Throttle("t")
     monkeypatch.setattr(shared, "add", lambda *args, **kwargs: responds.wait(10))
     try:
@@ -372,7 +375,7 @@ def test_only_one_thread_waits_for_a_cache_that_was_unavailable(
 
 
 def test_threads_use_a_cache_together_unless_it_was_unavailable(shared: type[SharedCache]) -> None:
-    store = failures.Store()
+    store = shared_cache.SharedCache("failures")
     used: list[object] = []
     for _ in range(2):
         store.run(lambda cache: store.run(used.append))
