@@ -87,7 +87,9 @@ class LeaseMonitor:
 def register_worker() -> str:
     """Register this process as a worker with a new lease. Return the worker's ID."""
     name = f"{socket.gethostname()}:{os.getpid()}"
-    return Worker.objects.create(name=name, started_at=Now(), expires_at=_lease_end()).pk
+    worker_id = Worker.objects.create(name=name, started_at=Now(), expires_at=_lease_end()).pk
+    read_all()  # for the time of the database
+    return worker_id
 
 
 def renew(worker_id: str) -> bool:
