@@ -1,9 +1,10 @@
 """Measure what faults cost: how long ghosts stay, how soon peers are back, what is lost.
 
-    python -m benchmarks.reliability                  all cases, 3 to 4 minutes
+    python -m benchmarks.reliability                  all cases, 6 to 7 minutes
     python -m benchmarks.reliability ghost resume     only these
 
   ghost    kill -9 of one of three processes: when peers at the others learn of it
+  busy     eight processes use all CPU for two minutes: processes declared dead by mistake
   resume   kill -9, then SIGTERM, of a process with 100 resumable peers: when they are back
   rolling  restart three processes one after the other under 200 relays a second: what is lost
   redis    kill Redis and restart it after 10 s: sockets closed, relays refused
@@ -36,10 +37,11 @@ from benchmarks.progress import log
 from .clients import freeze
 from .deployment import PROCESSES, Deployment, Figure
 from .stores import redis, stall
-from .workers import ghost, resume, rolling
+from .workers import busy, ghost, resume, rolling
 
 CASES: dict[str, Callable[[Deployment], Awaitable[list[Figure]]]] = {
     "ghost": ghost,
+    "busy": busy,
     "resume": resume,
     "rolling": rolling,
     "redis": redis,

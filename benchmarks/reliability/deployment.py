@@ -86,6 +86,12 @@ class Deployment:
         self.server.processes[process].popen.send_signal(number)
         return now
 
+    def count_in_logs(self, text: str) -> int:
+        """Return how often the processes have logged a text."""
+        return sum(
+            process.log.read_text(errors="replace").count(text) for process in self.server.processes
+        )
+
     async def restart(self, process: int) -> None:
         """Wait for a process to exit, then start it again."""
         try:

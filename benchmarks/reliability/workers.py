@@ -1,12 +1,17 @@
-"""Cases in which server processes are killed or restarted: ghost, resume and rolling."""
+"""Cases in which server processes are killed, restarted or starved: ghost, busy, resume, rolling."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from contextlib import AsyncExitStack
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from statistics import median
 
+from benchmarks.processes import LOAD_CORE, SERVER_CORE
 from benchmarks.progress import log
 
 from .deployment import (
@@ -33,6 +38,8 @@ from .peers import (
 GHOST_ROOMS = 5
 RETURNERS = 100
 RENEWAL = 1.5  # LEASE_RENEWAL
+COMPETITORS = 8
+BUSY_SECONDS = 120
 
 
 async def ghost(deployment: Deployment) -> list[Figure]:
@@ -40,23 +47,79 @@ async def ghost(deployment: Deployment) -> list[Figure]:
     left: list[float] = []
     away: list[float] = []
     for number in range(deployment.rounds):
-        killed = number % PROCESSES
-        async with AsyncExitStack() as stack:
-            rooms = [await _ghost_room(deployment, killed, stack) for _ in range(GHOST_ROOMS)]
-            # The rounds cover different times since the last renewal of the process's lease.
-            await asyncio.sleep(RENEWAL * number / deployment.rounds)
-            at = await deployment.signal(killed, signal.SIGKILL)
-            for observers, plain_id, resumable_id in rooms:
-                for observer in observers:
-                    left.append(await observer.receive("peer:left", plain_id, within=60) - at)
-                    away.append(await observer.receive("peer:away", resumable_id, within=60) - at)
-            log(f"  longest so far: {max(left):.1f} s")
-            await deployment.restart(killed)
+        # The rounds cover different times since the last renewal of the process's lease.
+        wait = RENEWAL * number / deployment.rounds
+        now_left, now_away = await _ghosts(deployment, number % PROCESSES, wait)
+        left += now_left
+        away += now_away
+        log(f"  longest so far: {max(left):.1f} s")
     return [
         Figure("ghost after kill -9, longest", max(left), "s", 8),
         Figure("ghost after kill -9, median", median(left), "s"),
         Figure("peer:away for a resumable peer after kill -9, longest", max(away), "s", 8),
     ]
+
+
+async def busy(deployment: Deployment) -> list[Figure]:
+    """Let eight processes compete for the CPU, then kill a process."""
+    with _competitors(COMPETITORS):
+        async with AsyncExitStack() as stack:
+            pairs = [(number % PROCESSES, (number + 1) % PROCESSES) for number in range(PAIRS)]
+            senders = await deployment.senders(stack, pairs)
+            await asyncio.sleep(BUSY_SECONDS)
+            dead = deployment.count_in_logs("Reaped dead worker")
+            fenced = deployment.count_in_logs("Closing all sockets")
+            outages = deployment.count_in_logs("Database unavailable")
+            await stop_sending(senders)
+        left, _ = await _ghosts(deployment, 0, 0)
+    load = f"at load {COMPETITORS}"
+    return [
+        Figure(f"processes declared dead in {BUSY_SECONDS} s {load}", dead, "", 0),
+        Figure(f"processes that gave up their lease {load}", fenced, "", 0),
+        Figure(f"outages of the database noticed {load}", outages),
+        Figure(f"ghost after kill -9 {load}, longest", max(left), "s"),
+    ]
+
+
+@contextmanager
+def _competitors(count: int) -> Iterator[None]:
+    """Run processes that do nothing but use the CPU, on all cores."""
+    command = [sys.executable, "-c", "while True: pass"]
+
+    def use_all_cores() -> None:
+        os.sched_setaffinity(0, {SERVER_CORE, LOAD_CORE})
+
+    running = [
+        subprocess.Popen(command, preexec_fn=use_all_cores)  # noqa: S603
+        for _ in range(count)
+    ]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+async def _ghosts(
+    deployment: Deployment, killed: int, wait: float
+) -> tuple[list[float], list[float]]:
+    """Kill a process after ``wait`` seconds, and start it again.
+
+    Return after how many seconds each observer got ``peer:left``, and ``peer:away``.
+    """
+    left: list[float] = []
+    away: list[float] = []
+    async with AsyncExitStack() as stack:
+        rooms = [await _ghost_room(deployment, killed, stack) for _ in range(GHOST_ROOMS)]
+        await asyncio.sleep(wait)
+        at = await deployment.signal(killed, signal.SIGKILL)
+        for observers, plain_id, resumable_id in rooms:
+            for observer in observers:
+                left.append(await observer.receive("peer:left", plain_id, within=60) - at)
+                away.append(await observer.receive("peer:away", resumable_id, within=60) - at)
+        await deployment.restart(killed)
+    return left, away
 
 
 async def _ghost_room(
