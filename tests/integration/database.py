@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 import environ
@@ -93,6 +94,11 @@ class Database:
         """Return the ids of the peers that are in a room."""
         rows = Participant.objects.using(self.alias).filter(room__code=code, left_at__isnull=True)
         return self.run(lambda: set(rows.values_list("peer_id", flat=True)))
+
+    def away_until(self, peer_id: str) -> datetime | None:
+        """Return until when a peer keeps its seat without a socket."""
+        rows = Participant.objects.using(self.alias).filter(peer_id=peer_id)
+        return self.run(rows.get).away_until
 
     def workers(self) -> int:
         """Return how many serving processes there are, according to the tables."""

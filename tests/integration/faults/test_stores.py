@@ -13,6 +13,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
@@ -57,6 +58,16 @@ def health(worker: Worker, which: str) -> tuple[int, Any]:
 
 async def get_health(worker: Worker, which: str) -> tuple[int, Any]:
     return await asyncio.to_thread(health, worker, which)
+
+
+def sign_in(worker: Worker, username: str) -> int:
+    """Request tokens with a password. Return the status."""
+    form = urlencode({"username": username, "password": username}).encode()
+    try:
+        with urlopen(f"{worker.http_url}/api/token/", form, timeout=10) as response:
+            return int(response.status)
+    except HTTPError as error:
+        return error.code
 
 
 async def is_ready(site: Site) -> None:
@@ -208,6 +219,8 @@ async def test_an_outage_of_redis(site: Site, redis: Redis) -> None:
         assert refused.value.code == "unavailable"
         status, checks = await get_health(site.worker, "ready")
         assert (status, checks["checks"]["channel_layer"]) == (503, False)
+        assert await asyncio.to_thread(sign_in, site.worker, "far") == 200  # the cache is down too
+        assert await asyncio.to_thread(sign_in, site.worker, "far") == 200
         await keen.reset()
         await near[0].wait_for("peer:away", peerId=keen.peer_id)
         await near[0].request("webrtc:ice", {"targetPeerId": keen.peer_id, "candidate": "held"})
