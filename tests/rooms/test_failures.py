@@ -339,25 +339,6 @@ def test_a_cache_that_does_not_respond_delays_one_call_for_the_deadline(
     ]
 
 
-def test_calls_that_have_not_begun_in_time_are_not_made() -> None:
-    workers, begun, responds = Workers(1, "hanging"), threading.Event(), threading.Event()
-    made: list[str] = []
-
-    def hang() -> None:
-        begun.set()
-        responds.wait()
-
-    call = threading.Thread(target=workers.run, args=(hang, 60))
-    call.start()
-    begun.wait()
-    with pytest.raises(TimeoutError):
-        workers.run(lambda: made.append("late"), 0.01)
-    responds.set()
-    call.join()
-    assert workers.run(lambda: "on time", 5) == "on time"
-    assert made == []
-
-
 def test_only_one_thread_waits_for_a_cache_that_was_unavailable(
     shared: type[SharedCache], sleep: Sleep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,22 +363,3 @@ def test_threads_use_a_cache_together_unless_it_was_unavailable(shared: type[Sha
     store.clear()
     store.run(lambda cache: store.run(used.append))
     assert [type(cache) for cache in used] == [shared] * 3
-
-
-@pytest.mark.parametrize("backend", ["locmem.LocMemCache", "dummy.DummyCache"])
-def test_a_cache_of_one_process_is_left_alone(settings: Settings, backend: str) -> None:
-    """LocMemCache has 300 entries by default: failures would displace those of the site."""
-    settings.CACHES = {"default": {"BACKEND": f"django.core.cache.backends.{backend}"}}
-    settings.SIGNALLING = {"FAILURE_LIMIT": 1}
-    caches["default"].set("site", 1)
-    for number in range(600):
-        Throttle("t").failed(f"guesser {number}")
-    assert Throttle("t").wait("guesser 599")
-    assert caches["default"].get("site") == (1 if "locmem" in backend else None)
-
-
-def test_the_counter_of_one_process_is_bounded() -> None:
-    for number in range(11_000):
-        failures.store.local.set(str(number), 1)
-    store: Any = failures.store.local
-    assert len(store._cache) <= 10_000
