@@ -85,6 +85,7 @@ class SignallingConsumer(BoundedConsumer):
         )
         self.room = RoomEvents(
             settings,
+            worker=self.worker,
             stores=self.stores,
             replies=self.replies,
             resumption=self.resumption,
@@ -115,14 +116,13 @@ class SignallingConsumer(BoundedConsumer):
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
     ) -> None:
         """Handle one frame. A binary frame of UTF-8 JSON is handled like a text frame."""
+        if monotonic() > self.worker.suspensions.alive_until:
+            await self.worker.suspensions.check()
         replies = self.replies
         if replies.is_closing:
             return
         frame = text_data if text_data is not None else bytes_data or b""
         self.heartbeat.last_frame_at = now = monotonic()
-        if now > self.worker.lease.alive_until:  # after a suspension, before the worker's own check
-            self.worker.fence()
-            return
         limits = self.settings.early_frame_limits if self.identity is None else self.frame_limits
         request: Request | None = None
         try:

@@ -98,7 +98,7 @@ class Subscriber:
         self._publisher_for = publisher_for
         self._redis = connect(options, timeout=None)
         self._numbers = BatchNumbers()
-        self._received_at = time.monotonic()
+        self._received_at = self._checked_at = time.monotonic()
         self._tasks = BackgroundTasks()
 
     def start(self) -> None:
@@ -148,10 +148,21 @@ class Subscriber:
         """Reconnect if this process does not receive its own heartbeats."""
         while True:
             await asyncio.sleep(publisher.HEARTBEAT_SECONDS)
-            silence = time.monotonic() - self._received_at
+            silence = self._silence(time.monotonic())
             if self.ready.is_set() and silence > 3 * publisher.HEARTBEAT_SECONDS:
                 logger.warning("No heartbeat received from Redis for %.1f s", silence)
                 await self._redis.connection_pool.disconnect()
+
+    def _silence(self, now: float) -> float:
+        """Return for how many seconds this process could have received something, and did not.
+
+        A process that was suspended has not listened. What arrived in the meantime waits to be
+        read; to reconnect would drop it.
+        """
+        if now - self._checked_at > 2 * publisher.HEARTBEAT_SECONDS:
+            self._received_at = now
+        self._checked_at = now
+        return now - self._received_at
 
     # --- Batches ----------------------------------------------------------------------------------
 

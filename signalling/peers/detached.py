@@ -116,6 +116,10 @@ class DetachedPeer:
         return self.membership.peer_id
 
     @property
+    def channel_name(self) -> str:
+        return self.subscription.name
+
+    @property
     def epoch(self) -> int:
         return self.membership.epoch
 
@@ -171,6 +175,7 @@ class DetachedPeer:
         if not self._is_holding:
             raise ChannelFull
         sender, number, frame = message["sender"], message["number"], message["frame"]
+        self.membership.check_sender(sender, message.get("epoch"))
         self.membership.received[sender] = number  # later ones need not wait for a refused one
         self._shares.take(message.get("user", sender), len(frame))
         self.frames.append((sender, number, frame))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from sys import intern
+
+from channels.exceptions import ChannelFull
 
 from rooms.defaults import new_peer_id
 from rooms.models import Participant
@@ -16,9 +17,14 @@ from signalling.sfu.mode import MESH, Mode
 
 from . import messages
 from .messages import RosterChange
+from .versions import SeenVersions
 
-LEFT_EARLY = 64
-"""The most peers whose late announcement is awaited."""
+DEPARTED = 64
+"""The most departed peers that are remembered."""
+
+
+class StaleSocket(ChannelFull):
+    """A relay of a socket whose peer has another one now. Raised to the sender."""
 
 
 @dataclass
@@ -44,8 +50,19 @@ class Membership:
     """The epochs of the peers in the roster that have resumed."""
     previous_channels: dict[str, str] = field(default_factory=dict)
     """The previous channels of the peers in the roster that have resumed."""
-    left_early: deque[str] = field(default_factory=lambda: deque(maxlen=LEFT_EARLY))
-    """Peers that left before their join was announced: workers announce independently."""
+    relay_epochs: dict[str, int] = field(default_factory=dict, compare=False)
+    """The epochs of the peers that have resumed: relays of earlier ones are refused."""
+    away: set[str] = field(default_factory=set, compare=False)
+    """The peers in the roster that have lost their sockets."""
+    departed: dict[str, int] = field(default_factory=dict)
+    """Peers that have left, and the versions of that: their join may be announced later, and a read
+    of the roster may be older. Dropped when all changes up to the version have been seen."""
+    versions: SeenVersions = field(default_factory=SeenVersions, compare=False)
+    """The changes of the roster that this socket has seen."""
+    joins: dict[str, int] = field(default_factory=dict, compare=False)
+    """The versions in which peers of the roster have joined, after this peer."""
+    unversioned: int = field(default=0, compare=False)
+    """The number of changes that came without a version."""
     has_gap: bool = False
     """Frames to this peer may have been lost."""
     sent: dict[str, int] = field(default_factory=dict)
@@ -68,14 +85,44 @@ class Membership:
         # Interned: the same ids are in the rosters of all sockets of the room.
         self.roster = {intern(other.peer_id): intern(other.channel_name) for other in joined.others}
         self.epochs = {other.peer_id: other.epoch for other in joined.others if other.epoch}
+        self.relay_epochs = dict(self.epochs)
+        self.away = {other.peer_id for other in joined.others if other.is_away}
+        self.versions = SeenVersions(joined.room.roster_version)
 
     def take_gap(self) -> bool:
         """Return ``has_gap`` and reset it: the client is being notified."""
         gap, self.has_gap = self.has_gap, False
         return gap
 
+    def check_sender(self, sender: str, epoch: int | None) -> None:
+        """Raise ``StaleSocket`` if the sender of a relay has resumed on another socket since.
+
+        ``epoch``: that of the sender's socket; ``None`` from earlier builds.
+        """
+        known = self.relay_epochs.get(sender, 0)
+        if epoch != known and epoch is not None:
+            if epoch < known:
+                raise StaleSocket
+            self.relay_epochs[sender] = epoch
+
     def apply(self, change: RosterChange) -> bool:
         """Update the roster. Return false for a change that is already known or out of date."""
+        version = change.get("version", 0)
+        is_late = version > 0 and version in self.versions
+        is_new = self._apply(change, version, is_late=is_late)
+        self.note(version)
+        return is_new
+
+    def note(self, version: int) -> None:
+        """Note that the change with this version has been seen, or one that has none (0)."""
+        if not version:
+            self.unversioned += 1
+            return
+        self.versions.add(version)
+        if self.departed:
+            self._forget_departed()
+
+    def _apply(self, change: RosterChange, version: int, *, is_late: bool) -> bool:
         peer_id, channel, number = change["peer_id"], change["channel"], change["number"]
         known_channel = self.roster.get(peer_id)
         match change["change"]:
@@ -84,46 +131,85 @@ class Membership:
                 # joined. The message is then late: it was sent during a former membership.
                 is_new = (
                     known_channel is None
+                    and not is_late
                     and number > self.number
-                    and peer_id not in self.left_early
+                    and peer_id not in self.departed
                 )
                 if is_new:
                     self.roster[intern(peer_id)] = intern(channel)
+                    self.joins[peer_id] = version
                 return is_new
             case "left":
-                if known_channel is None:
-                    self.left_early.append(peer_id)
-                self._forget(peer_id)
+                self._depart(peer_id, version)
                 return known_channel is not None
             case "away":  # out of date if the peer is back already
-                return known_channel == channel
+                is_new = known_channel == channel and peer_id not in self.away
+                if is_new:
+                    self.away.add(peer_id)
+                return is_new
             case "back":
                 is_new = known_channel is not None and number > self.epochs.get(peer_id, 0)
                 if is_new:
                     assert known_channel is not None
                     self.epochs[peer_id] = number
+                    self.relay_epochs[peer_id] = max(number, self.relay_epochs.get(peer_id, 0))
                     self.previous_channels[peer_id] = known_channel
                     self.roster[peer_id] = intern(channel)
+                    self.away.discard(peer_id)
                 return is_new
 
-    def missed(self, participants: list[Participant]) -> Iterator[RosterChange]:
-        """Yield the changes that turn the roster into the room's live ``participants``."""
+    def missed(self, participants: list[Participant], version: int = 0) -> Iterator[RosterChange]:
+        """Yield the changes that turn the roster into the room's live ``participants``.
+
+        They were read in this ``version`` of the roster. Peers that have joined later stay, and
+        peers that have left do not return.
+        """
         live = {participant.peer_id for participant in participants}
         for peer_id in self.roster.keys() - live:
-            yield messages.left(self.room_code, peer_id, "disconnected")
+            if self.joins.get(peer_id, 0) <= version:
+                yield messages.left(self.room_code, peer_id, "disconnected")
         for participant in participants:
-            known = self.roster.get(participant.peer_id)
+            if participant.peer_id == self.peer_id:
+                continue
+            known, channel = self.roster.get(participant.peer_id), participant.channel_name
             if known is None:
                 yield messages.joined(self.room_code, participant)
-            elif known != participant.channel_name:
+            elif known != channel:
                 yield messages.back(self.room_code, participant)
+            until = participant.away_until
+            if until is not None and participant.peer_id not in self.away:
+                yield messages.away(self.room_code, participant.peer_id, channel, until)
+
+    def settle(self, version: int) -> None:
+        """Note that the roster contains all changes up to this version."""
+        self.versions.settle(version)
+        self._forget_departed()
+
+    def _depart(self, peer_id: str, version: int) -> None:
+        if version == 0 or version not in self.versions:
+            self.departed[peer_id] = version or self.departed.get(peer_id, 0)
+            if len(self.departed) > DEPARTED:
+                del self.departed[next(iter(self.departed))]
+        self._forget(peer_id)
+
+    def _forget_departed(self) -> None:
+        """Forget the departed peers whose joins, and all reads before, can only be late now."""
+        complete = self.versions.complete
+        self.departed = {
+            peer_id: version
+            for peer_id, version in self.departed.items()
+            if not 0 < version <= complete
+        }
 
     def _forget(self, peer_id: str) -> None:
         for by_peer in (
             self.roster,
             self.epochs,
+            self.relay_epochs,
             self.previous_channels,
+            self.joins,
             self.sent,
             self.received,
         ):
             by_peer.pop(peer_id, None)
+        self.away.discard(peer_id)

@@ -21,13 +21,14 @@ class Relayed(TypedDict):
     """To one peer: an encoded frame of another peer.
 
     ``number`` counts the frames from this sender to this target. All peers of a ``user`` share what
-    may wait for the target; earlier builds do not name the user. The layer reports a loss to
-    ``reply_channel``.
+    may wait for the target. ``epoch`` is that of the sender's socket. Earlier builds name neither
+    user nor epoch. The layer reports a loss to ``reply_channel``.
     """
 
     type: Literal["signalling.relay"]
     target: str
     sender: str
+    epoch: NotRequired[int]
     user: NotRequired[str]
     number: int
     reply_channel: str

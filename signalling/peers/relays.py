@@ -35,6 +35,7 @@ class Relays:
             "type": "signalling.relay",
             "target": target,
             "sender": membership.peer_id,
+            "epoch": membership.epoch,
             "user": membership.user,
             "number": number,
             "reply_channel": self._stores.channel_name,

@@ -225,8 +225,12 @@ class Resumption:
     # --- Relays -------------------------------------------------------------------------------
 
     def receive(self, membership: Membership, message: Relayed) -> None:
-        """Write a relay to the client, in the order of its sender. Raises ``ShareExceeded``."""
+        """Write a relay to the client, in the order of its sender.
+
+        Raises ``ShareExceeded`` and ``StaleSocket``.
+        """
         sender = message["sender"]
+        membership.check_sender(sender, message.get("epoch"))
         user = message.get("user", sender)
         if membership.is_resumable:
             self._relayed_at = monotonic()

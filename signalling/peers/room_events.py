@@ -8,15 +8,16 @@ from typing import Any
 
 from channels.exceptions import ChannelFull
 
-from rooms import services, switching
-from rooms.exceptions import RoomNotFound
-from signalling import database, protocol
+from rooms.models import Room
+from rooms.reconciling import Roster, Row
+from signalling import protocol
 from signalling.conf import SignallingSettings
 from signalling.protocol import CloseCode, errors
-from signalling.sfu import routes
-from signalling.sfu.link import SfuLink
+from signalling.sfu.mode import Mode
 from signalling.transport.send_queue import Overflow
 from signalling.transport.tasks import spawn
+from signalling.worker.process import WorkerProcess
+from signalling.worker.reconciler import Mark
 
 from . import foreign, messages
 from .detached import DetachedPeer
@@ -26,6 +27,7 @@ from .messages import Closed, Message, ModeChanged, Removed, RosterChange, Takeo
 from .relays import Relays
 from .replies import Replies
 from .resumption import Resumption
+from .room_mode import RoomMode
 from .stores import Stores
 
 logger = logging.getLogger("signalling")
@@ -41,6 +43,7 @@ class RoomEvents:
         self,
         settings: SignallingSettings,
         *,
+        worker: WorkerProcess,
         stores: Stores,
         replies: Replies,
         resumption: Resumption,
@@ -48,10 +51,12 @@ class RoomEvents:
     ) -> None:
         self.membership: Membership | None = None
         self._settings = settings
+        self._worker = worker
         self._stores = stores
         self._replies = replies
         self._resumption = resumption
         self._tasks = tasks
+        self._mode = RoomMode(settings, replies)
         self._early = EarlyMessages(settings.outbound_frames, settings.outbound_bytes)
         self.relays = Relays(stores=stores, replies=replies)
 
@@ -93,7 +98,8 @@ class RoomEvents:
                 case "channel.lost" | "channel.refused":
                     self.relays.report(membership, message)
                 case "channel.missed":
-                    spawn(self._refresh(), self._tasks)
+                    self._worker.suspensions.distrust()
+                    self._worker.reconciler.request(membership.room_code)
                 case _:
                     foreign.ignore_unknown(message)
         except (LookupError, TypeError, ValueError, AttributeError):
@@ -126,8 +132,12 @@ class RoomEvents:
         if message["peer_id"] != membership.peer_id:
             if membership.apply(message):
                 self._replies.write(message["frame"])
-        elif message["change"] == "back" and message["number"] > membership.epoch:
-            self._resumed_elsewhere(membership)
+        else:
+            membership.note(message.get("version", 0))
+            if message["change"] == "back" and message["number"] > membership.epoch:
+                self._resumed_elsewhere(membership)
+        if membership.versions.has_gap:
+            self._worker.reconciler.request(membership.room_code, membership.versions.latest)
 
     def _closed(self, membership: Membership, message: Closed) -> None:
         """Notify the client that its room was closed, and close the socket."""
@@ -141,55 +151,91 @@ class RoomEvents:
         """Close the socket of the removed peer; for other sockets the peer has left."""
         peer_id, reason = message["peer_id"], message.get("reason", "removed")
         if peer_id != membership.peer_id:
-            left = messages.left(membership.room_code, peer_id, reason)
+            version = message.get("version", 0)
+            left = messages.left(membership.room_code, peer_id, reason, version)
             self._roster_changed(membership, left)
             return
         self._forget(membership)
         self._replies.send_error(errors.removed(reason))
 
-    async def _refresh(self) -> None:
-        """Compare the roster with the database, after announcements may have been lost."""
-        membership = self.membership
-        if membership is None:
-            return
+    # --- Reconciliation (``worker.reconciler.Member``) ------------------------------------------
+
+    @property
+    def channel_name(self) -> str:
+        return self._stores.channel_name
+
+    @property
+    def is_busy(self) -> bool:
+        return self._stores.is_busy
+
+    def agrees_with(self, room: Room) -> bool:
+        """Return whether the roster has as many peers as the room, and the mode is current."""
+        mine = self.membership
+        return mine is None or (
+            len(mine.roster) + 1 == room.live_count  # workers on earlier builds count no changes
+            and not Mode.of(room).is_later_than(mine.mode)
+        )
+
+    def refresh(self, roster: Roster | None, mark: Mark) -> bool:
+        """Apply a roster that was read from the database; ``None``: the room is empty.
+
+        ``mark``: what this socket had seen when the read began. Return false if the roster must be
+        read again: this read may be older than a change that has arrived since.
+        """
+        mine = self.membership
+        if mine is None or mine is not mark.membership:
+            return True
+        live = {peer.peer_id: peer for peer in roster.participants} if roster else {}
+        own = live.get(mine.peer_id)
+        if roster is None or own is None:
+            self._expel(errors.out_of_room())
+            return True
+        if own.epoch > mine.epoch:
+            self._fence(mine)
+            return True
+        version = roster.room.roster_version
+        if version < mark.complete:  # the database has lost its latest changes, in a failover
+            mine.versions.restart(version)
+        elif version < mine.versions.complete or mine.unversioned != mark.unversioned:
+            return False
         try:
-            participants = await self._stores.database(
-                services.list_participants, membership.room_code
-            )
-            room = await self._stores.database(switching.get_room, membership.room_code)
-        except database.DATABASE_UNAVAILABLE:
-            logger.warning("Database unavailable, roster not refreshed")
-            return
-        except RoomNotFound:  # deleted since the participants were read
-            participants = []
-        if self.membership is not membership:
-            return
-        if membership.peer_id not in {participant.peer_id for participant in participants}:
-            self._forget(membership)
-            self._replies.push_error(errors.out_of_room())
-            return
-        try:
-            for change in membership.missed(participants):
+            for change in mine.missed(roster.participants, version):
                 self.deliver(change)
-            self.deliver(messages.mode_changed(room, MISSED))
+            mine.settle(version)
+            self.deliver(messages.mode_changed(roster.room, MISSED))
         except Overflow:
             self._replies.close_too_slow()
+        return True
+
+    def lose(self, row: Row | None) -> None:
+        """Close the socket: this is the row of its peer, which has left or moved."""
+        mine = self.membership
+        if mine is None:
+            return
+        if row is None or not row.is_live:
+            self._expel(errors.removed(row.reason if row else ""))
+        elif row.epoch > mine.epoch:
+            self._fence(mine)
+        else:  # away: its worker was declared dead
+            self._replies.push_error(errors.unavailable(close=CloseCode.UNAVAILABLE))
+
+    def _expel(self, error: protocol.ProtocolError) -> None:
+        """Close the socket of a peer whose membership has ended."""
+        if self.membership is not None:
+            self._forget(self.membership)
+        self._replies.push_error(error)
+
+    def _fence(self, membership: Membership) -> None:
+        """Close the socket of a peer that has another one. That one may still take it over."""
+        self._replace_socket(membership, is_abandoned=False)
+        self._replies.push_error(errors.resumed_elsewhere())
 
     # --- The mode of the room -----------------------------------------------------------------
 
     def follow_mode(self, claim: dict[str, int] | None) -> None:
-        """Open or close the peer's connections to the SFU.
-
-        ``claim`` names the connections that a resumed peer already has there.
-        """
-        membership = self.membership
-        if membership is None or not (membership.mode.is_sfu or membership.link):
-            return
-        if membership.link is None:
-            membership.link = SfuLink(membership, self._replies.push)
-        membership.link.follow(
-            membership.mode, claim=claim, close_after=self._settings.switch_seconds
-        )
+        """Open or close the peer's connections to the SFU, if it is in a room; see ``RoomMode``."""
+        if self.membership is not None:
+            self._mode.follow(self.membership, claim)
 
     def _mode_changed(self, membership: Membership, message: ModeChanged) -> None:
         """Notify the client of a new mode, or of losing its seat because of it."""
@@ -199,20 +245,8 @@ class RoomEvents:
             self._forget(membership)
             pause = self._settings.switch_pause
             self._replies.send_error(errors.sfu_unavailable(retry_after=pause))
-            return
-        mode = messages.announced_mode(message)
-        if not mode.is_later_than(membership.mode):
-            return
-        membership.mode = mode
-        event = routes.event(
-            mode,
-            membership.room_code,
-            membership.peer_id,
-            reason=message["reason"],
-            until=message["until"],
-        )
-        self._replies.write(protocol.encode(event))
-        self.follow_mode(None)
+        else:
+            self._mode.change(membership, message)
 
     # --- The end ------------------------------------------------------------------------------
 

@@ -83,6 +83,11 @@ class Stores:
 
         return await self.shield(take())
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a database call is running, which may take a seat or give it up."""
+        return self._running is not None and not self._running.done()
+
     async def settled(self) -> None:
         """Wait for the running call: a join may commit after its caller was cancelled."""
         if self._running is not None:

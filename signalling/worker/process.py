@@ -3,7 +3,8 @@
 There is one ``WorkerProcess`` for each event loop, normally one per process. It starts with the
 first socket, because Daphne has no ASGI lifespan. ``lease`` renews its lease in the background. At
 every heartbeat, ``LEASE_RENEWAL`` seconds apart, it looks for revoked identities, reaps dead
-workers, expires detached peers and flushes the queued writes.
+workers, expires detached peers, flushes the queued writes and reconciles its sockets with the
+database.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from rooms import leases, resuming
 from signalling import database, metrics, sfu
 from signalling.conf import conf
 from signalling.database import run_in_background_thread
-from signalling.sfu import reconciler
+from signalling.sfu import reconciler as sfu_reconciler
 from signalling.transport.loops import PerLoop
 
 from .gc import cycles
-from .lease import CHECK_SECONDS, LeaseKeeper
+from .lease import LeaseKeeper
 from .pending import PendingWrites
+from .reconciler import Member, Reconciler
 from .revocations import IdentityHolder, Revocations
+from .suspensions import Suspensions
 
 logger = logging.getLogger("signalling")
 
@@ -40,6 +43,9 @@ STORE_SECONDS = 3.0
 
 class Socket(IdentityHolder, Protocol):
     """A consumer, as the worker sees it."""
+
+    @property
+    def room(self) -> Member: ...
 
     def close_for_drain(self) -> None:
         """Ask the client to reconnect, to another worker if there is one, and close."""
@@ -60,8 +66,11 @@ class Detached(IdentityHolder, Protocol):
     def stop_holding(self) -> None:
         """Refuse further relays."""
 
-    def end(self) -> None:
-        """Close the peer's channel."""
+    @property
+    def channel_name(self) -> str: ...
+
+    def end(self, *, has_left: bool = False) -> None:
+        """Close the peer's channel. ``has_left``: the membership has ended too."""
 
 
 class WorkerProcess:
@@ -79,6 +88,12 @@ class WorkerProcess:
         self.detached: set[Detached] = set()
         self.pending = PendingWrites()
         self.is_draining = False
+        self.reconciler = Reconciler(lambda: self.sockets, lambda: self.detached)
+        self.suspensions = Suspensions(
+            self.lease,
+            fence=self.fence,
+            check=lambda: self.reconciler.check_sockets(self.worker_id),
+        )
         self._monitor = leases.LeaseMonitor(
             confirm_seconds=2 * self.lease.renewal,
             grace_seconds=2 * self.lease.seconds,
@@ -90,9 +105,9 @@ class WorkerProcess:
         self._registering: asyncio.Future[str] | None = None
         self._draining: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
-        work = [self._watch_clock(), self._run_heartbeat(), self.revocations.run()]
+        work = [self.suspensions.watch(), self._run_heartbeat(), self.revocations.run()]
         if sfu.configured():
-            work.append(reconciler.run())
+            work.append(sfu_reconciler.run())
         self._tasks = [loop.create_task(task) for task in work]
 
     @contextmanager
@@ -149,12 +164,6 @@ class WorkerProcess:
             except Exception:  # close the others
                 logger.exception("A socket could not be closed")
 
-    async def _watch_clock(self) -> None:
-        while True:
-            if not self.lease.check():
-                self.fence()
-            await asyncio.sleep(CHECK_SECONDS)
-
     # --- The heartbeat ------------------------------------------------------------------------
 
     async def _run_heartbeat(self) -> None:
@@ -181,6 +190,7 @@ class WorkerProcess:
             if ended:
                 logger.warning("Reaped dead worker %s with %d peers", lease.worker_id, ended)
         await run_in_background_thread(resuming.end_expired)()
+        await self.reconciler.reconcile(self.worker_id)
         await self.revocations.sweep()
 
     # --- Shutdown -----------------------------------------------------------------------------

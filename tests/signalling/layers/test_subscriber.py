@@ -325,3 +325,13 @@ def test_nothing_raises_out_of_the_subscriber(
         await bus.subscriber.close()
 
     asyncio.run(receive())
+
+
+async def test_a_suspended_process_reads_its_backlog_before_it_misses_heartbeats(bus: Bus) -> None:
+    subscriber, now = bus.subscriber, time.monotonic()
+    assert subscriber._silence(now + 2.0) == pytest.approx(2.0, abs=0.1)
+    assert subscriber._silence(now + 9.0) == 0  # 7 s of it were a suspension
+    assert subscriber._silence(now + 11.0) == 2.0
+    assert subscriber._silence(now + 15.0) == 6.0  # a check that is a little late
+    bus.receive(bus.batch(channel(1)))
+    assert subscriber._silence(time.monotonic()) < 1.0

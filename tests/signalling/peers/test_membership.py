@@ -76,7 +76,7 @@ def test_a_leave_removes_everything_about_the_peer() -> None:
 def test_a_leave_of_an_unknown_peer_changes_no_roster() -> None:
     mine = membership()
     assert not mine.apply(roster_change("left", "peer_unknown"))
-    mine.left_early.clear()
+    mine.departed.clear()
     assert mine == membership()
 
 
@@ -87,7 +87,7 @@ def test_the_late_announcement_of_a_peer_that_has_left_changes_nothing() -> None
         mine.apply(roster_change("left", f"peer_{number}"))
     assert not mine.apply(roster_change("joined", "peer_999", number=11))
     assert mine.roster == ROSTER
-    assert len(mine.left_early) < 100
+    assert len(mine.departed) < 100
 
 
 @pytest.mark.parametrize(

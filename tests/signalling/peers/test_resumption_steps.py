@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from time import monotonic
 from typing import Any
 from unittest.mock import Mock, call
 
 import pytest
-from django.utils import timezone
 
 from rooms import resuming
 from signalling.layers import Undeliverable
@@ -160,19 +159,18 @@ async def test_a_peer_without_a_socket_stays_for_its_window_and_keeps_its_connec
     assert parts.worker.detached.discard.mock_calls == [call(detached)]
 
 
-@pytest.mark.parametrize("is_current", [True, False])
-async def test_only_a_peer_that_is_still_there_is_announced_as_away(is_current: bool) -> None:
+async def test_a_peer_is_recorded_and_announced_as_away() -> None:
     parts = resumable(resume_window=30)
-    parts.stores.record.return_value = is_current
     detached = await detach(parts, is_abandoned=True)
-    before = timezone.now()
+    before = monotonic()
     await parts.resumption.announce_away(detached)
-    ((function, peer_id), keywords) = parts.stores.record.call_args
+    ((announce, function, peer_id), keywords) = parts.stores.record.call_args
     assert (function, peer_id) == (resuming.mark_away, "peer_me")
     assert (keywords["epoch"], keywords["gap"]) == (EPOCH, True)
-    assert keywords["until"] >= before + timedelta(seconds=30)
-    published = [arguments[0]["channel"] for arguments, _ in parts.stores.publish.call_args_list]
-    assert published == ([detached.subscription.name] if is_current else [])
+    assert keywords["lost_at"] >= before
+    announced = announce(7)
+    assert announced["channel"] == detached.subscription.name
+    assert (announced["change"], announced["version"]) == ("away", 7)
     detached.end()
 
 

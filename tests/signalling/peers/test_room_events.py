@@ -79,6 +79,7 @@ class Parts:
         )
         self.room = RoomEvents(
             self.settings,
+            worker=self.worker,
             stores=self.stores,
             replies=self.replies,
             resumption=self.resumption,

@@ -9,12 +9,10 @@ from unittest.mock import Mock, call
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError
 
-from rooms import services, switching
-from rooms.exceptions import RoomNotFound
 from rooms.models import Participant, Room
-from signalling.peers import room_events
+from rooms.reconciling import Roster
+from signalling.peers import room_mode
 from signalling.peers.detached import DetachedPeer
 from signalling.peers.membership import Membership
 from signalling.peers.messages import left
@@ -22,6 +20,7 @@ from signalling.protocol import errors
 from signalling.sfu.mode import Mode
 from signalling.transport.send_queue import Overflow
 from signalling.transport.shares import ShareExceeded
+from signalling.worker.reconciler import Mark
 from tests.signalling.peers.test_detached_links import mode_changed
 from tests.signalling.peers.test_room_events import EPOCH, Parts, my_return, relayed
 
@@ -42,6 +41,7 @@ ANNOUNCED = {
 }
 CLOSED = {"type": "signalling.closed", "room": "ABC123", "reason": "closed"}
 REMOVED = {"type": "signalling.removed", "room": "ABC123", "peer_id": "peer_me"}
+PAST = "2020-01-01T00:00:00+00:00"
 TAKEOVER = {"type": "signalling.takeover", "peer_id": "peer_me", "reply_channel": "channel!later"}
 
 
@@ -231,8 +231,8 @@ async def test_a_detached_peer_holds_what_came_before_its_join_and_is_announced(
     (detached,) = parts.worker.detached.add.call_args.args
     assert isinstance(detached, DetachedPeer)
     assert [number for _, number, _ in detached.frames] == [1]
-    ((published,), _) = parts.stores.publish.call_args
-    assert (published["change"], published["peer_id"]) == ("away", "peer_me")
+    ((announce, *_), _) = parts.stores.record.call_args
+    assert (announce(7)["change"], announce(7)["peer_id"]) == ("away", "peer_me")
     detached.end()
 
 
@@ -258,10 +258,10 @@ def test_held_frames_that_come_after_the_join_are_logged(caplog: pytest.LogCaptu
 async def test_a_later_mode_is_written_and_followed() -> None:
     parts = seated(switch_seconds=7.0)
     link = with_link(parts)
-    parts.room.deliver(mode_changed(mode="p2p", sfu="", until="later"))
+    parts.room.deliver(mode_changed(mode="p2p", sfu="", until=PAST))
     mode = Mode("p2p", 2, False, "", 50)
     assert parts.membership.mode == mode
-    data = {"mode": "p2p", "version": 2, "until": "later", "reason": "host"}
+    data = {"mode": "p2p", "version": 2, "until": PAST, "seconds": 0.0, "reason": "host"}
     assert events(parts) == [("room:mode", data)]
     assert link.mock_calls == [call.follow(mode, claim=None, close_after=7.0)]
 
@@ -280,7 +280,7 @@ async def test_a_surplus_peer_learns_when_it_may_try_again() -> None:
 def test_only_a_peer_of_a_routed_room_gets_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     made, link = Mock(), Mock()
     made.return_value = link
-    monkeypatch.setattr(room_events, "SfuLink", made)
+    monkeypatch.setattr(room_mode, "SfuLink", made)
     parts = seated(switch_seconds=7.0)
     parts.room.follow_mode(None)
     assert not made.called
@@ -319,24 +319,26 @@ OTHER = participant("peer_other", "channel!other")
 NEW = participant("peer_new", "channel!new")
 
 
-async def miss(parts: Parts, participants: Any, room: Any) -> None:
-    """Lose announcements while the database has this."""
-    results = {services.list_participants: participants, switching.get_room: room}
+def refresh(parts: Parts, *participants: Participant, mode_version: int = 0) -> bool:
+    """Apply what the database has, after announcements were lost."""
+    room = Room(code="ABC123", mode_version=mode_version)
+    mark = Mark.of(parts.membership)
+    return parts.room.refresh(Roster(room, [*participants]) if participants else None, mark)
 
-    async def database(service: Any, *arguments: Any, **keywords: Any) -> Any:
-        if isinstance(results[service], Exception):
-            raise results[service]
-        return results[service]
 
-    parts.stores.database = database
+def test_lost_announcements_are_read_after_a_check() -> None:
+    parts = seated()
     parts.room.deliver({"type": "channel.missed"})
-    await parts.settle()
+    assert parts.worker.mock_calls == [
+        call.suspensions.distrust(),
+        call.reconciler.request("ABC123"),
+    ]
 
 
 async def test_what_was_missed_is_written() -> None:
     parts = seated()
     parts.membership.roster["peer_gone"] = "channel!gone"
-    await miss(parts, [ME, OTHER, NEW], Room(code="ABC123", mode_version=4))
+    assert refresh(parts, ME, OTHER, NEW, mode_version=4)
     assert [event for event, _ in events(parts)] == ["peer:left", "peer:joined", "room:mode"]
     (_, left_data), (_, joined_data), (_, mode_data) = events(parts)
     assert (left_data["peerId"], joined_data["peerId"]) == ("peer_gone", "peer_new")
@@ -344,50 +346,28 @@ async def test_what_was_missed_is_written() -> None:
     assert parts.membership.roster.keys() == {"peer_other", "peer_new"}
 
 
-@pytest.mark.parametrize(
-    ("participants", "room"), [([OTHER], Room(code="ABC123")), ([ME, OTHER], RoomNotFound())]
-)
-async def test_a_membership_that_ended_unnoticed_ends(participants: Any, room: Any) -> None:
+@pytest.mark.parametrize("participants", [[OTHER], []])
+async def test_a_membership_that_ended_unnoticed_ends(participants: list[Participant]) -> None:
     parts = seated()
     link = with_link(parts)
-    await miss(parts, participants, room)
+    assert refresh(parts, *participants)
+    await parts.settle()
     assert parts.errors == [("not_in_room", 4503)]
     assert parts.written == []
     assert_forgotten(parts, link)
 
 
-async def test_an_outage_of_the_database_changes_no_roster(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    parts = seated()
-    await miss(parts, OperationalError("away"), Room(code="ABC123"))
-    assert not parts.replies.mock_calls
-    assert caplog.messages == ["Database unavailable, roster not refreshed"]
-
-
-async def test_a_client_that_reads_too_slowly_for_what_was_missed_is_closed() -> None:
+def test_a_client_that_reads_too_slowly_for_what_was_missed_is_closed() -> None:
     parts = seated()
     parts.replies.write.side_effect = Overflow
-    await miss(parts, [ME, OTHER, NEW], Room(code="ABC123"))
+    assert refresh(parts, ME, OTHER, NEW)
     assert parts.replies.close_too_slow.mock_calls == [call()]
 
 
-async def test_what_was_missed_by_a_former_membership_is_not_written() -> None:
+@pytest.mark.parametrize("later", [None, Membership("OTHER")])
+def test_what_was_missed_by_a_former_membership_is_not_written(later: Membership | None) -> None:
     parts = seated()
+    parts.room.membership = later
+    assert refresh(parts, ME, NEW, mode_version=4)
 
-    async def database(service: Any, *arguments: Any) -> Any:
-        parts.room.membership = Membership("OTHER")
-        return [ME, NEW] if service is services.list_participants else Room(mode_version=4)
-
-    parts.stores.database = database
-    parts.room.deliver({"type": "channel.missed"})
-    await parts.settle()
-    assert not parts.replies.mock_calls
-
-
-async def test_without_a_membership_nothing_is_read() -> None:
-    parts = seated()
-    parts.room.deliver({"type": "channel.missed"})
-    parts.room.membership = None
-    await parts.settle()
-    assert not parts.stores.database.called
+    assert parts.written == []

@@ -116,20 +116,39 @@ async def test_a_seat_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("outage", [OperationalError("away"), InterfaceError("away")])
-async def test_a_write_during_an_outage_is_repeated_later(outage: Exception) -> None:
-    function = Mock(side_effect=[outage, True])
-    stores = make()
-    assert await stores.record(function, "peer_me", epoch=3)
+async def test_a_write_during_an_outage_is_announced_now_and_when_it_is_repeated(
+    outage: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = Mock(side_effect=[outage, 7])
+    stores, announced = make(), []
+
+    async def publish(message: Any) -> None:
+        announced.append(message)
+
+    monkeypatch.setattr(stores, "publish", publish)
+    announce: Any = "version {}".format
+    assert await stores.record(announce, function, "peer_me", epoch=3)
+    assert announced == ["version 0"]
     await stores._pending.flush()
     await stores._pending.flush()
     assert function.mock_calls == [call("peer_me", epoch=3)] * 2
+    assert announced == ["version 0", "version 7"]
 
 
-async def test_the_result_and_the_bugs_of_a_write_are_the_caller_s() -> None:
+async def test_a_write_that_changed_nothing_is_not_announced_then_or_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stores, publish = make(), Mock()
+    monkeypatch.setattr(stores, "publish", publish)
+    assert not await stores.record(Mock(), Mock(return_value=0))
+    await stores._record_late(Mock(), Mock(return_value=0))
+    assert not publish.called
+
+
+async def test_the_bugs_of_a_write_are_the_caller_s() -> None:
     stores = make()
-    assert not await stores.record(Mock(return_value=False))
     with pytest.raises(RuntimeError):
-        await stores.record(Mock(side_effect=RuntimeError("a bug")))
+        await stores.record(Mock(), Mock(side_effect=RuntimeError("a bug")))
     await stores._pending.flush()
 
 

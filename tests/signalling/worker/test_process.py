@@ -61,7 +61,8 @@ async def test_a_suspended_worker_closes_its_sockets_before_it_handles_a_frame(
 ) -> None:
     async with connected(bob) as socket:
         await socket.join()
-        process.get_worker().lease.alive_until = 0.0
+        worker = process.get_worker()
+        worker.lease.alive_until = worker.suspensions.alive_until = 0.0
         await socket.send("ping")
         await socket.receive_error("unavailable")
         assert await socket.receive_close() == 4503

@@ -29,6 +29,7 @@ class Detached(Holder):
     """A peer without a socket."""
 
     epoch = 0
+    channel_name = "channel!detached"
 
     def __init__(self, peer_id: str) -> None:
         self.peer_id = peer_id
@@ -40,7 +41,7 @@ class Detached(Holder):
     def stop_holding(self) -> None:
         pass
 
-    def end(self) -> None:
+    def end(self, *, has_left: bool = False) -> None:
         self.has_ended = True
 
 
@@ -107,6 +108,8 @@ async def test_a_socket_that_cannot_be_closed_does_not_keep_others_open(
     closed = []
 
     class Socket(Holder):
+        room: Any = None
+
         def close_for_drain(self) -> None:
             closed.append(self)
             raise RuntimeError
