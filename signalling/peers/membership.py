@@ -27,6 +27,10 @@ class StaleSocket(ChannelFull):
     """A relay of a socket whose peer has another one now. Raised to the sender."""
 
 
+class UnknownSender(ChannelFull):
+    """A relay of a peer that is not in the roster: its join has not arrived. Raised to the sender."""
+
+
 @dataclass
 class Membership:
     """A socket's membership in one room.
@@ -48,6 +52,8 @@ class Membership:
     """How often the membership has moved to another socket."""
     epochs: dict[str, int] = field(default_factory=dict)
     """The epochs of the peers in the roster that have resumed."""
+    restarted: set[str] = field(default_factory=set, compare=False)
+    """The peers that have resumed since their last relay: they may count from 1 again."""
     previous_channels: dict[str, str] = field(default_factory=dict)
     """The previous channels of the peers in the roster that have resumed."""
     relay_epochs: dict[str, int] = field(default_factory=dict, compare=False)
@@ -103,7 +109,21 @@ class Membership:
         if epoch != known and epoch is not None:
             if epoch < known:
                 raise StaleSocket
-            self.relay_epochs[sender] = epoch
+            self._resumed(sender, epoch)
+
+    def check_turn(self, sender: str, number: int) -> None:
+        """Raise ``StaleSocket`` for a relay that is older than the last one of its sender.
+
+        It was held up in a channel that this peer had before. The peer knows of the gap.
+        """
+        if number <= self.received.get(sender, 0) and sender not in self.restarted:
+            raise StaleSocket
+        self.restarted.discard(sender)
+        self.received[sender] = number
+
+    def _resumed(self, peer_id: str, epoch: int) -> None:
+        self.relay_epochs[peer_id] = epoch
+        self.restarted.add(peer_id)
 
     def apply(self, change: RosterChange) -> bool:
         """Update the roster. Return false for a change that is already known or out of date."""
@@ -152,7 +172,8 @@ class Membership:
                 if is_new:
                     assert known_channel is not None
                     self.epochs[peer_id] = number
-                    self.relay_epochs[peer_id] = max(number, self.relay_epochs.get(peer_id, 0))
+                    if number > self.relay_epochs.get(peer_id, 0):
+                        self._resumed(peer_id, number)
                     self.previous_channels[peer_id] = known_channel
                     self.roster[peer_id] = intern(channel)
                     self.away.discard(peer_id)
@@ -213,3 +234,4 @@ class Membership:
         ):
             by_peer.pop(peer_id, None)
         self.away.discard(peer_id)
+        self.restarted.discard(peer_id)

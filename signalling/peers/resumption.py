@@ -77,6 +77,7 @@ class Resumption:
         self._subscription = subscription
         self._release_subscription = release_subscription
         self._restored: list[HeldFrame] = []
+        self._is_restored = False
         self._handover: asyncio.Future[HeldState] | None = None
         self._reorder: ReorderBuffer | None = None
         self._relayed_at = 0.0
@@ -176,7 +177,7 @@ class Resumption:
         """Adopt the held frames and the relay counters. ``release`` sends the frames."""
         membership.sent, membership.received = held["sent"], held["received"]
         membership.has_gap |= held["gap"]
-        self._restored = held["frames"]
+        self._restored, self._is_restored = held["frames"], True
         self._reorder = ReorderBuffer(
             membership.received, self._replies.write, Shares(*self._settings.held_limits)
         )
@@ -237,5 +238,7 @@ class Resumption:
         if self._reorder is not None:
             self._reorder.add(sender, message["number"], message["frame"], user)
         else:
+            if membership.epoch and not self._is_restored:
+                membership.check_turn(sender, message["number"])
             membership.received[sender] = message["number"]
             self._replies.write(message["frame"], user)

@@ -22,7 +22,7 @@ from signalling.worker.reconciler import Mark
 from . import foreign, messages
 from .detached import DetachedPeer
 from .early import EarlyMessages
-from .membership import Membership
+from .membership import Membership, UnknownSender
 from .messages import Closed, Message, ModeChanged, Removed, RosterChange, Takeover
 from .relays import Relays
 from .replies import Replies
@@ -63,7 +63,10 @@ class RoomEvents:
     # --- In -----------------------------------------------------------------------------------
 
     def deliver(self, received: Any) -> None:
-        """Handle a ``Message`` of the channel layer. Raises ``Overflow`` and ``ShareExceeded``."""
+        """Handle a ``Message`` of the channel layer.
+
+        Raises ``Overflow``; ``ChannelFull`` to the sender of a relay that is refused.
+        """
         membership = self.membership
         if membership is None:
             return
@@ -74,9 +77,9 @@ class RoomEvents:
                 return
             match message["type"]:
                 case "signalling.relay":
-                    if membership.peer_id == message["target"] and (
-                        message["sender"] in membership.roster
-                    ):
+                    if membership.peer_id == message["target"]:
+                        if message["sender"] not in membership.roster:
+                            raise UnknownSender
                         self._resumption.receive(membership, message)
                 case "signalling.roster":
                     self._roster_changed(membership, message)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import AsyncMock, Mock, patch
 
 import pytest
 
 from signalling.conf import SignallingSettings
 from signalling.layers import LocalChannelLayer
-from signalling.peers.membership import Membership
+from signalling.peers.membership import Membership, StaleSocket
 from signalling.peers.messages import RosterChange
 from signalling.peers.resumption import Resumption
 from signalling.peers.room_events import RoomEvents
@@ -160,3 +160,29 @@ def test_frames_that_wait_for_their_turn_are_dropped_when_their_sender_leaves() 
     settle = parts.timers.start.call_args.args[1]
     settle()
     assert parts.written == ["frame 2 of peer_other"]
+
+
+def test_relays_that_a_former_channel_held_up_are_refused() -> None:
+    """The peer has resumed without the state of that channel, and later relays have arrived."""
+    parts = Parts()
+    parts.membership.is_seated = True
+    parts.room.deliver(relayed(8) | {"epoch": 0})
+    for number in (6, 7, 8):
+        with pytest.raises(StaleSocket):
+            parts.room.deliver(relayed(number) | {"epoch": 0})
+    parts.room.deliver(relayed(9) | {"epoch": 0})
+    parts.room.deliver(relayed(1) | {"epoch": 1})  # the sender has resumed, and counts again
+    with pytest.raises(StaleSocket):
+        parts.room.deliver(relayed(1) | {"epoch": 1})
+    assert parts.written == [f"frame {number} of peer_other" for number in (8, 9, 1)]
+
+
+def test_a_relay_that_was_kept_for_an_unknown_sender_is_refused() -> None:
+    """Its join was announced and lost: it must send again, when this peer knows it."""
+    parts = Parts()
+    parts.room.deliver(relayed(1, "peer_new"))
+    with patch.object(parts.room.relays, "refuse") as refuse:
+        parts.room.seated()
+    (message,) = refuse.call_args.args
+    assert message["sender"] == "peer_new"
+    assert parts.written == []

@@ -14,7 +14,7 @@ from rooms.models import Participant, Room
 from rooms.reconciling import Roster
 from signalling.peers import room_mode
 from signalling.peers.detached import DetachedPeer
-from signalling.peers.membership import Membership
+from signalling.peers.membership import Membership, UnknownSender
 from signalling.peers.messages import left
 from signalling.protocol import errors
 from signalling.sfu.mode import Mode
@@ -69,7 +69,6 @@ def events(parts: Parts) -> list[tuple[str, Any]]:
 @pytest.mark.parametrize(
     "message",
     [
-        relayed(1, sender="peer_gone"),
         {**relayed(1), "target": "peer_x"},
         {**ANNOUNCED, "room": "OTHER"},
         {**ANNOUNCED, "peer_id": "peer_gone"},
@@ -93,6 +92,14 @@ def test_what_is_not_for_this_socket_changes_nothing(message: dict[str, Any]) ->
         {"peer_other": "channel!other"},
         Mode(),
     )
+
+
+def test_a_relay_of_a_peer_that_is_not_in_the_roster_is_refused() -> None:
+    """The join may have been announced and lost: the sender is notified, and can send again."""
+    parts = seated()
+    with pytest.raises(UnknownSender):
+        parts.room.deliver(relayed(1, sender="peer_new"))
+    assert not parts.replies.mock_calls
 
 
 @pytest.mark.parametrize("message", [relayed(1), ANNOUNCED, JOINED, CLOSED, REMOVED, TAKEOVER])
