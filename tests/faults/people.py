@@ -125,8 +125,7 @@ class Person:
         try:
             await socket.leave()
         except (SocketFailed, RequestRefused, TimeoutError):
-            await socket.abort()
-            return
+            await socket.abort()  # it may have left, or not
         self._forget()
         self._room = self._random.choice(self._place.rooms)
 
