@@ -7,7 +7,6 @@ A resume token is valid once; each resume returns a new one. The previous token 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -111,10 +110,14 @@ def resume(
 def end_expired() -> None:
     """End the memberships whose resume window has passed.
 
-    Every worker calls this; each membership is ended and announced once.
+    Every worker calls this; each membership is ended and announced once. Rows that another
+    transaction has locked are left to the next call, so that they delay no other room.
     """
-    late = Participant.objects.live().filter(away_until__lt=Now()).select_related("room")
-    _end(late, Participant.Reason.DISCONNECTED)
+    late = Participant.objects.live().filter(away_until__lt=Now())
+    with transaction.atomic():
+        ended = rosters.end_unlocked(late, reason=Participant.Reason.DISCONNECTED)
+    if ended:
+        signals.participants_lost.send_robust(Participant, left=ended, away=[])
 
 
 def end_revoked(peer_id: str, *, epoch: int, reason: str) -> None:
@@ -122,24 +125,17 @@ def end_revoked(peer_id: str, *, epoch: int, reason: str) -> None:
 
     ``reason``: a value of ``Participant.Reason``.
     """
-    _end(Participant.objects.of_socket(peer_id, epoch).select_related("room"), reason)
+    found = Participant.objects.of_socket(peer_id, epoch).select_related("room").first()
+    version = services.leave(peer_id, reason=reason, epoch=epoch)
+    if found is not None and version:
+        found.reason, found.roster_version = reason, version
+        signals.participants_lost.send_robust(Participant, left=[found], away=[])
 
 
 _RESUME_FIELDS = [
     "resume_hash", "previous_resume_hash", "resume_rotated_at", "channel_name", "worker", "epoch",
     "away_until", "held", "has_gap",
 ]  # fmt: skip
-
-
-def _end(participants: Iterable[Participant], reason: str) -> None:
-    ended = []
-    for participant in participants:
-        version = services.leave(participant.peer_id, reason=reason, epoch=participant.epoch)
-        if version:
-            participant.reason, participant.roster_version = reason, version
-            ended.append(participant)
-    if ended:
-        signals.participants_lost.send_robust(Participant, left=ended, away=[])
 
 
 def _find(room: Room, user: AbstractBaseUser, used: str) -> Participant:

@@ -62,3 +62,17 @@ def end(room: Room, peer_id: str, *, reason: str, epoch: int | None = None) -> i
         participant.roster_version = version
         signals.send_on_commit(signals.participant_left, Participant, participant=participant)
     return version
+
+
+def end_unlocked(memberships: QuerySet[Participant], *, reason: str) -> list[Participant]:
+    """End those of the live ``memberships`` that no other transaction has locked. Return them."""
+    rooms = lock(memberships, skip_locked=True)
+    unlocked = memberships.filter(room__in=rooms).select_related("room", "user")
+    ended = list(unlocked.select_for_update(of=("self",), no_key=True, skip_locked=True))
+    mine = memberships.filter(pk__in=[peer.pk for peer in ended])
+    mine.update(left_at=Now(), seat=None, reason=reason, held=None)
+    advance_for(ended, rooms)
+    for peer in ended:
+        peer.reason, peer.seat = reason, None
+        signals.send_on_commit(signals.participant_left, Participant, participant=peer)
+    return ended

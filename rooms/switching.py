@@ -156,7 +156,10 @@ def _may_change(room: Room, aliases: frozenset[str]) -> bool:
 def _reconcile_room(code: str, aliases: frozenset[str]) -> bool:
     """Return whether the room still has an SFU."""
     with transaction.atomic():
-        room = _lock(code)
+        unlocked = Room.objects.select_for_update(no_key=True, skip_locked=True)
+        room = unlocked.with_now().filter(code=code).first()
+        if room is None:  # locked by another transaction, which delays no other room
+            return True
         if room.mode == Room.Mode.SFU:
             live = room.participants.live().count()
             if not live:

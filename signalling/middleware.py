@@ -48,6 +48,9 @@ from .worker import pushes
 
 logger = logging.getLogger("signalling")
 
+# An outage closes many sockets, whose clients try again.
+_unavailable = RareWarning(logger, "Database unavailable, cannot authenticate a client: %s")
+
 
 class AddressLimitMiddleware:
     """Rejects handshakes of an address that has ``SOCKETS_PER_ADDRESS`` sockets open.
@@ -143,8 +146,8 @@ class JWTAuthMiddleware(BaseMiddleware):
             except ProtocolError as error:
                 identity, refusal = None, error
                 error.close = error.close or CloseCode.UNAVAILABLE
-            except database.DATABASE_UNAVAILABLE:
-                logger.exception("Database unavailable, cannot authenticate a client")
+            except database.DATABASE_UNAVAILABLE as error:
+                _unavailable.log(error)
                 refusal = unavailable(close=CloseCode.UNAVAILABLE)
             user = identity.user if identity else AnonymousUser()
             scope = dict(scope, identity=identity, refusal=refusal, user=user, place=place)

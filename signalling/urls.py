@@ -24,7 +24,7 @@ urlpatterns = [
     ),
     path(
         "logout/",
-        auth_views.LogoutView.as_view(next_page=reverse_lazy("signalling:home")),
+        views.secured(auth_views.LogoutView.as_view(next_page=reverse_lazy("signalling:home"))),
         name="logout",
     ),
 ]

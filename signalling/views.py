@@ -15,7 +15,7 @@ from django.shortcuts import redirect, render
 from django.templatetags.static import static
 from django.views.decorators.http import require_GET, require_http_methods
 
-from rooms import codes, guessing, services
+from rooms import codes, guessing, outages, services
 from rooms.addresses import request_address
 from rooms.exceptions import RateLimited, RoomError
 from rooms.models import Room
@@ -29,11 +29,20 @@ View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 
 def secured(view: View) -> View:
-    """Decorate a view: restrict the page to the site's own files, and allow camera and microphone."""
+    """Decorate a view: restrict the page to the site's own files, and allow camera and microphone.
+
+    During an outage of the database, respond with 503.
+    """
 
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = view(*args, **kwargs)
+        try:
+            outages.check()
+            response = view(*args, **kwargs)
+        except Exception as error:
+            if not outages.is_refusal(error):
+                raise
+            response = unavailable()
         response.headers.setdefault("Content-Security-Policy", _content_security_policy())
         if conf().frame_ancestors:  # X-Frame-Options cannot name origins (RFC 7034, section 2.1)
             response.xframe_options_exempt = True  # type: ignore[attr-defined]
@@ -41,6 +50,13 @@ def secured(view: View) -> View:
         return response
 
     return cast(View, wrapper)
+
+
+def unavailable() -> HttpResponse:
+    """Return 503 with ``Retry-After``."""
+    text = "The service is unavailable. Try again in a few seconds."
+    headers = {"Retry-After": str(outages.RETRY_AFTER)}
+    return HttpResponse(text, content_type="text/plain", status=503, headers=headers)
 
 
 def _content_security_policy() -> str:

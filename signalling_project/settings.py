@@ -7,7 +7,7 @@ SECRET_KEY_FALLBACKS                    empty; earlier keys, separated by commas
 JWT_SIGNING_KEY    required; signs access tokens; 32 characters or more, different from SECRET_KEY
 DATABASE_URL       sqlite:///db.sqlite3; or postgres://user:password@host/name
 DATABASE_POOL      8; maximum number of PostgreSQL connections per process
-DATABASE_TIMEOUT   5000; milliseconds per PostgreSQL statement; 0 (no limit) for long migrations
+DATABASE_TIMEOUT   2000; milliseconds per PostgreSQL statement; 0 (no limit) for long migrations
 REDIS_URL          empty; redis://host:6379/0 for the channel layer and the cache. Without Redis
                    the site must run in one process
 REDIS_PREFIX       derived from SECRET_KEY and REDIS_URL; prefix of all names in Redis
@@ -148,20 +148,21 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     }
 else:
     # Detect an unavailable database within seconds, so that a join fails with `unavailable`.
-    statement_timeout = env.int("DATABASE_TIMEOUT", default=5000)
+    statement_timeout = env.int("DATABASE_TIMEOUT", default=2000)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
     DATABASES["default"]["OPTIONS"] = {
         "pool": {
             "min_size": 1,
             "max_size": env.int("DATABASE_POOL", default=8),
-            "timeout": 3,
+            "timeout": 2,
             # The pool doubles its delay after each attempt. After it has given up, the next request
             # makes it try again at once.
-            "reconnect_timeout": 3,
+            "reconnect_timeout": 2,
         },
-        "connect_timeout": 3,
-        "tcp_user_timeout": 5000,
-        "options": f"-c statement_timeout={statement_timeout} -c lock_timeout=3000",
+        "connect_timeout": 2,
+        "tcp_user_timeout": 3000,
+        # A call that waits for a lock gives its thread back, and tries again.
+        "options": f"-c statement_timeout={statement_timeout} -c lock_timeout=500",
         **DATABASES["default"].get("OPTIONS", {}),  # from the query string of DATABASE_URL
     }
 
@@ -212,6 +213,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "EXCEPTION_HANDLER": "rooms.api.outages.exception_handler",
     "DEFAULT_THROTTLE_CLASSES": [
         "rooms.api.throttling.AnonRateThrottle",
         "rooms.api.throttling.UserRateThrottle",

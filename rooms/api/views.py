@@ -1,6 +1,6 @@
 """The REST API: list, open and find rooms. A thin layer over ``services``."""
 
-from typing import cast
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from rooms import guessing, services
+from rooms import guessing, outages, services
 from rooms.addresses import request_address
 from rooms.exceptions import (
     CodeTaken,
@@ -29,6 +29,7 @@ from rooms.exceptions import (
 )
 from rooms.models import Room
 
+from .outages import unavailable
 from .schema import extend_schema
 from .serializers import ErrorSerializer, RoomRequestSerializer, RoomSerializer
 
@@ -43,11 +44,20 @@ STATUS = {
 
 
 class RoomErrorMixin(APIView):
-    """Respond to a ``RoomError`` with its code, as the WebSocket consumer does."""
+    """Respond to a ``RoomError`` with its code, as the WebSocket consumer does.
+
+    Respond with 503 while the database is unavailable, without waiting for it if that is known.
+    """
 
     permission_classes = (IsAuthenticated,)
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        outages.check()
+        super().initial(request, *args, **kwargs)
+
     def handle_exception(self, exc: Exception) -> Response:
+        if outages.is_refusal(exc):
+            return unavailable()
         if isinstance(exc, RoomError):
             code = STATUS.get(type(exc), status.HTTP_400_BAD_REQUEST)
             wait = exc.details.get("retry_after")

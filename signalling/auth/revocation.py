@@ -16,8 +16,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import BooleanField
 
-from rooms import admission
-from signalling.database import DATABASE_UNAVAILABLE
+from rooms import admission, outages
 from signalling.protocol import ErrorCode, ProtocolError, errors
 
 from . import sessions, tokens
@@ -105,9 +104,10 @@ def _check(identity: Identity, room_code: str | None) -> ProtocolError | None:
         return refusal if refusal.close is not None else None
     except ProtocolError:  # the sessions are unavailable
         return None
-    except DATABASE_UNAVAILABLE:
-        raise
-    except Exception:  # a bug in a hook of the site, which a join would report
+    except Exception as error:
+        if outages.is_refusal(error):
+            raise
+        # A bug in a hook of the site, which a join would report.
         logger.exception("Could not check an identity")
     return None
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from rooms.exceptions import RoomError
 from signalling import metrics, protocol
-from signalling.database import DATABASE_UNAVAILABLE
+from signalling.database import DATABASE_UNAVAILABLE, RowLocked
 from signalling.protocol import (
     CloseCode,
     ProtocolError,
@@ -149,7 +149,8 @@ def to_protocol_error(error: Exception, activity: str) -> ProtocolError:
     if isinstance(error, RoomError):
         return from_domain(error)
     if isinstance(error, DATABASE_UNAVAILABLE):
-        logger.warning("Database unavailable", exc_info=True)
+        problem = "Row locked" if isinstance(error, RowLocked) else "Database unavailable"
+        logger.warning("%s, request refused: %s", problem, error)
         return errors.unavailable()
     return internal_error(activity)
 

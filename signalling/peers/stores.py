@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from channels.exceptions import ChannelFull
 
 from rooms.guessing import guess
+from rooms.logs import RareWarning
 from rooms.services import Joined
 from signalling import database
 from signalling.auth import revocation
@@ -23,6 +24,8 @@ from signalling.worker.pending import PendingWrites
 from .messages import Announcement, Message, RosterChange, room_group
 
 logger = logging.getLogger("signalling")
+
+_queued = RareWarning(logger, "Database unavailable, write queued: %s")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +48,7 @@ class Stores:
         self.can_put = self._put is not None
         """Whether the layer can send without waiting, and reports losses by itself."""
         self._running: asyncio.Future[Any] | None = None
+        self._room: str | None = None  # that the socket joined last
 
     @property
     def channel_name(self) -> str:
@@ -54,7 +58,8 @@ class Stores:
 
     async def database(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``function`` in a database thread, to its end even if the caller is cancelled."""
-        return await self.shield(database.database_sync(function)(*args, **kwargs))
+        call = database.database_sync(function, room=self._room)
+        return await self.shield(call(*args, **kwargs))
 
     async def shield(self, work: Coroutine[Any, Any, T]) -> T:
         """Await ``work``, which goes on if the caller is cancelled; ``settled`` waits for it."""
@@ -76,7 +81,7 @@ class Stores:
         """
 
         async def take() -> Joined:
-            perform: Any = database.database_sync(revocation.perform)
+            perform: Any = database.database_sync(revocation.perform, room=self._room)
             joined: Joined = await perform(identity, guess, service, **arguments)
             adopt(joined)
             return joined
@@ -100,7 +105,7 @@ class Stores:
         try:
             version = await self.database(function, *args, **kwargs)
         except database.DATABASE_UNAVAILABLE as error:
-            logger.warning("Database unavailable, write queued: %s", error)
+            _queued.log(error)
             self._pending.add(partial(self._record_late, announce, function, *args, **kwargs))
             await self.publish(announce(0))
             return True
@@ -112,14 +117,15 @@ class Stores:
         self, announce: Announce, function: Callable[P, int], *args: P.args, **kwargs: P.kwargs
     ) -> None:
         """Write a change that was announced before, and announce it again with its version."""
-        version = await database.database_sync(function)(*args, **kwargs)
+        version = await database.database_sync(function, room=self._room)(*args, **kwargs)
         if version:
             await self.publish(announce(version))
 
     # --- The channel layer --------------------------------------------------------------------
 
     async def subscribe(self, room_code: str) -> None:
-        """Receive what is published to a room."""
+        """Receive what is published to a room. Later database calls take turns with its others."""
+        self._room = room_code
         await self._call(self._layer.group_add(room_group(room_code), self.channel_name))
 
     async def unsubscribe(self, room_code: str) -> None:

@@ -38,11 +38,16 @@ from signalling.worker.gc import cycles
 from . import descriptors
 from .daphne_http import bounded_channel
 from .daphne_websocket import BoundedProtocol, Event, Receive, Send
+from .ending import SPARE_SECONDS, end_within
 from .limits import CLOSE_SECONDS
 from .redaction import redact_logs, shorten
 
 FRAME_BYTES = 64 * 1024
 PING_SECONDS = 20  # until the answer to a ping; Daphne sends one every 20 s
+DRAIN_MARGIN = 2.0
+"""How much longer than ``DRAIN_SECONDS`` a drain may take, if it stores held frames."""
+CANCEL_SECONDS = 2.0
+"""How long applications may take to clean up after the drain."""
 FORGEABLE = (
     "--proxy-headers lets clients forge their addresses: Daphne takes the first entry of "
     "X-Forwarded-For. Set SIGNALLING['TRUSTED_PROXIES'] and SECURE_PROXY_SSL_HEADER instead"
@@ -112,7 +117,9 @@ class Server(DaphneServer):
         # Imported late: needs the app registry, which the application has set up by now.
         from signalling.worker import process
 
-        draining = asyncio.ensure_future(process.get_worker().drain())
+        worker = process.get_worker()
+        end_within(worker.drain_seconds + DRAIN_MARGIN + CANCEL_SECONDS + SPARE_SECONDS)
+        draining = asyncio.ensure_future(worker.drain())
         return Deferred.fromFuture(draining).addCallback(lambda _: self._cancel_remaining())
 
     def _cancel_remaining(self) -> Any:
@@ -123,7 +130,7 @@ class Server(DaphneServer):
         ]
         for application in running:
             application.cancel()
-        return Deferred.fromFuture(asyncio.gather(*running, return_exceptions=True))
+        return Deferred.fromFuture(asyncio.ensure_future(_wait(running)))
 
     def log_action(self, protocol: str, action: str, details: Event) -> None:
         super().log_action(protocol, action, {**details, "path": shorten(details["path"])})
@@ -134,6 +141,12 @@ class Server(DaphneServer):
         self.ws_factory.protocol = BoundedProtocol
         # A slow client needs time to read its close frame.
         self.ws_factory.setProtocolOptions(failByDrop=False, closeHandshakeTimeout=CLOSE_SECONDS)
+
+
+async def _wait(applications: list[asyncio.Future[Any]]) -> None:
+    """Wait for the ends of applications, for a limited time: they may wait for a store."""
+    if applications:
+        await asyncio.wait(applications, timeout=CANCEL_SECONDS)
 
 
 class CommandLineInterface(DaphneCommandLineInterface):

@@ -37,6 +37,7 @@ from . import descriptors, uvicorn_http
 from .limits import CONTROL_BURST, CONTROL_RATE, PIECE_BYTES, limits, refusal
 from .redaction import redact_logs
 from .uvicorn_http import close_after
+from .uvicorn_shutdown import GRACEFUL_SECONDS, bound_shutdown
 
 FINAL_TEXT = 0x81  # FIN, no reserved bit, opcode 1: RFC 6455, section 5.2
 MASKED = 0x80
@@ -44,7 +45,7 @@ CLOSE_SECONDS = 3.0
 FRAMES_WAITING = 16  # for a busy consumer, before reading pauses
 DEFAULTS = ["--ws", "websockets-sansio", "--ws-max-size", "65536"]
 DEFAULTS += ["--ws-per-message-deflate", "false", "--lifespan", "off"]
-DEFAULTS += ["--timeout-graceful-shutdown", "14"]  # longer than a drain
+DEFAULTS += ["--timeout-graceful-shutdown", str(GRACEFUL_SECONDS)]
 DEFAULTS += ["--no-proxy-headers"]  # TRUSTED_PROXIES decides: see rooms.addresses
 LOGGERS = ["uvicorn.access", "uvicorn.asgi", "uvicorn.error"]
 
@@ -277,6 +278,7 @@ if __name__ in {"__main__", "__mp_main__"}:  # "__mp_main__" in the processes of
     WS_PROTOCOLS["websockets-sansio"] = "signalling.servers.uvicorn:SignallingProtocol"
     uvicorn_http.install(HTTP_PROTOCOLS)
     redact_logs(LOGGERS)
+    bound_shutdown()
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _exit)

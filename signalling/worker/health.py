@@ -7,11 +7,10 @@ import logging
 from collections.abc import Awaitable
 
 from channels.layers import get_channel_layer
-from django.db import connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 
-from signalling.database import run_in_background_thread
+from signalling import database
 
 from . import process
 
@@ -38,7 +37,7 @@ async def ready(request: HttpRequest) -> JsonResponse:
     """
     checks = {
         "serving": not process.is_draining(),
-        "database": await _is_available("database", run_in_background_thread(_query_database)()),
+        "database": await database.is_available(),
         "channel_layer": await _is_available("channel layer", _use_channel_layer()),
     }
     is_ready = all(checks.values())
@@ -53,11 +52,6 @@ async def _is_available(store: str, query: Awaitable[None]) -> bool:
         logger.warning("Not ready, %s unavailable: %r", store, error)
         return False
     return True
-
-
-def _query_database() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
 
 
 async def _use_channel_layer() -> None:

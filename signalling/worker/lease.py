@@ -16,6 +16,7 @@ from django.db import close_old_connections
 
 from rooms import leases
 from rooms.logs import RareWarning
+from signalling.database.timeouts import limited
 
 logger = logging.getLogger("signalling")
 
@@ -90,7 +91,8 @@ class LeaseKeeper:
             self._trying_since = begun_at
         try:
             close_old_connections()
-            is_renewed = leases.renew(worker_id)
+            with limited():
+                is_renewed = leases.renew(worker_id)
         except Exception as error:
             self._failed.log(error)
             return

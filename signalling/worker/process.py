@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from rooms import leases, resuming
 from signalling import database, metrics, sfu
 from signalling.conf import conf
-from signalling.database import run_in_background_thread
+from signalling.database import RowLocked, run_in_background_thread
 from signalling.sfu import reconciler as sfu_reconciler
 from signalling.transport.loops import PerLoop
 
@@ -171,6 +171,8 @@ class WorkerProcess:
             await asyncio.sleep(self.lease.renewal)
             try:
                 await self.heartbeat()
+            except RowLocked as error:  # no outage: the leases of others count
+                logger.warning("The heartbeat was stopped by a lock: %s", error)
             except database.DATABASE_UNAVAILABLE as error:
                 self._monitor.reset()
                 logger.warning("Database unavailable: %s", error)

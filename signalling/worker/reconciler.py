@@ -25,7 +25,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from rooms import reconciling
 from rooms.models import Room
 from rooms.reconciling import Roster, Row
-from signalling.database import DATABASE_UNAVAILABLE, run_in_background_thread
+from signalling.database import DATABASE_UNAVAILABLE, RowLocked, run_in_background_thread
 from signalling.transport.tasks import spawn
 
 logger = logging.getLogger("signalling")
@@ -278,7 +278,10 @@ def _has_given_up(member: Member, row: Row) -> bool:
 
 async def _release(row: Row, *, may_resume: bool) -> None:
     release = run_in_background_thread(reconciling.release)
-    await release(row.peer_id, epoch=row.epoch, may_resume=may_resume)
+    try:
+        await release(row.peer_id, epoch=row.epoch, may_resume=may_resume)
+    except RowLocked as error:  # the next heartbeat tries again; others do not wait for this room
+        logger.warning("Peer %s not released: %s", row.peer_id, error)
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -1,5 +1,6 @@
 """What sites of tests use: a join policy that depends on the name of the room, a broken SFU."""
 
+import time
 from typing import Any
 
 from rooms.models import Room
@@ -8,11 +9,14 @@ from signalling.sfu.base import Claim, Sfu, SfuRoom
 
 FORBIDDEN = "forbidden"
 BROKEN = "broken"
+SLOW = "slow"
 
 
 def can_join(user: Any, room: Room) -> bool:
     if room.name == BROKEN:
         raise RuntimeError("this hook is broken on purpose")
+    if room.name == SLOW:
+        time.sleep(5)
     return room.name != FORBIDDEN
 
 

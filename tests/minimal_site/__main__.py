@@ -37,6 +37,7 @@ NEED_MORE = {
     "signalling.sfu.livekit",
     "signalling.servers.uvicorn",
     "signalling.servers.uvicorn_http",
+    "signalling.servers.uvicorn_shutdown",
 }
 """Modules for an optional server, channel layer or SFU. No other module imports them."""
 

@@ -118,8 +118,8 @@ def test_postgresql_connections_time_out_within_seconds(load: Load) -> None:
     database = site["DATABASES"]["default"]
     assert database["ENGINE"] == "django.db.backends.postgresql"
     assert (database["HOST"], database["NAME"]) == ("db.example.org", "calls")
-    assert database["OPTIONS"]["connect_timeout"] == 3
-    assert database["OPTIONS"]["pool"]["timeout"] == 3
+    assert database["OPTIONS"]["connect_timeout"] == 2
+    assert database["OPTIONS"]["pool"]["timeout"] == 2
 
 
 def test_without_redis_the_channel_layer_is_local(load: Load) -> None:
@@ -222,8 +222,8 @@ def test_postgresql_statements_and_connections_time_out(load: Load) -> None:
     url = "postgres://user:password@db.example.org/calls"
     database = load(**SECRETS, DATABASE_URL=url)["DATABASES"]["default"]
     assert database["CONN_HEALTH_CHECKS"] is True
-    assert database["OPTIONS"]["tcp_user_timeout"] == 5000
-    assert database["OPTIONS"]["options"] == "-c statement_timeout=5000 -c lock_timeout=3000"
+    assert database["OPTIONS"]["tcp_user_timeout"] == 3000
+    assert database["OPTIONS"]["options"] == "-c statement_timeout=2000 -c lock_timeout=500"
     longer = load(**SECRETS, DATABASE_URL=url, DATABASE_TIMEOUT="0")["DATABASES"]["default"]
     assert "statement_timeout=0 " in longer["OPTIONS"]["options"]
     own = load(**SECRETS, DATABASE_URL=url + "?connect_timeout=9")["DATABASES"]["default"]

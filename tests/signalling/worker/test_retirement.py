@@ -76,7 +76,7 @@ async def test_frames_are_stored_for_every_peer_although_one_fails(
     peers = tuple(worker.detached)
     await worker.drain()
     assert sorted(stored) == ["peer_2", "peer_3"]
-    assert "Could not store the frames held for peer_1: OperationalError" in caplog.text
+    assert "Could not store the frames held for peer_1: DatabaseUnavailable" in caplog.text
     assert all(peer.has_ended for peer in peers if isinstance(peer, Detached))
     assert not await Worker.objects.aexists()
 
