@@ -116,13 +116,13 @@ class SignallingConsumer(BoundedConsumer):
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
     ) -> None:
         """Handle one frame. A binary frame of UTF-8 JSON is handled like a text frame."""
-        if monotonic() > self.worker.suspensions.alive_until:
+        if (now := monotonic()) > self.worker.suspensions.alive_until:
             await self.worker.suspensions.check()
         replies = self.replies
         if replies.is_closing:
             return
         frame = text_data if text_data is not None else bytes_data or b""
-        self.heartbeat.last_frame_at = now = monotonic()
+        self.heartbeat.last_frame_at = now
         limits = self.settings.early_frame_limits if self.identity is None else self.frame_limits
         request: Request | None = None
         try:

@@ -206,6 +206,11 @@ class Membership:
         self.versions.settle(version)
         self._forget_departed()
 
+    def restart(self, version: int) -> None:
+        """Begin again at an earlier version of the roster: the database has lost the later ones."""
+        self.versions.restart(version)
+        self.joins.clear()
+
     def _depart(self, peer_id: str, version: int) -> None:
         if version == 0 or version not in self.versions:
             self.departed[peer_id] = version or self.departed.get(peer_id, 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 from channels.exceptions import ChannelFull
 
-from rooms.models import Room
+from rooms.models import Participant
 from rooms.reconciling import Roster, Row
 from signalling import protocol
 from signalling.conf import SignallingSettings
@@ -171,12 +171,12 @@ class RoomEvents:
     def is_busy(self) -> bool:
         return self._stores.is_busy
 
-    def agrees_with(self, room: Room) -> bool:
-        """Return whether the roster has as many peers as the room, and the mode is current."""
+    def agrees_with(self, live_count: int, mode: Mode) -> bool:
+        """Return whether the room has as many peers, and its mode is known."""
         mine = self.membership
         return mine is None or (
-            len(mine.roster) + 1 == room.live_count  # workers on earlier builds count no changes
-            and not Mode.of(room).is_later_than(mine.mode)
+            len(mine.roster) + 1 == live_count  # workers on earlier builds count no changes
+            and not mode.is_later_than(mine.mode)
         )
 
     def refresh(self, roster: Roster | None, mark: Mark) -> bool:
@@ -198,7 +198,7 @@ class RoomEvents:
             return True
         version = roster.room.roster_version
         if version < mark.complete:  # the database has lost its latest changes, in a failover
-            mine.versions.restart(version)
+            mine.restart(version)
         elif version < mine.versions.complete or mine.unversioned != mark.unversioned:
             return False
         try:
@@ -215,7 +215,10 @@ class RoomEvents:
         mine = self.membership
         if mine is None:
             return
-        if row is None or not row.is_live:
+        if row is not None and row.reason == Participant.Reason.ROOM_CLOSED:
+            closed = Closed(type="signalling.closed", room=mine.room_code, reason="closed")
+            self._closed(mine, closed)
+        elif row is None or not row.is_live:
             self._expel(errors.removed(row.reason if row else ""))
         elif row.epoch > mine.epoch:
             self._fence(mine)

@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from rooms import reconciling
-from rooms.models import Room
 from rooms.reconciling import Roster, Row
 from signalling.database import DATABASE_UNAVAILABLE, RowLocked, run_in_background_thread
+from signalling.sfu.mode import Mode
 from signalling.transport.tasks import spawn
 
 logger = logging.getLogger("signalling")
@@ -86,8 +86,8 @@ class Member(Protocol):
     def is_busy(self) -> bool:
         """Whether a database call of it is running."""
 
-    def agrees_with(self, room: Room) -> bool:
-        """Return whether roster and mode fit the room, whose ``live_count`` is set."""
+    def agrees_with(self, live_count: int, mode: Mode) -> bool:
+        """Return whether the roster has as many peers, and the mode is not out of date."""
 
     def refresh(self, roster: Roster | None, mark: Mark) -> bool:
         """Apply a roster; ``None``: the room is empty. Return false if it must be read again."""
@@ -245,23 +245,23 @@ class Reconciler:
                     await _release(row, may_resume=row.may_resume)
 
     async def _check_rosters(self) -> None:
-        seen: defaultdict[str, list[tuple[Member, Mark]]] = defaultdict(list)
-        for member, membership in self._seated():
-            seen[membership.room_code].append((member, Mark.of(membership)))
+        seen: defaultdict[str, list[tuple[Member, Membership, int]]] = defaultdict(list)
+        for member, mine in self._seated():
+            seen[mine.room_code].append((member, mine, mine.versions.complete))
         for codes in _chunks([*seen], CHUNK):
             for room in await run_in_background_thread(reconciling.read_rooms)(codes):
-                for member, mark in seen[room.code]:
-                    if member.membership is mark.membership:
-                        self._compare(member, mark, room)
-
-    def _compare(self, member: Member, mark: Mark, room: Room) -> None:
-        complete, version = mark.membership.versions.complete, room.roster_version
-        # After a failover, the database may have lost its latest changes.
-        has_regressed = version < mark.complete
-        if complete < version:
-            self.request(room.code, version)
-        elif has_regressed or (complete == version and not member.agrees_with(room)):
-            self.request(room.code)
+                mode, version = Mode.of(room), room.roster_version
+                for member, mine, before in seen[room.code]:
+                    complete = mine.versions.complete
+                    if member.membership is not mine:
+                        continue
+                    if complete < version:
+                        self.request(room.code, version)
+                    # After a failover, the database may have lost its latest changes.
+                    elif version < before or (
+                        complete == version and not member.agrees_with(room.live_count, mode)
+                    ):
+                        self.request(room.code)
 
     def _seated(self) -> list[tuple[Member, Membership]]:
         found = ((socket.room, socket.room.membership) for socket in self._sockets())

@@ -153,6 +153,32 @@ async def test_a_peer_disconnected_during_an_outage_of_the_database_resumes(
             await watcher.wait_for("peer:back", peerId=keen.peer_id)
 
 
+async def test_a_leave_during_an_outage_of_both_stores_leaves_no_ghost(
+    site: Site, postgresql: PostgreSQL, redis: Redis, logs: Logs
+) -> None:
+    logs.expect("Database unavailable")
+    code = site.room()
+    async with site.client("watcher") as watcher, site.client("plain", worker=1) as plain:
+        await watcher.join(code)
+        await plain.join(code)
+        await watcher.wait_for("peer:joined", peerId=plain.peer_id)
+        logged = len(site.workers[1].log.read_text())
+        redis.stop(signal.SIGKILL)
+        crash(postgresql)
+        await plain.reset()
+        await wait_until(
+            lambda: "announcement delayed" in site.workers[1].log.read_text()[logged:],
+            "the leave finds neither store",
+            within=15,
+        )
+        await asyncio.to_thread(redis.start)
+        await asyncio.to_thread(postgresql.start)
+        await watcher.wait_for("peer:left", peerId=plain.peer_id, within=20)
+        assert site.database.live_peers(code) == {watcher.peer_id}
+        await watcher.request("ping")
+        assert "peer:left" not in [frame["event"] for frame in watcher.unread]
+
+
 async def test_the_database_terminates_all_connections(site: Site, postgresql: PostgreSQL) -> None:
     code = site.room()
     async with site.client("watcher") as watcher, site.client("other", worker=1) as other:

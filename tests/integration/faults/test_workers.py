@@ -148,6 +148,43 @@ async def test_a_suspended_worker_fences_itself(make_site: MakeSite, engine: Eng
         assert site.database.live_peers(code) == {watcher.peer_id}
 
 
+async def test_a_socket_that_missed_its_resume_during_a_stop_relays_nothing(
+    make_site: MakeSite,
+) -> None:
+    """Its frames have waited in the kernel. A lease that lasts closes no socket by itself."""
+    leases = {"LEASE_SECONDS": 60, "LEASE_RENEWAL": 1}
+    site = make_site(
+        engine="postgresql", redis=True, workers=2, server="uvicorn", signalling=leases
+    )
+    code = site.room()
+    async with (
+        site.client("keen", worker=0) as old,
+        site.client("keen", worker=1) as new,
+        site.client("near", worker=0) as near,
+        site.client("far", worker=1) as far,
+    ):
+        token = (await old.join(code, resumable=True))["resumeToken"]
+        for watcher in (near, far):
+            await watcher.join(code)
+        await old.wait_for("peer:joined", peerId=far.peer_id)
+        site.workers[0].send_signal(signal.SIGSTOP)
+        for watcher in (near, far):
+            for number in range(10):
+                relay = {"targetPeerId": watcher.peer_id, "candidate": candidate(number)}
+                await old.send("webrtc:ice", relay)
+        await new.resume(code, token)
+        await far.wait_for("peer:back", peerId=new.peer_id)
+        site.workers[0].send_signal(signal.SIGCONT)
+        await old.wait_for("error", code="not_in_room")
+        assert await old.receive_close() == 4409
+        await near.wait_for("peer:back", peerId=new.peer_id)
+        for watcher in (near, far):
+            relay = {"targetPeerId": watcher.peer_id, "candidate": "new"}
+            await new.request("webrtc:ice", relay)
+            assert (await watcher.receive("webrtc:ice"))["candidate"] == "new"
+        assert site.database.live_peers(code) == {new.peer_id, near.peer_id, far.peer_id}
+
+
 class RelayingPeer:
     """A resumable peer that relays to a partner and records what it receives."""
 

@@ -158,6 +158,7 @@ def test_a_leave_that_waits_for_the_database_is_final() -> None:
 
 def test_a_failover_that_lost_the_latest_changes_is_followed() -> None:
     mine = parts()
+    mine.room.deliver(dict(joined("peer_lost", SEEN + 1)))
     assert refresh(mine, read(SEEN - 3, peer("peer_new")))
     assert mine.membership.roster == {"peer_new": "channel!new"}
     mine.room.deliver(dict(joined("peer_newer", SEEN - 2)))
@@ -215,12 +216,13 @@ def row(**values: Any) -> Row:
     [
         (row(left_at=datetime.now(tz=UTC), reason="removed"), CloseCode.REMOVED),
         (row(left_at=datetime.now(tz=UTC), reason="server_lost"), CloseCode.UNAVAILABLE),
+        (row(left_at=datetime.now(tz=UTC), reason="room_closed"), CloseCode.ROOM_CLOSED),
         (None, CloseCode.UNAVAILABLE),
         (row(epoch=EPOCH + 1), CloseCode.RESUMED_ELSEWHERE),
         (row(away_until=datetime.now(tz=UTC)), CloseCode.UNAVAILABLE),
         (row(epoch=EPOCH - 1), CloseCode.UNAVAILABLE),
     ],
-    ids=["removed", "reaped", "no row", "resumed", "away", "lost in a failover"],
+    ids=["removed", "reaped", "closed", "no row", "resumed", "away", "lost in a failover"],
 )
 async def test_a_socket_that_has_lost_its_peer_is_closed(
     found: Row | None, close: CloseCode
@@ -228,8 +230,9 @@ async def test_a_socket_that_has_lost_its_peer_is_closed(
     mine = parts()
     await mine.subscription.open()
     mine.room.lose(found)
-    (error,) = mine.replies.push_error.call_args.args
-    assert error.close == close
+    errors = [call.args[0].close for call in mine.replies.push_error.call_args_list]
+    closes = [call.args[0] for call in mine.replies.close.call_args_list]
+    assert [*errors, *closes] == [close]
 
 
 def test_relays_of_an_earlier_socket_are_refused() -> None:
