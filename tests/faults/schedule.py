@@ -10,6 +10,8 @@ import msgspec
 
 WORKERS = 3
 ROOMS = 2
+SKEW = 28
+"""Seconds by which a clock jumps: tokens allow for 30 s."""
 
 Arguments = dict[str, Any]
 
@@ -53,7 +55,7 @@ def _arguments(kind: str, rng: random.Random) -> Arguments:
         case "terminate":
             return {"worker": worker}
         case "clock":
-            offset = rng.choice([-30, 30])
+            offset = rng.choice([-SKEW, SKEW])
             return {"worker": worker, "offset": offset, "seconds": _seconds(rng, 4, 8)}
         case "postgresql-lock":
             row = rng.choice(["room", "peers"])
@@ -71,7 +73,7 @@ KINDS = {
     "kill": "kill -9 of a worker, which starts again some seconds later",
     "pause": "SIGSTOP of a worker for 2 to 12 s",
     "terminate": "SIGTERM of a worker, which starts again when it has ended",
-    "clock": "the clock of a worker jumps by 30 s and, seconds later, back (libfaketime)",
+    "clock": "the clock of a worker jumps by 28 s and, seconds later, back (libfaketime)",
     "postgresql-restart": "PostgreSQL crashes (SIGQUIT) and starts again",
     "postgresql-stop": "PostgreSQL is stopped for 2 to 10 s",
     "postgresql-read-only": "PostgreSQL refuses all writes for 2 to 10 s",
