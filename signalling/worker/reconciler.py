@@ -36,6 +36,8 @@ RETRY_SECONDS = 1.0
 """How long a read waits after the database was unavailable."""
 CHUNK = 500
 """Peers or rooms per query."""
+RELEASES = 200
+"""Rows that are released at one heartbeat: each needs a transaction."""
 ROSTERS = 20
 """Rosters per query, because each has up to TOTAL_LIMIT rows."""
 
@@ -237,12 +239,17 @@ class Reconciler:
         """Let go of live rows without a socket: the answer to a COMMIT was lost."""
         members = {socket.room.channel_name: socket.room for socket in self._sockets()}
         detached = {peer.channel_name for peer in self._detached()}
-        for row in rows:
-            if row.is_live and not row.is_away and row.channel_name not in detached:
-                member = members.get(row.channel_name)
-                if member is None or _has_given_up(member, row):
-                    logger.warning("Releasing peer %s, which has no socket", row.peer_id)
-                    await _release(row, may_resume=row.may_resume)
+        orphans = [
+            row
+            for row in rows
+            if row.is_live
+            and not row.is_away
+            and row.channel_name not in detached
+            and _has_given_up(members.get(row.channel_name), row)
+        ]
+        for row in orphans[:RELEASES]:
+            logger.warning("Releasing peer %s, which has no socket", row.peer_id)
+            await _release(row, may_resume=row.may_resume)
 
     async def _check_rosters(self) -> None:
         seen: defaultdict[str, list[tuple[Member, Membership, int]]] = defaultdict(list)
@@ -268,8 +275,10 @@ class Reconciler:
         return [(member, mine) for member, mine in found if mine is not None and mine.is_seated]
 
 
-def _has_given_up(member: Member, row: Row) -> bool:
-    """Return whether a socket neither has the peer of a row with its channel nor may get it."""
+def _has_given_up(member: Member | None, row: Row) -> bool:
+    """Return whether the socket with the channel of a row neither has its peer nor may get it."""
+    if member is None:
+        return True
     mine = member.membership
     if mine is None:
         return not member.is_busy

@@ -134,6 +134,23 @@ async def test_a_join_whose_commit_was_not_answered_ends_at_the_next_heartbeat(
         assert await live() == {witness.peer_id, socket.peer_id}
 
 
+async def test_rows_whose_sockets_are_gone_end_a_few_at_a_time(
+    room: Room, alice: User, bob: User, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "RELEASES", 2)
+    async with in_room(alice) as (witness,):
+        worker_id = process.get_worker().worker_id
+        lost = [(await run(enter, bob, worker_id=worker_id)).participant for _ in range(3)]
+        await process.get_worker().reconciler.reconcile(worker_id)
+        assert len(await live()) == 2
+        await process.get_worker().reconciler.reconcile(worker_id)
+        assert await live() == {witness.peer_id}
+        rows = [row async for row in Participant.objects.exclude(peer_id=witness.peer_id)]
+        assert {(row.peer_id, row.reason) for row in rows} == {
+            (peer.peer_id, "disconnected") for peer in lost
+        }
+
+
 async def test_a_resume_whose_commit_was_not_answered_becomes_away_and_may_resume(
     room: Room, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
