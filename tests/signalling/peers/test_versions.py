@@ -20,6 +20,12 @@ def test_changes_are_complete_in_whatever_order_they_arrive(order: tuple[int, ..
     assert (seen.complete, seen.has_gap) == (8, False)
 
 
+def test_the_first_change_of_a_room_is_no_gap() -> None:
+    seen = SeenVersions()
+    seen.add(1)
+    assert (seen.complete, seen.has_gap) == (1, False)
+
+
 def test_a_missing_change_is_a_gap() -> None:
     seen = SeenVersions(5)
     seen.add(7)
