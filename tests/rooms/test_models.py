@@ -113,6 +113,23 @@ def test_a_participant_is_live_until_it_leaves() -> None:
     assert not Participant(left_at=timezone.now()).is_live
 
 
+def test_a_participant_is_away_until_it_leaves() -> None:
+    now = timezone.now()
+    assert Participant(away_until=now).is_away
+    assert not Participant().is_away
+    assert not Participant(away_until=now, left_at=now).is_away
+
+
+def test_a_report_to_receive_counts_for_one_version_of_the_mode() -> None:
+    receiving, failed = (Participant(sfu_version=2, sfu_state=s) for s in ("receiving", "failed"))
+    assert [receiving.receives_through_sfu(version) for version in (1, 2, 3)] == [
+        False,
+        True,
+        False,
+    ]
+    assert not failed.receives_through_sfu(2)
+
+
 def test_rooms_are_ordered_newest_first() -> None:
     now = timezone.now()
     for age in (2, 1, 3):
