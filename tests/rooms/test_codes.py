@@ -173,4 +173,4 @@ def test_repeated_codes_lower_the_estimate(monkeypatch: pytest.MonkeyPatch) -> N
     made = iter([f"{number}{number}X" for number in range(8)] * 2)
     monkeypatch.setattr(codes, "new", lambda: next(made))
     found = codes.sample(16)  # eight codes are repeated: 16² / (2 · 8) codes are expected
-    assert (found.bits, found.lengths) == (4, {3})
+    assert (found.bits, found.lengths) == (4, frozenset({3}))
