@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+import json
+from datetime import datetime, timedelta
 from typing import Any
-from unittest.mock import Mock, call
+from unittest.mock import AsyncMock, Mock, call
 
 import pytest
 from django.utils import timezone
@@ -14,7 +15,9 @@ from rooms import resuming
 from signalling.layers import Undeliverable
 from signalling.peers import resumption
 from signalling.peers.detached import DetachedPeer
+from signalling.peers.stores import Stores
 from signalling.protocol import CloseCode
+from signalling.worker.pending import PendingWrites
 from signalling.worker.process import SETTLE_SECONDS
 from tests.signalling.peers.test_room_events import EPOCH, Parts, relayed
 
@@ -161,18 +164,31 @@ async def test_a_peer_without_a_socket_stays_for_its_window_and_keeps_its_connec
 
 
 @pytest.mark.parametrize("is_current", [True, False])
-async def test_only_a_peer_that_is_still_there_is_announced_as_away(is_current: bool) -> None:
+async def test_only_a_peer_that_is_still_there_is_announced_as_away(
+    is_current: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked: list[Any] = []
+
+    def mark_away(peer_id: str, *, epoch: int, gap: bool, **options: Any) -> bool:
+        marked.append((peer_id, epoch, gap))
+        return is_current
+
+    monkeypatch.setattr(resuming, "mark_away", mark_away)
     parts = resumable(resume_window=30)
-    parts.stores.record.return_value = is_current
+    stores = Stores(parts.subscription, PendingWrites())
+    parts.stores.record, parts.stores.publish = stores.record, stores.publish
+    published = AsyncMock()
+    monkeypatch.setattr(parts.subscription.layer, "group_send", published)
     detached = await detach(parts, is_abandoned=True)
     before = timezone.now()
     await parts.resumption.announce_away(detached)
-    ((function, peer_id), keywords) = parts.stores.record.call_args
-    assert (function, peer_id) == (resuming.mark_away, "peer_me")
-    assert (keywords["epoch"], keywords["gap"]) == (EPOCH, True)
-    assert keywords["until"] >= before + timedelta(seconds=30)
-    published = [arguments[0]["channel"] for arguments, _ in parts.stores.publish.call_args_list]
-    assert published == ([detached.subscription.name] if is_current else [])
+    assert marked == [("peer_me", EPOCH, True)]
+    assert published.await_count == is_current
+    if is_current:
+        _, message = published.call_args.args
+        assert (message["change"], message["channel"]) == ("away", detached.subscription.name)
+        until = datetime.fromisoformat(json.loads(message["frame"])["data"]["until"])
+        assert until > before + timedelta(seconds=29)
     detached.end()
 
 

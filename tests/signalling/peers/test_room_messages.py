@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError
 
-from rooms import services, switching
+from rooms import resuming, services, switching
 from rooms.exceptions import RoomNotFound
 from rooms.models import Participant, Room
 from signalling.peers import room_events
@@ -40,6 +40,7 @@ ANNOUNCED = {
     "peer_id": "peer_other",
     "frame": "announced",
 }
+UNTIL = "2030-01-01T00:00:00+00:00"
 CLOSED = {"type": "signalling.closed", "room": "ABC123", "reason": "closed"}
 REMOVED = {"type": "signalling.removed", "room": "ABC123", "peer_id": "peer_me"}
 TAKEOVER = {"type": "signalling.takeover", "peer_id": "peer_me", "reply_channel": "channel!later"}
@@ -231,8 +232,7 @@ async def test_a_detached_peer_holds_what_came_before_its_join_and_is_announced(
     (detached,) = parts.worker.detached.add.call_args.args
     assert isinstance(detached, DetachedPeer)
     assert [number for _, number, _ in detached.frames] == [1]
-    ((published,), _) = parts.stores.publish.call_args
-    assert (published["change"], published["peer_id"]) == ("away", "peer_me")
+    assert parts.stores.record.call_args.args[-2:] == (resuming.mark_away, "peer_me")
     detached.end()
 
 
@@ -258,11 +258,12 @@ def test_held_frames_that_come_after_the_join_are_logged(caplog: pytest.LogCaptu
 async def test_a_later_mode_is_written_and_followed() -> None:
     parts = seated(switch_seconds=7.0)
     link = with_link(parts)
-    parts.room.deliver(mode_changed(mode="p2p", sfu="", until="later"))
+    parts.room.deliver(mode_changed(mode="p2p", sfu="", until=UNTIL))
     mode = Mode("p2p", 2, False, "", 50)
     assert parts.membership.mode == mode
-    data = {"mode": "p2p", "version": 2, "until": "later", "reason": "host"}
-    assert events(parts) == [("room:mode", data)]
+    ((event, data),) = events(parts)
+    expected = {"mode": "p2p", "version": 2, "until": UNTIL, "reason": "host"}
+    assert (event, data) == ("room:mode", data | expected)
     assert link.mock_calls == [call.follow(mode, claim=None, close_after=7.0)]
 
 

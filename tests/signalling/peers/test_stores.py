@@ -10,7 +10,6 @@ from unittest.mock import Mock, call
 import pytest
 from channels.exceptions import ChannelFull
 from django.contrib.auth.models import User
-from django.db import InterfaceError, OperationalError
 
 from rooms import guessing
 from signalling.auth import revocation
@@ -113,24 +112,6 @@ async def test_a_seat_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(revocation, "perform", perform)
     assert await make().seat(Mock(), Identity(user=User(pk=2)), Mock()) is joined
-
-
-@pytest.mark.parametrize("outage", [OperationalError("away"), InterfaceError("away")])
-async def test_a_write_during_an_outage_is_repeated_later(outage: Exception) -> None:
-    function = Mock(side_effect=[outage, True])
-    stores = make()
-    assert await stores.record(function, "peer_me", epoch=3)
-    await stores._pending.flush()
-    await stores._pending.flush()
-    assert function.mock_calls == [call("peer_me", epoch=3)] * 2
-
-
-async def test_the_result_and_the_bugs_of_a_write_are_the_caller_s() -> None:
-    stores = make()
-    assert not await stores.record(Mock(return_value=False))
-    with pytest.raises(RuntimeError):
-        await stores.record(Mock(side_effect=RuntimeError("a bug")))
-    await stores._pending.flush()
 
 
 # --- The channel layer ------------------------------------------------------------------------
