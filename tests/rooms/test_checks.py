@@ -7,6 +7,9 @@ import pytest
 from django.core import checks
 from pytest_django import Settings
 
+from rooms import checks as room_checks
+from rooms import codes
+
 
 def problems(prefix: str = "signalling_rooms.", *, deploy: bool = False) -> list[str]:
     """Return the IDs of the messages that ``manage.py check --database`` reports for our apps."""
@@ -55,11 +58,23 @@ def test_limits_that_the_constraints_reject_are_an_error(
     assert problems() == ["signalling_rooms.E002"]
 
 
-@pytest.mark.django_db
-def test_a_lease_shorter_than_three_renewals_is_an_error(settings: Settings) -> None:
-    settings.SIGNALLING = {"LEASE_SECONDS": 5, "LEASE_RENEWAL": 3}
+def test_the_limits_are_in_the_error(settings: Settings) -> None:
+    settings.SIGNALLING = {"P2P_LIMIT": 5, "TOTAL_LIMIT": 4}
+    (error,) = room_checks.check_limits(None)
+    assert error.msg == "SIGNALLING['P2P_LIMIT'] is 5 and ['TOTAL_LIMIT'] is 4."
+
+
+@pytest.mark.parametrize(("lease", "renewal"), [(5, 3), (5, 2), (3, 0), (3, -1), ("9", 3)])
+def test_a_lease_shorter_than_three_renewals_is_an_error(
+    settings: Settings, lease: object, renewal: object
+) -> None:
+    settings.SIGNALLING = {"LEASE_SECONDS": lease, "LEASE_RENEWAL": renewal}
     assert problems() == ["signalling_rooms.E003"]
-    settings.SIGNALLING = {"LEASE_SECONDS": 9, "LEASE_RENEWAL": 3}
+
+
+@pytest.mark.parametrize(("lease", "renewal"), [(9, 3), (1, 0.3)])
+def test_a_lease_of_three_renewals_passes(settings: Settings, lease: float, renewal: float) -> None:
+    settings.SIGNALLING = {"LEASE_SECONDS": lease, "LEASE_RENEWAL": renewal}
     assert problems() == []
 
 
@@ -153,6 +168,8 @@ def test_proxies_that_are_no_list_are_one_error(settings: Settings, proxies: obj
         (10, 10, []),
         (200, 100, ["signalling_rooms.W007"]),
         (None, "x", ["signalling.E002", "signalling.E002"]),
+        (None, 5, ["signalling.E002"]),
+        (5, "x", ["signalling.E002"]),
     ],
 )
 def test_an_address_may_have_as_many_failures_as_a_user(
@@ -177,6 +194,15 @@ def test_codes_that_can_be_guessed_are_a_warning_in_production(
     settings.SIGNALLING = {"MAKE_CODE": f"tests.rooms.hooks.{hook}"}
     assert problems() == []
     assert problems(deploy=True) == ["signalling_rooms.W004"]
+
+
+@pytest.mark.parametrize(("bits", "found"), [(49.4, ["signalling_rooms.W004"]), (49.6, [])])
+def test_codes_of_fifty_bits_are_long_enough(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, bits: float, found: list[str]
+) -> None:
+    estimate = codes.CodeFormat(frozenset(), frozenset(), bits)
+    monkeypatch.setattr(codes, "sample", lambda count: estimate)
+    assert [message.id for message in room_checks.check_codes(None)] == found
 
 
 @pytest.mark.django_db

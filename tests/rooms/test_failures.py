@@ -336,25 +336,6 @@ def test_a_cache_that_does_not_respond_delays_one_call_for_the_deadline(
     ]
 
 
-def test_calls_that_have_not_begun_in_time_are_not_made() -> None:
-    workers, begun, responds = Workers(1, "hanging"), threading.Event(), threading.Event()
-    made: list[str] = []
-
-    def hang() -> None:
-        begun.set()
-        responds.wait()
-
-    call = threading.Thread(target=workers.run, args=(hang, 60))
-    call.start()
-    begun.wait()
-    with pytest.raises(TimeoutError):
-        workers.run(lambda: made.append("late"), 0.01)
-    responds.set()
-    call.join()
-    assert workers.run(lambda: "on time", 5) == "on time"
-    assert made == []
-
-
 def test_only_one_thread_waits_for_a_cache_that_was_unavailable(
     shared: type[SharedCache], sleep: Sleep, monkeypatch: pytest.MonkeyPatch
 ) -> None:

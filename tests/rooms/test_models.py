@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from rooms import services
-from rooms.defaults import new_peer_id
+from rooms.defaults import new_peer_id, new_worker_id
 from rooms.models import MESH_MAX, Participant, Room
 from tests.conftest import Enter
 
@@ -106,6 +106,12 @@ def test_peer_ids_are_long_random_and_fit_their_column() -> None:
     assert len(peer_ids) == 1000
     assert {len(peer_id) for peer_id in peer_ids} == {27}
     assert all(peer_id.startswith("peer_") for peer_id in peer_ids)
+
+
+def test_worker_ids_are_random_and_fill_their_column() -> None:
+    worker_ids = {new_worker_id() for _ in range(100)}
+    assert len(worker_ids) == 100
+    assert {len(worker_id) for worker_id in worker_ids} == {32}
 
 
 def test_a_participant_is_live_until_it_leaves() -> None:
