@@ -24,7 +24,7 @@ def test_each_thread_is_started_once_and_does_not_keep_the_process_alive() -> No
     for _ in range(3):
         workers.run(int, 10)
     threads = {thread for thread in threading.enumerate() if "counted" in thread.name}
-    assert {thread.name for thread in threads} == {"counted-0", "counted-1"}
+    assert len(threads) == 2
     assert all(thread.daemon for thread in threads)
 
 
