@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from channels.layers import channel_layers
 from django.conf import settings
@@ -23,6 +24,7 @@ from rooms.clock import clock
 from rooms.models import Room
 from rooms.services import Joined
 from tests import scheduling
+from tests.effort import effort
 from tests.integration.fixtures import (
     empty_postgresql,
     empty_sqlite,
@@ -35,6 +37,9 @@ __all__ = ["empty_postgresql", "empty_sqlite", "make_site", "postgresql", "redis
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
+
+hypothesis.settings.register_profile("effort", max_examples=effort(100))
+hypothesis.settings.load_profile("effort")
 
 PASSWORD = "correct horse"
 Enter = Callable[..., Joined]

@@ -165,4 +165,6 @@ def _threads() -> ThreadPoolExecutor:
 
 def _lower_priority() -> None:
     if sys.platform == "linux":  # where each thread has a priority of its own: setpriority(2)
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        before = os.getpriority(os.PRIO_PROCESS, thread)  # only root may raise a priority again
+        os.setpriority(os.PRIO_PROCESS, thread, max(before, NICENESS))

@@ -5,8 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin import site
 from django.contrib.auth.models import Permission, User
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
@@ -233,7 +234,7 @@ def test_the_code_of_a_room_cannot_be_changed(admin: Client, room: Room) -> None
     assert "code" not in page.context["adminform"].form.fields
     admin.post(url, form_of(admin, url, code="OTHER", name="Milk"))
     room.refresh_from_db()
-    assert (room.code, room.name) == ("ABC123", "Milk")
+    assert (room.code, room.name, room.is_active) == ("ABC123", "Milk", True)
 
 
 # --- Participants -----------------------------------------------------------------------------
@@ -288,6 +289,13 @@ def test_participants_can_be_filtered(
     assert {peer.user.username for peer in shown(admin, PARTICIPANTS, **query)} == expected
 
 
+def test_the_participant_list_shows_who_is_in_the_room(
+    admin: Client, room: Room, bob: User, enter: Enter
+) -> None:
+    enter(bob)
+    assert "icon-yes.svg" in admin.get(PARTICIPANTS).text
+
+
 def test_participants_are_read_only(admin: Client, room: Room, bob: User, enter: Enter) -> None:
     peer = enter(bob).participant
     url = change_page(peer)
@@ -313,6 +321,12 @@ def test_participants_are_deleted_only_with_their_room_or_user(
         assert admin.post(url, {"post": "yes"}).status_code == 302
     assert closed == ["ABC123"]
     assert not Participant.objects.exists()
+
+
+def test_participants_are_not_deleted_outside_of_the_pages(rf: RequestFactory) -> None:
+    request = rf.get("/")  # no page of the admin has been found for it
+    request.user = User(is_staff=True, is_superuser=True)
+    assert not site.get_model_admin(Participant).has_delete_permission(request)
 
 
 END = "end_memberships"
@@ -365,5 +379,6 @@ def test_workers_are_listed_with_their_participants_and_read_only(
     (worker,) = shown(admin, reverse("admin:signalling_rooms_worker_changelist"))
     assert worker.live_count == 1
     assert admin.get(reverse("admin:signalling_rooms_worker_add")).status_code == 403
-    page = reverse("admin:signalling_rooms_worker_delete", args=[worker_id])
-    assert admin.post(page, {"post": "yes"}).status_code == 403
+    for action in ("change", "delete"):
+        page = reverse(f"admin:signalling_rooms_worker_{action}", args=[worker_id])
+        assert admin.post(page, {"post": "yes"}).status_code == 403

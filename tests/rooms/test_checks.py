@@ -7,6 +7,11 @@ import pytest
 from django.core import checks
 from pytest_django import Settings
 
+from rooms import checks as room_checks
+from rooms import codes
+
+pytestmark = pytest.mark.django_db  # ``check --database`` asks the database for its features
+
 
 def problems(prefix: str = "signalling_rooms.", *, deploy: bool = False) -> list[str]:
     """Return the IDs of the messages that ``manage.py check --database`` reports for our apps."""
@@ -14,12 +19,10 @@ def problems(prefix: str = "signalling_rooms.", *, deploy: bool = False) -> list
     return [str(message.id) for message in messages if str(message.id).startswith(prefix)]
 
 
-@pytest.mark.django_db
 def test_the_example_site_passes_all_checks() -> None:
     assert problems() == []
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("hook", ["MAKE_CODE", "CAN_CREATE", "CAN_JOIN", "CAN_STAY", "USER_INFO"])
 @pytest.mark.parametrize(
     "path", ["signalling_rooms.codes.nothing", "no.such.module", "nodots", "", None, 3]
@@ -31,13 +34,11 @@ def test_a_hook_that_cannot_be_imported_is_an_error(
     assert problems() == ["signalling_rooms.E001"]
 
 
-@pytest.mark.django_db
 def test_a_hook_that_is_not_callable_is_an_error(settings: Settings) -> None:
     settings.SIGNALLING = {"CAN_JOIN": "rooms.codes.ALPHABET"}
     assert problems() == ["signalling_rooms.E001"]
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(
     "limits",
     [
@@ -55,15 +56,26 @@ def test_limits_that_the_constraints_reject_are_an_error(
     assert problems() == ["signalling_rooms.E002"]
 
 
-@pytest.mark.django_db
-def test_a_lease_shorter_than_three_renewals_is_an_error(settings: Settings) -> None:
-    settings.SIGNALLING = {"LEASE_SECONDS": 5, "LEASE_RENEWAL": 3}
+def test_the_limits_are_in_the_error(settings: Settings) -> None:
+    settings.SIGNALLING = {"P2P_LIMIT": 5, "TOTAL_LIMIT": 4}
+    (error,) = room_checks.check_limits(None)
+    assert error.msg == "SIGNALLING['P2P_LIMIT'] is 5 and ['TOTAL_LIMIT'] is 4."
+
+
+@pytest.mark.parametrize(("lease", "renewal"), [(5, 3), (5, 2), (3, 0), (3, -1), ("9", 3)])
+def test_a_lease_shorter_than_three_renewals_is_an_error(
+    settings: Settings, lease: object, renewal: object
+) -> None:
+    settings.SIGNALLING = {"LEASE_SECONDS": lease, "LEASE_RENEWAL": renewal}
     assert problems() == ["signalling_rooms.E003"]
-    settings.SIGNALLING = {"LEASE_SECONDS": 9, "LEASE_RENEWAL": 3}
+
+
+@pytest.mark.parametrize(("lease", "renewal"), [(9, 3), (1, 0.3)])
+def test_a_lease_of_three_renewals_passes(settings: Settings, lease: float, renewal: float) -> None:
+    settings.SIGNALLING = {"LEASE_SECONDS": lease, "LEASE_RENEWAL": renewal}
     assert problems() == []
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("limits", [(1, 1), (10, 10), (4, 200)])
 def test_limits_that_the_constraints_accept_pass(
     settings: Settings, limits: tuple[int, int]
@@ -72,7 +84,6 @@ def test_limits_that_the_constraints_accept_pass(
     assert problems() == []
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("options", [None, {}, {"transaction_mode": "DEFERRED"}])
 def test_sqlite_without_immediate_transactions_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, options: dict[str, str] | None
@@ -87,7 +98,6 @@ def test_sqlite_without_immediate_transactions_is_a_warning(
     assert problems() == ["signalling_rooms.W001"]
 
 
-@pytest.mark.django_db
 def test_sqlite_with_immediate_transactions_and_postgresql_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -102,7 +112,6 @@ def test_sqlite_with_immediate_transactions_and_postgresql_pass(
     assert problems() == []
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("quorum", [0, 1.5, -1, "0.8"])
 def test_a_quorum_that_is_not_a_fraction_is_an_error(settings: Settings, quorum: object) -> None:
     settings.SIGNALLING = {"SWITCH_QUORUM": quorum}
@@ -111,7 +120,6 @@ def test_a_quorum_that_is_not_a_fraction_is_an_error(settings: Settings, quorum:
     assert problems() == []
 
 
-@pytest.mark.django_db
 def test_limits_that_make_rooms_flap_are_a_warning(settings: Settings) -> None:
     settings.SIGNALLING = {"BACK_TO_MESH": True, "BACK_TO_MESH_PEERS": 10}
     assert problems() == ["signalling_rooms.W002"]
@@ -127,13 +135,11 @@ def test_seats_per_user_must_let_users_join(settings: Settings, seats: object) -
     assert problems() == []
 
 
-@pytest.mark.django_db
 def test_an_unknown_policy_for_hidden_rooms_is_an_error(settings: Settings) -> None:
     settings.SIGNALLING = {"HIDE_ROOMS": "some"}
     assert problems() == ["signalling_rooms.E006"]
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("entry", ["proxy.example.org", "10.0.0.1/8", "", None, 7.5])
 def test_a_proxy_must_be_a_network(settings: Settings, entry: object) -> None:
     settings.SIGNALLING = {"TRUSTED_PROXIES": ["10.0.0.0/8", "::1", "unix", entry]}
@@ -153,6 +159,8 @@ def test_proxies_that_are_no_list_are_one_error(settings: Settings, proxies: obj
         (10, 10, []),
         (200, 100, ["signalling_rooms.W007"]),
         (None, "x", ["signalling.E002", "signalling.E002"]),
+        (None, 5, ["signalling.E002"]),
+        (5, "x", ["signalling.E002"]),
     ],
 )
 def test_an_address_may_have_as_many_failures_as_a_user(
@@ -162,14 +170,12 @@ def test_an_address_may_have_as_many_failures_as_a_user(
     assert problems("signalling") == found
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("entry", ["0.0.0.0/0", "::/0"])
 def test_trusting_every_address_is_a_warning(settings: Settings, entry: str) -> None:
     settings.SIGNALLING = {"TRUSTED_PROXIES": [entry]}
     assert problems() == ["signalling_rooms.W003"]
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("hook", ["tea", "pin", "three_words"])
 def test_codes_that_can_be_guessed_are_a_warning_in_production(
     settings: Settings, hook: str
@@ -179,14 +185,21 @@ def test_codes_that_can_be_guessed_are_a_warning_in_production(
     assert problems(deploy=True) == ["signalling_rooms.W004"]
 
 
-@pytest.mark.django_db
+@pytest.mark.parametrize(("bits", "found"), [(49.4, ["signalling_rooms.W004"]), (49.6, [])])
+def test_codes_of_fifty_bits_are_long_enough(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, bits: float, found: list[str]
+) -> None:
+    estimate = codes.CodeFormat(frozenset(), frozenset(), bits)
+    monkeypatch.setattr(codes, "sample", lambda count: estimate)
+    assert [message.id for message in room_checks.check_codes(None)] == found
+
+
 @pytest.mark.parametrize("hook", ["rooms.codes.generate", "tests.rooms.hooks.explode"])
 def test_long_codes_and_a_failing_function_are_no_warning(settings: Settings, hook: str) -> None:
     settings.SIGNALLING = {"MAKE_CODE": hook}
     assert problems(deploy=True) == []
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("layer", "cache", "found"),
     [

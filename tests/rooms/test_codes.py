@@ -134,6 +134,9 @@ def test_the_default_function_is_not_called_for_its_format(monkeypatch: pytest.M
     monkeypatch.setattr(codes, "generate", lambda: pytest.fail("called"))
     assert codes.looks_generated("K7PXM2QRTB")
     assert not codes.looks_generated("TEA-TIME")
+    form = codes.learn_format()
+    assert form is not None
+    assert form.bits == pytest.approx(10 * math.log2(31))
 
 
 def test_a_site_may_declare_the_format(settings: Settings) -> None:
@@ -164,3 +167,10 @@ def test_every_code_may_be_generated_by_a_function_that_fails(
 def test_the_entropy_is_estimated(settings: Settings, hook: str, bits: float) -> None:
     settings.SIGNALLING = {"MAKE_CODE": hook}
     assert codes.sample(codes.ENTROPY_SAMPLES).bits == pytest.approx(bits, abs=1)
+
+
+def test_repeated_codes_lower_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = iter([f"{number}{number}X" for number in range(8)] * 2)
+    monkeypatch.setattr(codes, "new", lambda: next(made))
+    found = codes.sample(16)  # eight codes are repeated: 16² / (2 · 8) codes are expected
+    assert (found.bits, found.lengths) == (4, frozenset({3}))

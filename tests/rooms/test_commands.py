@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 from pytest_django import Settings
 
 from rooms import services
-from rooms.models import Room
+from rooms.models import Room, Worker
 
 pytestmark = pytest.mark.django_db
 
@@ -62,3 +64,17 @@ def test_a_malformed_code_is_an_error() -> None:
 def test_an_unknown_host_is_an_error() -> None:
     with pytest.raises(CommandError, match="no user 'carol'"):
         create_room("--host", "carol")
+
+
+def test_reap_participants_waits_for_two_renewals(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SIGNALLING = {"LEASE_RENEWAL": 5}
+    waits: list[float] = []
+    monkeypatch.setattr("rooms.management.commands.reap_participants.sleep", waits.append)
+    call_command("reap_participants", stdout=StringIO())
+    assert waits == [], "no lease has expired"
+    Worker.objects.create(name="dead", expires_at=timezone.now() - timedelta(seconds=1))
+    call_command("reap_participants", stdout=StringIO())
+    call_command("reap_participants", wait=3.0, stdout=StringIO())
+    assert waits == [10, 3]

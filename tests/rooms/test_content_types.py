@@ -48,3 +48,8 @@ def test_charsets_that_may_take_quadratic_time_are_refused(content_type: str) ->
 @pytest.mark.parametrize("content_type", ALLOWED)
 def test_common_charsets_are_allowed(content_type: str) -> None:
     assert is_allowed(content_type)
+
+
+def test_a_content_type_has_at_most_256_characters() -> None:
+    assert is_allowed("x" * 256)
+    assert not is_allowed("x" * 257)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from rooms import services
-from rooms.defaults import new_peer_id
+from rooms.defaults import new_peer_id, new_worker_id
 from rooms.models import MESH_MAX, Participant, Room
 from tests.conftest import Enter
 
@@ -108,9 +108,32 @@ def test_peer_ids_are_long_random_and_fit_their_column() -> None:
     assert all(peer_id.startswith("peer_") for peer_id in peer_ids)
 
 
+def test_worker_ids_are_random_and_fill_their_column() -> None:
+    worker_ids = {new_worker_id() for _ in range(100)}
+    assert len(worker_ids) == 100
+    assert {len(worker_id) for worker_id in worker_ids} == {32}
+
+
 def test_a_participant_is_live_until_it_leaves() -> None:
     assert Participant().is_live
     assert not Participant(left_at=timezone.now()).is_live
+
+
+def test_a_participant_is_away_until_it_leaves() -> None:
+    now = timezone.now()
+    assert Participant(away_until=now).is_away
+    assert not Participant().is_away
+    assert not Participant(away_until=now, left_at=now).is_away
+
+
+def test_a_report_to_receive_counts_for_one_version_of_the_mode() -> None:
+    receiving, failed = (Participant(sfu_version=2, sfu_state=s) for s in ("receiving", "failed"))
+    assert [receiving.receives_through_sfu(version) for version in (1, 2, 3)] == [
+        False,
+        True,
+        False,
+    ]
+    assert not failed.receives_through_sfu(2)
 
 
 def test_rooms_are_ordered_newest_first() -> None:

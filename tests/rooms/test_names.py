@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from contextlib import suppress
 
@@ -35,6 +36,7 @@ REAL_NAMES = [
     "ℹ\ufe0f ‼\ufe0f 〰\ufe0f",
     "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # the flag of England
     "\U0001fae8",  # an emoji that is newer than the Unicode data of Python 3.11
+    "\U0001faff",  # the last that is reserved for emoji
     "\U00016ad0\U00016af0",  # a letter and a tone of Bassa Vah
     "#\ufe0f\u20e3 *\u20e3",
     "<b>x</b> & co",
@@ -54,6 +56,7 @@ def test_names_in_all_scripts_are_accepted(name: str) -> None:
         ("  Bo \u00a0\u3000 Peep\u2003", "Bo Peep"),
         ("x" * 64, "x" * 64),
         ("e\u0301" * 32, "\u00e9" * 32),
+        ("Z\u0302\u0303\u0304\u0305", "\u1e90\u0303\u0304\u0305"),  # four marks
     ],
 )
 def test_names_are_stored_composed_and_with_single_spaces(name: str, stored: str) -> None:
@@ -71,6 +74,7 @@ def test_names_are_stored_composed_and_with_single_spaces(name: str, stored: str
         *("\u202eevil", "a\u202ab", "a\u2066b", "\u200e", "a\u061c"),  # direction
         *("\u200b", "a\u200bb", "\ufeff", "\u00ad", "a\u2060b", "\u180e"),  # no width
         *("a\u200cb", "a\u200db", "\u200d", "👩\u200d", "\u200d👩", "م\u200dم"),  # joiners
+        "a\u200d👩",
         *("\u034f", "\u115f", "\u1160", "\u17b4", "\u2800", "\u3164", "\uffa0"),  # blank
         *("a\u2800b", "\ufffc", "\U00013441", "\U00016fe4", "\U0001d159"),
         *("a\u0336l\u0336", "a\u0338", "a\u20d2", "a\u20e5", "a\U0001d167"),  # struck out
@@ -83,6 +87,7 @@ def test_names_are_stored_composed_and_with_single_spaces(name: str, stored: str
             "\U000e0041",
             "\ud83d",
             "\u0378",
+            "\U0001efff",
             "\ufdd0",
         ),  # unassigned, private
         *("🏴\U000e0067\U000e0062", "🏴\U000e007f", "a\U000e0067\U000e007f"),  # tags
@@ -143,6 +148,7 @@ def are_alike(one: str, other: str) -> bool:
         "\u13aalice",  # Cherokee
         *("ALICE", "Alice", "a1ice", "aIice", "al\u0456ce", "аlісе"),
         *("ａｌｉｃｅ", "𝐚𝐥𝐢𝐜𝐞", "ⓐⓛⓘⓒⓔ"),
+        *("al\u115fice", "al\ufe0fice"),  # with characters that cannot be seen
         *("alice.", "a l i c e", "~ alice ~", "✓alice"),
         *("Mallory (alice)", "alice (staff)", "[alice]", "(alice", "((alice)"),
         *(
@@ -168,6 +174,7 @@ def test_names_that_look_like_alice_share_a_key(name: str) -> None:
         ("straße", "STRASSE"),
         ("о'dea", "o’dea"),
         ("Anna (she/her)", "Аnna [IT]"),
+        ("Bo (she/her) alice", "Tom (alice)"),
     ],
 )
 def test_names_that_look_alike_share_a_key(one: str, other: str) -> None:
@@ -196,12 +203,13 @@ def test_other_names_share_no_key(one: str, other: str) -> None:
         ({"username": None, "displayName": 5}, 0),
         ({"username": "bob", "displayName": "(" * 64}, 2),
         ({"username": "bob", "displayName": "a1(b2" * 12}, 5),
+        ({"username": "a(b(c(d(e(f(g"}, 6),  # the whole and five parts
     ],
 )
 def test_a_peer_has_few_keys(info: dict[str, object], count: int) -> None:
     keys = names.keys(info)
     assert len(keys) == count
-    assert all(len(key.lstrip("(")) == 8 for key in keys)
+    assert all(re.fullmatch(r"\(?[\w-]{8}", key) for key in keys)
 
 
 def test_the_keys_of_a_long_name_are_bounded() -> None:

@@ -1,8 +1,7 @@
-"""The substitute for the default cache, and the deadline of its calls."""
+"""The substitute for the default cache."""
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
@@ -10,27 +9,7 @@ from django.core.cache import caches
 from pytest_django import Settings
 
 from rooms import failures
-from rooms.deadlines import Workers
 from rooms.failures import Throttle
-
-
-def test_calls_that_have_not_begun_in_time_are_not_made() -> None:
-    workers, begun, responds = Workers(1, "hanging"), threading.Event(), threading.Event()
-    made: list[str] = []
-
-    def hang() -> None:
-        begun.set()
-        responds.wait()
-
-    call = threading.Thread(target=workers.run, args=(hang, 60))
-    call.start()
-    begun.wait()
-    with pytest.raises(TimeoutError):
-        workers.run(lambda: made.append("late"), 0.01)
-    responds.set()
-    call.join()
-    assert workers.run(lambda: "on time", 5) == "on time"
-    assert made == []
 
 
 @pytest.mark.parametrize("backend", ["locmem.LocMemCache", "dummy.DummyCache"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextvars import Context
 from typing import Any
 
 import pytest
 from django.contrib.auth import aauthenticate, authenticate
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
 from django.test import AsyncRequestFactory, Client, RequestFactory
 from pytest_django import Settings
@@ -152,6 +154,48 @@ def test_code_without_a_request_is_refused_without_an_exception(bob: User) -> No
 def test_credentials_of_other_backends_are_ignored(bob: User) -> None:
     for _ in range(5):
         assert authenticate(None, token="guess") is None
+
+
+@pytest.mark.parametrize(("username", "password"), [("bob", None), (None, "guess")])
+def test_half_of_the_credentials_is_no_attempt(
+    username: str | None, password: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "_queue", FairQueue(0, 0, 0))
+    backend = backends.ThrottledModelBackend()
+    assert backend.authenticate(None, username=username, password=password) is None
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list of the names whose failures are counted."""
+    names: list[str] = []
+
+    def failed(key: str, *others: str) -> None:
+        names.append(key.split()[-1])
+
+    monkeypatch.setattr(backends.throttle, "failed", failed)
+    return names
+
+
+def report_failure(**credentials: str) -> None:
+    user_login_failed.send(__name__, credentials=credentials, request=None)
+
+
+@pytest.mark.parametrize("field", ["username", "email"])
+def test_failures_of_other_backends_count_by_the_field_that_names_the_user(
+    field: str, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(User, "USERNAME_FIELD", "email")
+    Context().run(report_failure, **{field: "carol"})  # the first one of a request
+    report_failure(token="guess")
+    assert counted == ["carol"]
+
+
+def test_a_refused_attempt_hides_only_its_own_failure(counted: list[str]) -> None:
+    backends._was_refused.set(True)
+    for name in ("refused", "carol", "dave"):
+        report_failure(username=name)
+    assert counted == ["carol", "dave"]
 
 
 # --- Hashing ----------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ ANNOUNCED = {
     "peer_id": "peer_other",
     "frame": "announced",
 }
+UNTIL = "2030-01-01T00:00:00+00:00"
 CLOSED = {"type": "signalling.closed", "room": "ABC123", "reason": "closed"}
 REMOVED = {"type": "signalling.removed", "room": "ABC123", "peer_id": "peer_me"}
 PAST = "2020-01-01T00:00:00+00:00"

@@ -1,0 +1,47 @@
+"""Calls that nobody waits for longer than the deadline."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+import pytest
+
+from rooms.deadlines import Workers
+
+
+def test_a_call_returns_its_result_or_raises_its_error() -> None:
+    workers = Workers(1, "calling")
+    for base in (10, 16):
+        assert workers.run(partial(int, "12", base), 10) == int("12", base)
+        with pytest.raises(ValueError, match="xyz"):
+            workers.run(partial(int, "xyz", base), 10)
+
+
+def test_each_thread_is_started_once_and_does_not_keep_the_process_alive() -> None:
+    workers = Workers(2, "counted")
+    assert not [thread for thread in threading.enumerate() if "counted" in thread.name]
+    for _ in range(3):
+        workers.run(int, 10)
+    threads = {thread for thread in threading.enumerate() if "counted" in thread.name}
+    assert len(threads) == 2
+    assert all(thread.daemon for thread in threads)
+
+
+def test_calls_that_have_not_begun_in_time_are_not_made() -> None:
+    workers, begun, responds = Workers(1, "hanging"), threading.Event(), threading.Event()
+    made: list[str] = []
+
+    def hang() -> None:
+        begun.set()
+        responds.wait(10)
+
+    call = threading.Thread(target=workers.run, args=(hang, 10), daemon=True)
+    call.start()
+    assert begun.wait(10)
+    with pytest.raises(TimeoutError):
+        workers.run(lambda: made.append("late"), 0.01)
+    responds.set()
+    call.join()
+    assert workers.run(lambda: "on time", 10) == "on time"
+    assert made == []
