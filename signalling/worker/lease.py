@@ -1,7 +1,8 @@
 """Keeps the lease of this process, in a thread of its own.
 
-Nothing that keeps the event loop or the threads for the database busy delays a renewal. An event
-loop that hangs for as long as a lease loses it, because its peers are as good as gone.
+Nothing that keeps the event loop, or the threads and connections for the database, busy delays a
+renewal. An event loop that hangs for as long as a lease loses it, because its peers are as good as
+gone.
 """
 
 from __future__ import annotations
@@ -12,16 +13,29 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connections, router
 
-from rooms import leases
+from rooms import leases, outages
 from rooms.logs import RareWarning
+from rooms.models import Worker
 from signalling.database.timeouts import limited
 
 logger = logging.getLogger("signalling")
 
 CHECK_SECONDS = 0.5
 """How often the event loop calls ``check``. A renewal that takes longer is an outage."""
+
+
+def use_own_connection() -> None:
+    """Give this thread a lasting connection to the database, outside of the pool.
+
+    Requests may use up the pool, and after an outage it waits longer and longer.
+    """
+    alias = router.db_for_write(Worker)
+    own = connections[alias].copy()
+    own.settings_dict["OPTIONS"].pop("pool", None)
+    own.settings_dict |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+    connections[alias] = own
 
 
 class LeaseKeeper:
@@ -94,6 +108,8 @@ class LeaseKeeper:
             with limited():
                 is_renewed = leases.renew(worker_id)
         except Exception as error:
+            if not outages.is_outage(error):  # a lock, of a process that considers this one dead
+                self._trying_since = None
             self._failed.log(error)
             return
         finally:
@@ -105,6 +121,13 @@ class LeaseKeeper:
             self._loop.call_soon_threadsafe(self._lose, worker_id)
 
     def _run(self) -> None:
+        use_own_connection()
+        try:
+            self._renew_until_stopped()
+        finally:
+            connections.close_all()
+
+    def _renew_until_stopped(self) -> None:
         due = monotonic() + self.renewal
         while not self._has_stopped.wait(max(due - monotonic(), 0)) and not self._loop.is_closed():
             due = monotonic() + self.renewal  # from the begin: after a slow renewal, at once

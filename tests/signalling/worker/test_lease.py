@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
-from rooms import leases
+from rooms import leases, outages
 from signalling.worker import lease
 from signalling.worker.lease import CHECK_SECONDS, LeaseKeeper
 
@@ -74,6 +76,20 @@ async def test_neither_a_busy_event_loop_nor_busy_threads_delay_a_renewal(
     made.hold("worker", begun_at=made.alive_until - made.seconds)
     assert third.wait(30)  # blocks the event loop
     made.stop()
+
+
+def test_the_thread_does_not_wait_for_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connections.settings["default"]["OPTIONS"], "pool", {"max_size": 1})
+
+    def look() -> tuple[Any, Any]:
+        before = "pool" in connections["default"].settings_dict["OPTIONS"]
+        lease.use_own_connection()
+        own = connections["default"].settings_dict
+        return before, ("pool" in own["OPTIONS"], own["CONN_MAX_AGE"])
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(look).result() == (True, (False, None))
+    assert "pool" in connections.settings["default"]["OPTIONS"]
 
 
 async def test_a_renewal_counts_from_its_begin(
@@ -158,6 +174,21 @@ async def test_a_process_that_is_suspended_during_an_outage_has_lost_its_lease(
     clock.now += 6.1
     held.renew()
     assert not held.check()
+
+
+async def test_a_lock_on_the_lease_is_no_outage(
+    clock: Clock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_because_of_a_lock(worker_id: str) -> bool:
+        raise outages.RowLocked
+
+    monkeypatch.setattr(leases, "renew", fail_because_of_a_lock)
+    held = keeper(clock)
+    for _ in range(2):
+        held.renew()
+        clock.now += 2.5
+        assert held.check()
+    assert held.alive_until == 1006
 
 
 async def test_a_lease_that_another_process_has_ended_is_lost_on_the_event_loop(
