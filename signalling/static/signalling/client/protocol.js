@@ -14,8 +14,8 @@
  *   reach the SFU; url, token and client are set if the provider is "livekit"
  * @typedef {{mid: string, peerId: string, kind: "audio" | "video"}} SfuStream the peer that a media
  *   section belongs to
- * @typedef {{mode: Mode, version?: number, switching?: boolean, until?: string, reason?: string,
- *   sfu?: SfuAccess}} RoomMode
+ * @typedef {{mode: Mode, version?: number, switching?: boolean, until?: string,
+ *   seconds?: number, reason?: string, sfu?: SfuAccess}} RoomMode
  *
  * @typedef {object} RoomJoined
  * @property {string} roomId
