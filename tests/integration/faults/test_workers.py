@@ -166,7 +166,8 @@ async def test_a_socket_that_missed_its_resume_during_a_stop_relays_nothing(
         token = (await old.join(code, resumable=True))["resumeToken"]
         for watcher in (near, far):
             await watcher.join(code)
-        await old.wait_for("peer:joined", peerId=far.peer_id)
+        for witness in (old, near):
+            await witness.wait_for("peer:joined", peerId=far.peer_id)
         site.workers[0].send_signal(signal.SIGSTOP)
         for watcher in (near, far):
             for number in range(10):
