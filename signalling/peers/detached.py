@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from channels.exceptions import ChannelFull
@@ -19,6 +20,8 @@ from signalling.transport.subscription import ChannelSubscription
 from . import foreign
 from .membership import Membership
 from .messages import (
+    ChannelLost,
+    ChannelRefused,
     Handover,
     HeldFrame,
     HeldState,
@@ -103,9 +106,8 @@ class DetachedPeer:
                 self._mode_changed(message)
             case "signalling.closed":
                 self.end(has_left=True)
-            # A relay of this peer was not delivered; it cannot be notified now.
             case "channel.lost" | "channel.refused":
-                self.membership.has_gap = True
+                self._lost(message)
             case "signalling.announcement" | "signalling.handover" | "channel.missed":
                 pass
             case _:
@@ -179,6 +181,14 @@ class DetachedPeer:
         self.membership.received[sender] = number  # later ones need not wait for a refused one
         self._shares.take(message.get("user", sender), len(frame))
         self.frames.append((sender, number, frame))
+
+    def _lost(self, report: ChannelLost | ChannelRefused) -> None:
+        """Pass on the report of a relay of this peer that was not delivered, or note it."""
+        if self.moved_to is None:
+            self.membership.has_gap = True
+        else:
+            with suppress(ChannelFull):  # that socket is gone, and its successor gets a gap
+                self.subscription.send(self.moved_to, dict(report))
 
     def _changed(self, message: RosterChange) -> None:
         """End if the peer has left, or has resumed without taking the held frames over."""

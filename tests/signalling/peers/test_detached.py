@@ -72,6 +72,23 @@ async def test_it_holds_relays_up_to_its_limits_and_refuses_the_rest() -> None:
     assert [number for _, number, _ in peer.frames] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("kind", ["channel.lost", "channel.refused"])
+async def test_the_report_of_a_loss_reaches_the_socket_that_has_taken_over(kind: str) -> None:
+    harness = Harness()
+    peer = await harness.detach()
+    successor = await harness.subscribe()
+    report = {"type": kind, "channel": "channel!target"}
+    await harness.layer.send(peer.subscription.name, report)
+    await harness.take_over(peer, successor)
+    (handover,) = harness.received
+    assert handover["gap"] is True
+    await harness.layer.send(peer.subscription.name, report)
+    assert harness.received[1:] == [report]
+    await successor.close()
+    await harness.layer.send(peer.subscription.name, report)  # raises nothing
+    peer.end()
+
+
 async def test_the_sockets_of_a_user_share_what_is_held_and_leave_room_for_others() -> None:
     harness = Harness()
     peer = await harness.detach()
