@@ -56,23 +56,31 @@ def end(room: Room, peer_id: str, *, reason: str, epoch: int | None = None) -> i
     """End a membership of a locked room, as ``change`` does; see ``services.leave``."""
     mine = Participant.objects.of_socket(peer_id, epoch)
     version = change(room, mine, left_at=Now(), seat=None, reason=reason, held=None)
-    # Read the row again only for receivers of the signal: otherwise it costs no statement.
-    if version and signals.participant_left.has_listeners(Participant):
-        participant = Participant.objects.select_related("room", "user").get(peer_id=peer_id)
-        participant.roster_version = version
-        signals.send_on_commit(signals.participant_left, Participant, participant=participant)
+    if version:
+        _send_left_on_commit({peer_id: version})
     return version
 
 
 def end_unlocked(memberships: QuerySet[Participant], *, reason: str) -> list[Participant]:
     """End those of the live ``memberships`` that no other transaction has locked. Return them."""
     rooms = lock(memberships, skip_locked=True)
-    unlocked = memberships.filter(room__in=rooms).select_related("room", "user")
+    unlocked = memberships.filter(room__in=rooms).select_related("room")
     ended = list(unlocked.select_for_update(of=("self",), no_key=True, skip_locked=True))
     mine = memberships.filter(pk__in=[peer.pk for peer in ended])
     mine.update(left_at=Now(), seat=None, reason=reason, held=None)
     advance_for(ended, rooms)
     for peer in ended:
         peer.reason, peer.seat = reason, None
-        signals.send_on_commit(signals.participant_left, Participant, participant=peer)
+    _send_left_on_commit({peer.peer_id: peer.roster_version for peer in ended})
     return ended
+
+
+def _send_left_on_commit(versions: dict[str, int]) -> None:
+    # Read the rows again only for receivers of the signal: otherwise it costs no statement.
+    if not versions or not signals.participant_left.has_listeners(Participant):
+        return
+    for participant in Participant.objects.select_related("room", "user").filter(
+        peer_id__in=versions
+    ):
+        participant.roster_version = versions[participant.peer_id]
+        signals.send_on_commit(signals.participant_left, Participant, participant=participant)

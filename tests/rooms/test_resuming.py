@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from time import monotonic
 from typing import Any
@@ -164,20 +164,33 @@ def test_the_previous_token_is_valid_for_the_time_of_a_lost_reply(
 
 
 def test_only_peers_whose_window_has_passed_are_ended(
-    room: Room, alice: User, bob: User, enter: Enter
+    room: Room,
+    alice: User,
+    bob: User,
+    enter: Enter,
+    django_capture_on_commit_callbacks: Callable[..., AbstractContextManager[object]],
 ) -> None:
     late, early = enter(bob, room, resumable=True), enter(alice, room, resumable=True)
     for peer, seconds in ((late, 31), (early, 0)):
         lost_at = monotonic() - seconds
         resuming.mark_away(peer.participant.peer_id, epoch=0, lost_at=lost_at)
     lost: list[Participant] = []
+    left_at: list[object] = []
 
     def receive(sender: object, *, left: list[Participant], **kwargs: object) -> None:
         lost.extend(left)
 
-    with connected(signals.participants_lost, receive):
+    def receive_one(sender: object, *, participant: Participant, **kwargs: object) -> None:
+        left_at.append(participant.left_at)
+
+    with (
+        connected(signals.participants_lost, receive),
+        connected(signals.participant_left, receive_one),
+        django_capture_on_commit_callbacks(execute=True),
+    ):
         resuming.end_expired()
         resuming.end_expired()
+    assert left_at == [Participant.objects.get(peer_id=late.participant.peer_id).left_at]
     assert [(peer.peer_id, peer.reason) for peer in lost] == [
         (late.participant.peer_id, Participant.Reason.DISCONNECTED)
     ]
