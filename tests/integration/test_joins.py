@@ -24,8 +24,9 @@ UNBLOCKED_SECONDS = 1.0
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite, postgresql: PostgreSQL) -> Site:
-    """A site whose database logs all statements."""
-    site = make_site(engine="postgresql", workers=0)
+    """A site whose database logs all statements, without those of heartbeats."""
+    leases = {"LEASE_SECONDS": 600, "LEASE_RENEWAL": 200}
+    site = make_site(engine="postgresql", workers=0, signalling=leases)
     with postgresql.connect("postgres") as connection:
         connection.execute(
             f"ALTER DATABASE \"{site.database.name}\" SET log_statement = 'all'".encode()
