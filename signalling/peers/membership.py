@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from sys import intern
 
@@ -65,8 +65,8 @@ class Membership:
     of the roster may be older. Dropped when all changes up to the version have been seen."""
     versions: SeenVersions = field(default_factory=SeenVersions, compare=False)
     """The changes of the roster that this socket has seen."""
-    joins: dict[str, int] = field(default_factory=dict, compare=False)
-    """The versions in which peers of the roster have joined, after this peer."""
+    changes: dict[str, int] = field(default_factory=dict, compare=False)
+    """The versions in which peers of the roster have last changed, after this peer joined."""
     unversioned: int = field(default=0, compare=False)
     """The number of changes that came without a version."""
     has_gap: bool = False
@@ -93,7 +93,8 @@ class Membership:
         self.epochs = {other.peer_id: other.epoch for other in joined.others if other.epoch}
         self.relay_epochs = dict(self.epochs)
         self.away = {other.peer_id for other in joined.others if other.is_away}
-        self.versions = SeenVersions(joined.room.roster_version)
+        version = joined.room.roster_version
+        self.versions = SeenVersions(complete=version, latest=version)
 
     def take_gap(self) -> bool:
         """Return ``has_gap`` and reset it: the client is being notified."""
@@ -128,8 +129,14 @@ class Membership:
     def apply(self, change: RosterChange) -> bool:
         """Update the roster. Return false for a change that is already known or out of date."""
         version = change.get("version", 0)
-        is_late = version > 0 and version in self.versions
-        is_new = self._apply(change, version, is_late=is_late)
+        if version and version in self.versions:
+            return False
+        if version and self._is_early(change, version):
+            self.versions.miss(version)
+            return False
+        is_new = self._apply(change, version)
+        if is_new and version and change["change"] != "left":
+            self.changes[change["peer_id"]] = version
         self.note(version)
         return is_new
 
@@ -142,7 +149,23 @@ class Membership:
         if self.departed:
             self._forget_departed()
 
-    def _apply(self, change: RosterChange, version: int, *, is_late: bool) -> bool:
+    def _is_early(self, change: RosterChange, version: int) -> bool:
+        """Return whether an earlier change of the same peer is missing, without which this is void.
+
+        A read of the roster will contain both.
+        """
+        peer_id = change["peer_id"]
+        known_channel = self.roster.get(peer_id)
+        if peer_id in self.departed or self.changes.get(peer_id, 0) > version:
+            return False
+        match change["change"]:
+            case "away":
+                return known_channel != change["channel"]
+            case "back":
+                return known_channel is None
+        return False
+
+    def _apply(self, change: RosterChange, version: int) -> bool:
         peer_id, channel, number = change["peer_id"], change["channel"], change["number"]
         known_channel = self.roster.get(peer_id)
         match change["change"]:
@@ -150,14 +173,10 @@ class Membership:
                 # A peer with a lower join number is in the roster, or had left before this peer
                 # joined. The message is then late: it was sent during a former membership.
                 is_new = (
-                    known_channel is None
-                    and not is_late
-                    and number > self.number
-                    and peer_id not in self.departed
+                    known_channel is None and number > self.number and peer_id not in self.departed
                 )
                 if is_new:
                     self.roster[intern(peer_id)] = intern(channel)
-                    self.joins[peer_id] = version
                 return is_new
             case "left":
                 self._depart(peer_id, version)
@@ -187,10 +206,10 @@ class Membership:
         """
         live = {participant.peer_id for participant in participants}
         for peer_id in self.roster.keys() - live:
-            if self.joins.get(peer_id, 0) <= version:
+            if self.changes.get(peer_id, 0) <= version:
                 yield messages.left(self.room_code, peer_id, "disconnected")
         for participant in participants:
-            if participant.peer_id == self.peer_id:
+            if participant.peer_id == self.peer_id or participant.peer_id in self.departed:
                 continue
             known, channel = self.roster.get(participant.peer_id), participant.channel_name
             if known is None:
@@ -198,18 +217,31 @@ class Membership:
             elif known != channel:
                 yield messages.back(self.room_code, participant)
             until = participant.away_until
-            if until is not None and participant.peer_id not in self.away:
+            is_known_away = known == channel and participant.peer_id in self.away
+            if until is not None and not is_known_away:
                 yield messages.away(self.room_code, participant.peer_id, channel, until)
 
-    def settle(self, version: int) -> None:
-        """Note that the roster contains all changes up to this version."""
+    def catch_up(self, participants: list[Participant], version: int) -> Iterator[str]:
+        """Make the roster what was read in this ``version``; yield the frames of the changes."""
+        for change in [*self.missed(participants, version)]:
+            if self._apply(change, version):
+                yield change["frame"]
+        self.settle(version, participants)
+
+    def settle(self, version: int, participants: Iterable[Participant] = ()) -> None:
+        """Note that the roster contains all changes up to this version, as these have been read."""
+        for participant in participants:
+            peer_id, epoch = participant.peer_id, participant.epoch
+            if peer_id in self.roster and epoch > self.epochs.get(peer_id, 0):
+                self.epochs[peer_id] = epoch
+                self.relay_epochs[peer_id] = max(epoch, self.relay_epochs.get(peer_id, 0))
         self.versions.settle(version)
         self._forget_departed()
 
     def restart(self, version: int) -> None:
         """Begin again at an earlier version of the roster: the database has lost the later ones."""
         self.versions.restart(version)
-        self.joins.clear()
+        self.changes.clear()
 
     def _depart(self, peer_id: str, version: int) -> None:
         if version == 0 or version not in self.versions:
@@ -233,7 +265,7 @@ class Membership:
             self.epochs,
             self.relay_epochs,
             self.previous_channels,
-            self.joins,
+            self.changes,
             self.sent,
             self.received,
         ):

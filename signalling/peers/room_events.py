@@ -202,9 +202,8 @@ class RoomEvents:
         elif version < mine.versions.complete or mine.unversioned != mark.unversioned:
             return False
         try:
-            for change in mine.missed(roster.participants, version):
-                self.deliver(change)
-            mine.settle(version)
+            for frame in mine.catch_up(roster.participants, version):
+                self._replies.write(frame)
             self.deliver(messages.mode_changed(roster.room, MISSED))
         except Overflow:
             self._replies.close_too_slow()

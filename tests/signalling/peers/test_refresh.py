@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import call
 
 import pytest
 from django.contrib.auth.models import User
@@ -165,6 +166,28 @@ def test_a_failover_that_lost_the_latest_changes_is_followed() -> None:
     assert set(mine.membership.roster) == {"peer_new", "peer_newer"}
 
 
+@pytest.mark.parametrize("change", ["away", "back"])
+def test_a_change_that_is_announced_before_the_join_is_read(change: str) -> None:
+    """Workers announce independently: the loss of a socket may overtake the join."""
+    mine, returned = parts(), peer("peer_new", epoch=1)
+    announced = {
+        "away": messages.away("ABC123", "peer_new", "channel!new", datetime.now(tz=UTC), 12),
+        "back": messages.back("ABC123", returned, 12),
+    }
+    mine.room.deliver(dict(announced[change]))
+    mine.room.deliver(dict(joined("peer_new", 11)))
+    assert (mine.membership.versions.complete, mine.membership.versions.has_gap) == (11, True)
+    assert mine.worker.reconciler.request.mock_calls == [call("ABC123", 12)] * 2
+
+
+def test_a_peer_that_was_read_has_its_epoch() -> None:
+    mine = parts()
+    assert refresh(mine, read(13, OTHER, returned := peer("peer_new", epoch=2)))
+    mine.room.deliver(dict(messages.back("ABC123", peer("peer_new", epoch=1), 0)))
+    assert events(mine) == [("peer:joined", "peer_new")]
+    assert mine.membership.relay_epochs == {"peer_new": returned.epoch}
+
+
 def test_peers_that_are_away_or_back_are_announced_once() -> None:
     mine = parts()
     away = peer("peer_other", away=True)
@@ -212,7 +235,7 @@ def row(**values: Any) -> Row:
 
 
 @pytest.mark.parametrize(
-    ("found", "close"),
+    ("found", "expected"),
     [
         (row(left_at=datetime.now(tz=UTC), reason="removed"), CloseCode.REMOVED),
         (row(left_at=datetime.now(tz=UTC), reason="server_lost"), CloseCode.UNAVAILABLE),
@@ -225,14 +248,14 @@ def row(**values: Any) -> Row:
     ids=["removed", "reaped", "closed", "no row", "resumed", "away", "lost in a failover"],
 )
 async def test_a_socket_that_has_lost_its_peer_is_closed(
-    found: Row | None, close: CloseCode
+    found: Row | None, expected: CloseCode
 ) -> None:
     mine = parts()
     await mine.subscription.open()
     mine.room.lose(found)
-    errors = [call.args[0].close for call in mine.replies.push_error.call_args_list]
-    closes = [call.args[0] for call in mine.replies.close.call_args_list]
-    assert [*errors, *closes] == [close]
+    errors = [error.args[0].close for error in mine.replies.push_error.call_args_list]
+    closes = [close.args[0] for close in mine.replies.close.call_args_list]
+    assert [*errors, *closes] == [expected]
 
 
 def test_relays_of_an_earlier_socket_are_refused() -> None:
