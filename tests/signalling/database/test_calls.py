@@ -40,11 +40,11 @@ def blocked() -> Iterator[Blocked]:
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let times pass twenty times as fast."""
-    monkeypatch.setattr(calls, "TICK", 0.005)
-    monkeypatch.setattr(calls, "SUSPECT_SECONDS", 0.025)
-    monkeypatch.setattr(calls, "ATTEMPT_SECONDS", 0.025)
-    monkeypatch.setattr(calls, "PAUSE_SECONDS", 0.005)
+    """Let times pass five times as fast."""
+    monkeypatch.setattr(calls, "TICK", 0.02)
+    monkeypatch.setattr(calls, "SUSPECT_SECONDS", 0.1)
+    monkeypatch.setattr(calls, "ATTEMPT_SECONDS", 0.1)
+    monkeypatch.setattr(calls, "PAUSE_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def probe() -> FakeProbe:
 
 @pytest.fixture
 def tested(probe: FakeProbe, db: None) -> Calls:
-    """Two threads, and a deadline of 0.1 s."""
+    """Two threads, and a deadline of 0.4 s."""
     breaker = Breaker(probe, on_open=lambda: made.fail_all())
-    made = Calls(Workers(2, "tested"), breaker, 0.1)
+    made = Calls(Workers(2, "tested"), breaker, 0.4)
     return made
 
 
@@ -81,7 +81,8 @@ async def test_one_call_of_a_room_waits_and_other_rooms_do_not(
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(result) for result in results] == [DatabaseUnavailable] + 7 * [RowLocked]
     assert blocked.begun == ["0"]
-    assert probe.count == 1  # the database is not to blame
+    assert probe.count > 0
+    assert not tested._breaker.is_open  # the database is not to blame
     late = run(tested, str, 1, room="slow")
     with pytest.raises(RowLocked):  # the thread has not returned yet
         await late
