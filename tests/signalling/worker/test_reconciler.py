@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.db import OperationalError
 from django.db.models import F
 from django.utils import timezone
+from pytest_django import Settings
 
 from rooms import reconciling, resuming, services
 from rooms.models import Participant, Room
@@ -26,9 +27,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read rosters at once."""
+def on_request(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """Read rosters at once; have no heartbeats but those that a test asks for."""
     monkeypatch.setattr(reconciler, "PAUSE_SECONDS", (0.0, 0.0))
+    settings.SIGNALLING = {
+        **settings.SIGNALLING,
+        "LEASE_SECONDS": 7200.0,
+        "LEASE_RENEWAL": 3600.0,
+    }
 
 
 @pytest.fixture
