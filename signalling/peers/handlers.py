@@ -173,7 +173,7 @@ async def leave(peer: Peer, *, reason: str) -> None:
     if membership is None:
         return
     room_code, peer_id = membership.room_code, membership.peer_id
-    announce = partial(messages.left, room_code, peer_id, reason)
+    announce = partial(messages.left, room_code, peer_id, reason, epoch=membership.epoch)
     ended = False
     try:
         ended = await peer.record(

@@ -63,6 +63,9 @@ class Membership:
     departed: dict[str, int] = field(default_factory=dict)
     """Peers that have left, and the versions of that: their join may be announced later, and a read
     of the roster may be older. Dropped when all changes up to the version have been seen."""
+    unwritten: dict[str, int] = field(default_factory=dict, compare=False)
+    """The departed peers whose leave was announced before it was written: the epochs of the sockets
+    that have announced it. These may be former sockets, which could not reach the database."""
     versions: SeenVersions = field(default_factory=SeenVersions, compare=False)
     """The changes of the roster that this socket has seen."""
     changes: dict[str, int] = field(default_factory=dict, compare=False)
@@ -156,8 +159,10 @@ class Membership:
         """
         peer_id = change["peer_id"]
         known_channel = self.roster.get(peer_id)
-        if peer_id in self.departed or self.changes.get(peer_id, 0) > version:
+        if self.changes.get(peer_id, 0) > version:
             return False
+        if peer_id in self.departed:
+            return change["change"] == "back" and self._may_return(peer_id, change["number"])
         match change["change"]:
             case "away":
                 return known_channel != change["channel"]
@@ -172,14 +177,19 @@ class Membership:
             case "joined":
                 # A peer with a lower join number is in the roster, or had left before this peer
                 # joined. The message is then late: it was sent during a former membership.
-                is_new = (
-                    known_channel is None and number > self.number and peer_id not in self.departed
-                )
+                is_known = known_channel is not None or peer_id in self.departed
+                is_new = not is_known and (number > self.number or peer_id in self.unwritten)
                 if is_new:
+                    self.unwritten.pop(peer_id, None)
                     self.roster[intern(peer_id)] = intern(channel)
                 return is_new
             case "left":
+                is_unwritten = version == 0 and "version" in change
+                if is_unwritten and number < self.epochs.get(peer_id, 0):
+                    return False
                 self._depart(peer_id, version)
+                if is_unwritten:
+                    self.unwritten[peer_id] = max(number, self.unwritten.get(peer_id, 0))
                 return known_channel is not None
             case "away":  # out of date if the peer is back already
                 is_new = known_channel == channel and peer_id not in self.away
@@ -223,6 +233,9 @@ class Membership:
 
     def catch_up(self, participants: list[Participant], version: int) -> Iterator[str]:
         """Make the roster what was read in this ``version``; yield the frames of the changes."""
+        for participant in participants:
+            if self._may_return(participant.peer_id, participant.epoch):
+                del self.departed[participant.peer_id]
         for change in [*self.missed(participants, version)]:
             if self._apply(change, version):
                 yield change["frame"]
@@ -247,8 +260,17 @@ class Membership:
         if version == 0 or version not in self.versions:
             self.departed[peer_id] = version or self.departed.get(peer_id, 0)
             if len(self.departed) > DEPARTED:
-                del self.departed[next(iter(self.departed))]
+                oldest = next(iter(self.departed))
+                del self.departed[oldest]
+                self.unwritten.pop(oldest, None)
         self._forget(peer_id)
+        if version:
+            self.unwritten.pop(peer_id, None)
+
+    def _may_return(self, peer_id: str, epoch: int) -> bool:
+        """Return whether a departed peer has a later socket than the one that announced its leave."""
+        is_unwritten = self.departed.get(peer_id) == 0
+        return is_unwritten and epoch > self.unwritten.get(peer_id, epoch)
 
     def _forget_departed(self) -> None:
         """Forget the departed peers whose joins, and all reads before, can only be late now."""

@@ -77,7 +77,7 @@ class RosterChange(TypedDict):
     """To a room: a peer joined, left, lost its socket or resumed; ``channel`` is its channel.
 
     ``number`` orders the changes, which may arrive in any order: the join number of a peer that
-    joined, the epoch of a peer that is back. ``version`` is the version of the roster after the
+    joined, the epoch of a peer that is back or has left. ``version`` is the version of the roster after the
     change; 0 or none before the change is in the database, and from earlier builds.
     """
 
@@ -185,10 +185,13 @@ def joined(room: str, participant: Participant, version: int = 0) -> RosterChang
     )
 
 
-def left(room: str, peer_id: str, reason: str, version: int = 0) -> RosterChange:
-    """Return the announcement that a peer has left the room."""
+def left(room: str, peer_id: str, reason: str, version: int = 0, *, epoch: int = 0) -> RosterChange:
+    """Return the announcement that a peer has left the room.
+
+    ``epoch``: that of the socket that announces it without a version.
+    """
     event = protocol.PeerLeft(peer_id=peer_id, reason=reason)
-    return _change(room, peer_id, "left", event, version=version)
+    return _change(room, peer_id, "left", event, number=epoch, version=version)
 
 
 def away(room: str, peer_id: str, channel: str, until: datetime, version: int = 0) -> RosterChange:

@@ -62,8 +62,12 @@ def joined(peer_id: str, version: int) -> RosterChange:
     return messages.joined("ABC123", peer(peer_id), version)
 
 
-def left(peer_id: str, version: int = 0) -> RosterChange:
-    return messages.left("ABC123", peer_id, "left", version)
+def left(peer_id: str, version: int = 0, *, epoch: int = 0) -> RosterChange:
+    return messages.left("ABC123", peer_id, "left", version, epoch=epoch)
+
+
+def back(peer_id: str, *, epoch: int, version: int) -> RosterChange:
+    return messages.back("ABC123", peer(peer_id, epoch=epoch), version)
 
 
 def events(parts: Parts) -> list[tuple[str, str]]:
@@ -155,6 +159,43 @@ def test_a_leave_that_waits_for_the_database_is_final() -> None:
     mine.room.deliver(dict(left("peer_other", 12)))
     assert events(mine) == [("peer:left", "peer_other")]
     assert mine.membership.departed == {}
+
+
+def test_a_former_socket_that_cannot_reach_the_database_ends_no_peer() -> None:
+    """It leaves, and does not know that its peer has resumed elsewhere."""
+    mine = parts()
+    mine.room.deliver(dict(back("peer_other", epoch=1, version=11)))
+    mine.room.deliver(dict(left("peer_other", epoch=0)))
+    assert events(mine) == [("peer:back", "peer_other")]
+    assert set(mine.membership.roster) == {"peer_other"}
+
+
+def test_a_peer_whose_former_socket_has_announced_its_leave_returns_with_a_read() -> None:
+    mine = parts()
+    mine.room.deliver(dict(left("peer_other", epoch=0)))
+    mine.room.deliver(dict(back("peer_other", epoch=1, version=11)))
+    assert refresh(mine, read(11, peer("peer_other", epoch=1, pk=1)))
+    assert events(mine) == [("peer:left", "peer_other"), ("peer:joined", "peer_other")]
+    mine.room.deliver(dict(back("peer_other", epoch=1, version=11)))
+    mine.room.deliver(dict(left("peer_other", epoch=0)))
+    assert set(mine.membership.roster) == {"peer_other"}
+    assert len(mine.written) == 2
+
+
+def test_a_written_leave_is_final_for_all_epochs() -> None:
+    mine = parts()
+    mine.room.deliver(dict(left("peer_other", 13)))
+    mine.room.deliver(dict(left("peer_other", epoch=0)))
+    assert refresh(mine, read(12, peer("peer_other", epoch=1)))
+    assert mine.membership.roster == {}
+
+
+def test_a_loss_of_the_new_socket_that_arrives_before_the_return_is_a_gap() -> None:
+    mine = parts()
+    lost = messages.away("ABC123", "peer_other", "channel!new", datetime.now(UTC), 12)
+    mine.room.deliver(dict(lost))
+    mine.room.deliver(dict(back("peer_other", epoch=1, version=11)))
+    assert mine.membership.versions.complete == 11
 
 
 def test_a_failover_that_lost_the_latest_changes_is_followed() -> None:
