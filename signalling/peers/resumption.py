@@ -239,7 +239,9 @@ class Resumption:
         if self._reorder is not None:
             self._reorder.add(sender, message["number"], message["frame"], user)
         else:
-            if membership.epoch and not self._is_restored:
+            # A sender that has resumed may have begun to count again before the state was restored.
+            may_restart = self._is_restored and sender in membership.relay_epochs
+            if membership.epoch and not may_restart:
                 membership.check_turn(sender, message["number"])
             membership.received[sender] = message["number"]
             self._replies.write(message["frame"], user)

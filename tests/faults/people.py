@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from typing import Protocol
 
 from signalling.client.connection import RequestRefused
@@ -92,34 +91,33 @@ class Person:
             await socket.abort()
 
     async def _next(self) -> None:
+        socket = self._socket
         if self._has_vanished or (self.is_outside and self.is_quiet):
             await asyncio.sleep(0.1)
-        elif not self._is_in_room:
+        elif socket is None or not self._is_in_room:
             await self._enter()
-        elif self._socket is not None and self._socket.silent_for > PATIENCE:
-            await self._move()
+        elif socket.silent_for > PATIENCE:
+            await self._move(socket)
         elif self.is_quiet:
-            self._socket.ping() if self._socket else None
+            socket.ping()
             await asyncio.sleep(0.5)
         else:
-            await self._act()
+            await self._act(socket)
 
-    async def _act(self) -> None:
+    async def _act(self, socket: Socket) -> None:
         await asyncio.sleep(self._random.uniform(0.2, 0.6))
-        if not self._is_in_room or self._socket is None:
+        if not socket.is_open:
             return
-        self._socket.ping()
+        socket.ping()
         self._former = [former for former in self._former if former.is_open]
-        for socket in [self._socket, *self._former]:
-            if socket.roster:
-                socket.relay(self._random.choice(sorted(socket.roster)))
-        actions: list[Callable[[Socket], object]] = [
-            self._leave, self._close, self._hang_up, self._hang_up, self._vanish, self._move_away
-        ]  # fmt: skip
+        for sender in [socket, *self._former]:
+            if sender.roster:
+                sender.relay(self._random.choice(sorted(sender.roster)))
         if self._random.random() < 0.05:
-            result = self._random.choice(actions)(self._socket)
-            if asyncio.iscoroutine(result):
-                await result
+            action = self._random.choice(
+                [self._leave, self._close, self._hang_up, self._hang_up, self._vanish, self._move]
+            )
+            await action(socket)
 
     async def _leave(self, socket: Socket) -> None:
         try:
@@ -133,30 +131,26 @@ class Person:
         await socket.close()
         self._forget()
 
-    def _hang_up(self, socket: Socket) -> None:
+    async def _hang_up(self, socket: Socket) -> None:
         socket.hang_up()
         self._socket = None
         self._former.append(socket)
 
-    def _vanish(self, socket: Socket) -> None:
-        self._hang_up(socket)
+    async def _vanish(self, socket: Socket) -> None:
+        await self._hang_up(socket)
         self._vanished_until = self._journal.now() + self._random.uniform(2, 45)
-
-    async def _move_away(self, socket: Socket) -> None:
-        await self._move()
 
     def _forget(self) -> None:
         self._socket, self._resume_token, self._peer = None, None, ""
 
     # --- Joining ------------------------------------------------------------------------------
 
-    async def _move(self) -> None:
+    async def _move(self, socket: Socket) -> None:
         """Resume at another worker while the socket is still open."""
-        if self._socket is not None:
-            self._former.append(self._socket)
-            if self._resume_token is None:
-                await self._socket.abort()
         self._socket = None
+        self._former.append(socket)
+        if self._resume_token is None:
+            await socket.abort()
         await self._enter()
 
     async def _enter(self) -> None:

@@ -90,6 +90,7 @@ class Stage:
         for number, (server, clock) in enumerate(zip(SERVERS, self.clocks, strict=True)):
             log = self.site.folder / f"worker-{number}-{server}.log"
             environment = self.site.environment | clock.environment
+            environment["JWT_LEEWAY"] = "30"  # the default; the tests' settings have none
             environment["DATABASE_URL"] = self.proxy.url(self.site.database.name)
             environment.pop("COVERAGE_PROCESS_START", None)
             self.site.workers.append(Worker(server, environment, log))

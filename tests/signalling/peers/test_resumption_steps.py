@@ -13,6 +13,7 @@ from rooms import resuming
 from signalling.layers import Undeliverable
 from signalling.peers import resumption
 from signalling.peers.detached import DetachedPeer
+from signalling.peers.membership import StaleSocket
 from signalling.protocol import CloseCode
 from signalling.worker.process import SETTLE_SECONDS
 from tests.signalling.peers.test_room_events import EPOCH, Parts, relayed
@@ -272,9 +273,11 @@ async def test_relays_wait_for_their_turn_until_all_senders_know_the_new_channel
     for _ in range(2):
         settle()
     assert parts.written[3:] == ["frame 8 of peer_other"]
-    parts.room.deliver(relayed(7))  # no longer reordered
-    assert parts.written[4:] == ["frame 7 of peer_other"]
-    assert parts.membership.received == {"peer_other": 7}
+    with pytest.raises(StaleSocket):  # its turn is over
+        parts.room.deliver(relayed(7))
+    parts.room.deliver(relayed(10))  # no longer reordered
+    assert parts.written[4:] == ["frame 10 of peer_other"]
+    assert parts.membership.received == {"peer_other": 10}
 
 
 async def test_a_frame_that_waits_for_its_turn_is_held_when_the_socket_is_lost_again() -> None:

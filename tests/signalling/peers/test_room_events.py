@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 from unittest.mock import AsyncMock, Mock, patch
 
@@ -160,6 +161,28 @@ def test_frames_that_wait_for_their_turn_are_dropped_when_their_sender_leaves() 
     settle = parts.timers.start.call_args.args[1]
     settle()
     assert parts.written == ["frame 2 of peer_other"]
+
+
+@pytest.mark.parametrize("has_resumed", [False, True])
+def test_a_relay_that_comes_after_the_wait_for_it_is_refused(has_resumed: bool) -> None:
+    """It is not, if it may be the first one of its sender that has resumed with a gap."""
+    parts = Parts()
+    parts.resumption.restore(
+        parts.membership, {"frames": [], "sent": {}, "received": {"peer_other": 7}, "gap": False}
+    )
+    parts.membership.is_seated = True
+    if has_resumed:
+        parts.membership.relay_epochs["peer_other"] = 1
+    epoch = {"epoch": int(has_resumed)}
+    parts.room.deliver(relayed(9) | epoch)
+    parts.resumption.settle_later(parts.membership)
+    settle = parts.timers.start.call_args.args[1]
+    settle()
+    with nullcontext() if has_resumed else pytest.raises(StaleSocket):
+        parts.room.deliver(relayed(8) | epoch)
+    parts.room.deliver(relayed(10) | epoch)
+    numbers = [9, 8, 10] if has_resumed else [9, 10]
+    assert parts.written == [f"frame {number} of peer_other" for number in numbers]
 
 
 def test_relays_that_a_former_channel_held_up_are_refused() -> None:
