@@ -161,8 +161,8 @@ class Membership:
         known_channel = self.roster.get(peer_id)
         if self.changes.get(peer_id, 0) > version:
             return False
-        if peer_id in self.departed:
-            return change["change"] == "back" and self._may_return(peer_id, change["number"])
+        if peer_id in self.departed:  # it may have another socket, which this is about
+            return change["change"] in ("away", "back") and peer_id in self.unwritten
         match change["change"]:
             case "away":
                 return known_channel != change["channel"]

@@ -182,6 +182,16 @@ def test_a_peer_whose_former_socket_has_announced_its_leave_returns_with_a_read(
     assert len(mine.written) == 2
 
 
+def test_changes_of_a_peer_that_may_return_are_read_again() -> None:
+    mine = parts()
+    mine.room.deliver(dict(left("peer_other", epoch=0)))
+    lost = messages.away("ABC123", "peer_other", "channel!other", datetime.now(UTC), 12)
+    assert refresh(mine, read(11, peer("peer_other", epoch=1)), lost)
+    assert mine.membership.versions.has_gap
+    assert refresh(mine, read(12, peer("peer_other", epoch=1, away=True)))
+    assert events(mine)[1:] == [("peer:joined", "peer_other"), ("peer:away", "peer_other")]
+
+
 def test_a_written_leave_is_final_for_all_epochs() -> None:
     mine = parts()
     mine.room.deliver(dict(left("peer_other", 13)))
