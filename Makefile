@@ -9,7 +9,7 @@ MINUTES ?= 10
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sfu fake-peers test lint types unit integration browser hostile fuzz soak mutants matrix \
+.PHONY: help demo demo-sfu fake-peers test lint types unit integration browser hostile fuzz soak model mutants matrix \
 	screenshots bench lock clean
 
 help: ## Show this help
@@ -62,6 +62,9 @@ fuzz: .venv/dev ## Send 100,000 fuzzed frames to each server
 soak: .venv/dev ## Inject random faults and check what clients see (MINUTES=10 SEED=1 SOAK="--help")
 	@scripts/system-packages redis-server postgresql faketime
 	$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(SOAK)
+
+model: .venv/dev ## Explore all states of the protocol between workers (MODEL="joins --states 100000")
+	DJANGO_SETTINGS_MODULE=tests.settings nice -n 19 $(BIN)/python -m tests.model $(MODEL)
 
 mutants: .venv/dev ## Break the rules one by one, and list what no unit test notices (MODULES="rooms/resuming.py")
 	@scripts/install $(BIN)/python -c requirements-dev.txt cosmic-ray==8.7.0
