@@ -109,6 +109,13 @@ def find_program(name: str) -> str:
     return found
 
 
+def _postgres_user(data: Path) -> dict[str, Any]:
+    """Return the options of a process of PostgreSQL, which refuses to run as root."""
+    if os.getuid() != 0:
+        return {}
+    return {"user": "postgres", "group": "postgres", "cwd": data}
+
+
 class Stores:
     """A Redis and a PostgreSQL for this run, in a temporary folder, on the loopback interface."""
 
@@ -116,6 +123,7 @@ class Stores:
         self.folder = folder
         self.stack = stack
         self.redis: Process | None = None
+        self.postgres: Process | None = None
         self.redis_port = self.postgres_port = 0
 
     def start_redis(self) -> None:
@@ -144,20 +152,22 @@ class Stores:
         self.postgres_port = free_port()
         data = self.folder / "postgres"
         data.mkdir()
-        # PostgreSQL refuses to run as root.
-        options: dict[str, Any] = {}
         if os.getuid() == 0:
             self.folder.chmod(0o711)
             shutil.chown(data, "postgres")
-            options = {"user": "postgres", "group": "postgres", "cwd": data}
         initdb = Process(
             [find_program("initdb"), "-D", str(data), "-U", "bench", "-A", "trust", "-N"],
             core=LOAD_CORE,
             log=self.folder / "initdb.log",
-            **options,
+            **_postgres_user(data),
         )
         if initdb.popen.wait(60):
             raise BenchmarkError(f"initdb failed:\n{initdb.log_tail()}")
+        self.restart_postgres()
+
+    def restart_postgres(self) -> None:
+        """Start PostgreSQL with the data that it has, on the same port."""
+        data = self.folder / "postgres"
         settings = {
             "port": str(self.postgres_port),
             "listen_addresses": "127.0.0.1",
@@ -168,9 +178,10 @@ class Stores:
         command = [find_program("postgres"), "-D", str(data)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        postgres = Process(command, core=LOAD_CORE, log=self.folder / "postgres.log", **options)
-        self.stack.callback(postgres.stop)
-        postgres.wait_for_port(self.postgres_port)
+        log = self.folder / "postgres.log"
+        self.postgres = Process(command, core=LOAD_CORE, log=log, **_postgres_user(data))
+        self.stack.callback(self.postgres.stop)
+        self.postgres.wait_for_port(self.postgres_port)
 
     def create_database(self, name: str, template: str = "template1") -> None:
         command = ["createdb", "-h", "127.0.0.1", "-p", str(self.postgres_port), "-U", "bench"]

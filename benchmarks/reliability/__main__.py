@@ -1,6 +1,6 @@
 """Measure what faults cost: how long ghosts stay, how soon peers are back, what is lost.
 
-    python -m benchmarks.reliability                  all cases, 6 to 7 minutes
+    python -m benchmarks.reliability                  all cases, 7 to 8 minutes
     python -m benchmarks.reliability ghost resume     only these
 
   ghost    kill -9 of one of three processes: when peers at the others learn of it
@@ -9,6 +9,7 @@
   rolling  restart three processes one after the other under 200 relays a second: what is lost
   redis    kill Redis and restart it after 10 s: sockets closed, relays refused
   stall    lock all tables for 3 s while peers join: how much longer relays take
+  outage   stop, suspend and lock PostgreSQL: how long leaves and joins take
   freeze   stop client processes with SIGSTOP: when other peers learn of it
 
 The processes, PostgreSQL and Redis are real. All settings are the defaults, except that the rate
@@ -35,6 +36,7 @@ from benchmarks.processes import LOAD_CORE, BenchmarkError, raise_file_limit
 from benchmarks.progress import log
 
 from .clients import freeze
+from .database import outage
 from .deployment import PROCESSES, Deployment, Figure
 from .stores import redis, stall
 from .workers import busy, ghost, resume, rolling
@@ -46,6 +48,7 @@ CASES: dict[str, Callable[[Deployment], Awaitable[list[Figure]]]] = {
     "rolling": rolling,
     "redis": redis,
     "stall": stall,
+    "outage": outage,
     "freeze": freeze,
 }
 CASE_TIMEOUT = 300  # seconds
