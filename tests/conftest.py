@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,13 @@ def untraced() -> Iterator[None]:
     """Record no coverage: it makes a test of thousands of small inputs several times slower."""
     with tracing_paused():
         yield
+
+
+@pytest.fixture
+def stopped_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock of caches and of failure counters, for tests of what a second changes."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
 
 
 @pytest.fixture

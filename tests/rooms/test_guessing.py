@@ -17,7 +17,7 @@ from rooms.exceptions import CodeTaken, RateLimited, RoomClosed, RoomNotFound
 from rooms.models import Room
 from tests.conftest import Enter, access_token
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("stopped_time")]
 
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
 

@@ -23,7 +23,7 @@ from signalling.worker import pushes
 from tests.conftest import PASSWORD, access_token
 from tests.signalling.sockets import AppSocket, connected
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("stopped_time")]
 
 
 @pytest.fixture

@@ -16,11 +16,12 @@ from tests.integration.sfu.conftest import UNUSED_ROOM_SECONDS
 from tests.integration.sfu.janus import Janus
 
 OFFER = {"type": "offer", "sdp": "v=0\r\n"}
+SWITCH_SECONDS = 6
 
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite, janus: Janus) -> Site:
-    return make_site(signalling={"SFU": janus.settings, "SWITCH_SECONDS": 6})
+    return make_site(signalling={"SFU": janus.settings, "SWITCH_SECONDS": SWITCH_SECONDS})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,6 +88,7 @@ async def test_the_third_peer_switches_the_room_and_all_reports_commit_the_switc
         for client in (alice, bob):
             mode = await client.wait_for("room:mode")
             assert mode.pop("until") > "2026"
+            assert 0 < mode.pop("seconds") <= SWITCH_SECONDS
             assert mode == {
                 "mode": "sfu",
                 "version": 1,

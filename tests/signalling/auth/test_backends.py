@@ -21,7 +21,7 @@ from signalling.auth import backends, hashing
 from signalling.auth.hashing import FairQueue
 from tests.conftest import PASSWORD
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("stopped_time")]
 
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
 

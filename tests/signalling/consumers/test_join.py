@@ -19,7 +19,7 @@ from tests.signalling.consumers.conftest import Configure
 from tests.signalling.consumers.helpers import live_peer_ids, subscriber_count
 from tests.signalling.sockets import connected, in_room
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("stopped_time")]
 
 
 async def test_the_first_frame_after_a_join_is_room_joined(

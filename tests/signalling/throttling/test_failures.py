@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pytest
 from pytest_django import Settings
 
 from signalling.throttling import failures
+
+pytestmark = pytest.mark.usefixtures("stopped_time")
 
 
 def test_wrong_tokens_cause_a_delay_from_the_shared_limit_on(settings: Settings) -> None:
