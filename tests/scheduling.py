@@ -21,12 +21,13 @@ UNITS = {
     "tests/integration/test_aiortc.py": "media",
     # Chromium aborts its requests when a network interface appears, as it does in this file.
     "tests/integration/faults/test_cut_link.py": "media",
+    "tests/integration/faults/test_soak.py": "soak",
     "tests/integration/faults/": "faults",
     "tests/hostile/": "faults",
 }
 UNTRACED = ("tests/browser/", "tests/hostile/", "tests/integration/faults/")
 """The tests that record no coverage: they repeat what other tests cover, under load."""
-ORDER = ["media", "faults", "tests/integration/", "tests/"]
+ORDER = ["media", "faults", "soak", "tests/integration/", "tests/"]
 
 
 def unit_of(nodeid: str) -> str:
