@@ -104,13 +104,13 @@ SEATS = Scope(
 
 FALSE_DEATH = Scope(
     "false death",
-    clients=(OBSERVER, Client(opens=1), Client()),
-    resumable=(False, True, False),
-    seated=(0, 1, 1),
-    places=((), (2,), ()),
-    faults=frozenset({"reap", "remove"}),
-    budget=Budget(faults=1, heartbeats=1, relays=1),
-    same_user=(None, None, None),
+    clients=(OBSERVER, Client(opens=1)),
+    resumable=(False, True),
+    seated=(0, 1),
+    places=((), (2,)),
+    faults=frozenset({"reap"}),
+    budget=Budget(faults=1, heartbeats=1),
+    same_user=(None, None),
 )
 """A worker is declared dead that was only suspended."""
 
