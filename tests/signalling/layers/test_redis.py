@@ -186,7 +186,7 @@ async def test_a_process_that_can_only_send_is_not_subscribed(
         keys=["*"],
         channels=["*"],
     )
-    here = make_layer(own_redis.url, timeout=0.2)
+    here = make_layer(own_redis.url, timeout=2)
     await here.group_send("tea", {"type": "one"})
     assert await receiver.receive(1) == [{"type": "one"}]
     with pytest.raises(Undeliverable):
