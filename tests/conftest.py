@@ -76,8 +76,7 @@ def clear_caches() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Record no coverage in tests that load and time servers."""
-    if not item.nodeid.startswith(scheduling.UNTRACED):
+    if scheduling.is_traced(item.nodeid):
         return (yield)
     with tracing_paused():
         return (yield)

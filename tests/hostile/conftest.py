@@ -51,7 +51,7 @@ def shared_site(
 ) -> Iterator[Callable[[ServerName], Site]]:
     """Return a function from a server to the site that all modules share. Each starts once."""
     running: dict[ServerName, Site] = {}
-    with sites(request, tmp_path_factory, django_db_blocker, is_timed=True) as make_site:
+    with sites(request, tmp_path_factory, django_db_blocker, is_traced=False) as make_site:
 
         def shared_site(server: ServerName) -> Site:
             if server not in running:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import pytest
 from pytest_django.plugin import DjangoDbBlocker
 
+from tests import scheduling
 from tests.integration.database import Database
 from tests.integration.processes import Process
 from tests.integration.servers import ServerName, Site, migrate
@@ -30,9 +31,6 @@ from tests.integration.stores import PostgreSQL, Redis, store_fixture
 Engine = Literal["sqlite", "postgresql"]
 MakeSite = Callable[..., Site]
 BUGS = ("Traceback", "Internal error", "Exception inside application")
-
-TIMED = {"faults", "hostile", "sfu"}
-"""The folders of the tests that load and time a server."""
 
 PAIRS = [
     pytest.param({"server": "daphne", "engine": "sqlite"}, id="daphne-sqlite"),
@@ -93,8 +91,8 @@ def make_site(
     django_db_blocker: DjangoDbBlocker,
 ) -> Iterator[MakeSite]:
     """Return a function that starts a site and its workers. They stop at the end of the module."""
-    is_timed = bool(TIMED & set(request.node.nodeid.split("/")))
-    with sites(request, tmp_path_factory, django_db_blocker, is_timed=is_timed) as make_site:
+    is_traced = scheduling.is_traced(request.node.nodeid)
+    with sites(request, tmp_path_factory, django_db_blocker, is_traced=is_traced) as make_site:
         yield make_site
 
 
@@ -104,11 +102,11 @@ def sites(
     tmp_path_factory: pytest.TempPathFactory,
     django_db_blocker: DjangoDbBlocker,
     *,
-    is_timed: bool,
+    is_traced: bool,
 ) -> Iterator[MakeSite]:
     """Yield a function that starts a site and its workers. They stop at the end.
 
-    ``is_timed``: do not record the coverage of the servers, which doubles what they compute.
+    ``is_traced``: record the coverage of the servers.
     """
     # The databases of sites are not Django's test database; see ``Database``.
     with django_db_blocker.unblock(), ExitStack() as stack:
@@ -128,7 +126,7 @@ def sites(
             if redis is True:
                 shared = request.getfixturevalue("redis")
             site = Site(folder, database, redis=shared, **options)
-            if is_timed:
+            if not is_traced:
                 site.environment.pop("COVERAGE_PROCESS_START", None)
             stack.callback(_stop, site)
             site.start_workers(workers, server)
