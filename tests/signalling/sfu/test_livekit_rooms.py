@@ -258,7 +258,7 @@ async def test_a_room_is_closed_when_all_peers_have_left(
 async def test_clients_are_disconnected_after_the_room_becomes_a_mesh(
     routed: Room, alice: User, server: LiveKitServer, settings: Settings
 ) -> None:
-    settings.SIGNALLING = {**settings.SIGNALLING, "SWITCH_SECONDS": 0.2}
+    settings.SIGNALLING = {**settings.SIGNALLING, "SWITCH_SECONDS": 3}
     async with connected(alice) as socket:
         joined = await socket.join()
         assert server.connect(joined["sfu"]["token"])
