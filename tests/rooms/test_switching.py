@@ -245,6 +245,12 @@ def test_a_room_does_not_switch_again_soon_after_a_failed_switch(
 # --- Peers that lie ---------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def long_switches(settings: Settings) -> None:
+    """No deadline passes on a busy machine."""
+    settings.SIGNALLING = {**settings.SIGNALLING, "SWITCH_SECONDS": 600}
+
+
 @pytest.fixture
 def eleven(room: Room, bob: User, enter: Enter) -> list[Participant]:
     """Eleven peers in ABC123. The eleventh made it switch to the SFU."""

@@ -85,6 +85,20 @@ def crash(postgresql: PostgreSQL) -> None:
     postgresql.wait()
 
 
+async def test_the_database_terminates_all_connections(site: Site, postgresql: PostgreSQL) -> None:
+    """Before the other tests: for some seconds after an outage, the pool waits before it connects."""
+    code = site.room()
+    async with site.client("watcher") as watcher, site.client("other", worker=1) as other:
+        await watcher.join(code)
+        with postgresql.connect("postgres") as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [site.database.name],
+            )
+        await other.join(code)
+        await watcher.wait_for("peer:joined", peerId=other.peer_id)
+
+
 async def test_an_outage_of_the_database(site: Site, postgresql: PostgreSQL, logs: Logs) -> None:
     logs.expect("Database unavailable")
     code = site.room()
@@ -177,19 +191,6 @@ async def test_a_leave_during_an_outage_of_both_stores_leaves_no_ghost(
         assert site.database.live_peers(code) == {watcher.peer_id}
         await watcher.request("ping")
         assert "peer:left" not in [frame["event"] for frame in watcher.unread]
-
-
-async def test_the_database_terminates_all_connections(site: Site, postgresql: PostgreSQL) -> None:
-    code = site.room()
-    async with site.client("watcher") as watcher, site.client("other", worker=1) as other:
-        await watcher.join(code)
-        with postgresql.connect("postgres") as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
-                [site.database.name],
-            )
-        await other.join(code)
-        await watcher.wait_for("peer:joined", peerId=other.peer_id)
 
 
 async def join_with_retries(client: SignallingCommunicator, code: str) -> None:
