@@ -22,7 +22,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Scope:
-    """Who is in the room at the start, what clients may do, and what may fail."""
+    """The peers that are in the room at the start, what clients may do, and what may fail."""
 
     name: str
     clients: tuple[Client, ...]

@@ -1,4 +1,4 @@
-"""The scopes that are explored: who is in the room, what its clients do, and what fails."""
+"""The scopes that are explored: the peers in the room, what their clients do, and what fails."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import pytest
 
 from signalling import metrics
 from signalling.peers import foreign
+from tests.signalling.peers.test_detached_links import mode_changed
 
 RELAYED = {
     "type": "signalling.relay",
@@ -18,18 +19,7 @@ RELAYED = {
     "reply_channel": "",
     "frame": "{}",
 }
-MODE = {
-    "type": "signalling.mode",
-    "room": "ABC123",
-    "mode": "sfu",
-    "version": 2,
-    "is_switching": False,
-    "sfu": "a",
-    "total": 50,
-    "until": "",
-    "reason": "host",
-    "surplus": [],
-}
+MODE = mode_changed()
 HANDOVER = {
     "type": "signalling.handover",
     "peer_id": "peer_me",
