@@ -63,7 +63,8 @@ class Call:
         self.version = self._reported_version = -1
 
     def add(self, peer_id: str) -> None:
-        self.peers[peer_id] = RemotePeer(peer_id, joined_later=True)
+        """Add a peer that has joined, unless it is known."""
+        self.peers.setdefault(peer_id, RemotePeer(peer_id, joined_later=True))
 
     async def remove(self, peer_id: str) -> None:
         peer = self.peers.pop(peer_id, None)

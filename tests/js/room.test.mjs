@@ -141,6 +141,24 @@ test("marks participants as away until they are back, and keeps their media", as
   assert.equal(pc.restarts, 0);
 });
 
+test("a second peer:joined updates a participant and keeps its connection", async (t) => {
+  const socket = await enterCallWith(t, "bob");
+  const {pc} = room.peers.get("bob");
+  socket.deliver("peer:joined", {peerId: "bob", userInfo: {username: "bob"}, media: {audio: false}});
+  assert.equal(room.peers.get("bob").pc, pc);
+  assert.notEqual(pc.closed, true);
+  assert.deepEqual(room.participants.get("bob").media, {audio: false});
+  assert.deepEqual(events, ["changed bob"]);
+});
+
+test("a peer that had left may join again", async (t) => {
+  const socket = await enterCallWith(t, "bob");
+  const bob = {peerId: "bob", userInfo: {username: "bob"}};
+  for (const event of ["peer:left", "peer:left", "peer:joined"]) socket.deliver(event, bob);
+  assert.deepEqual([...room.participants.keys()], ["bob"]);
+  assert.deepEqual(events, ["left bob", "joined bob"]);
+});
+
 test("marks participants that were away before we joined or resumed", async (t) => {
   const socket = await enterCallWith(t, "bob");
   socket.end(1006);

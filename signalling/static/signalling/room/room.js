@@ -65,7 +65,7 @@ export class Room extends EventTarget {
     const {client} = this;
     client.on("closed", () => this.outgoing.pause());
     client.on("room:joined", (joined) => this.#enter(joined));
-    client.on("peer:joined", ({peerId: id, ...entry}) => this.#add({id, ...entry}, false));
+    client.on("peer:joined", ({peerId: id, ...entry}) => this.#refresh({id, ...entry}, false));
     client.on("peer:left", ({peerId}) => this.#remove(peerId));
     client.on("peer:away", ({peerId}) => this.#update(peerId, {away: true}));
     client.on("peer:back", ({peerId}) => this.#onPeerBack(peerId));
@@ -101,7 +101,7 @@ export class Room extends EventTarget {
   }
 
   /**
-   * Update a participant that is present after a resume, or add it.
+   * Update a participant that is present, or add it: after a resume, and when one joins.
    * @param {PeerEntry} entry
    * @param {boolean} gap
    */
@@ -109,7 +109,7 @@ export class Room extends EventTarget {
     const {id, media, userInfo, nameKeys, away = false, path} = entry;
     const {displayName = ""} = userInfo;
     if (this.participants.has(id)) this.#update(id, {media, displayName, nameKeys, away, path});
-    else this.#add(entry, false); // it joined after us, so it sends the offer, which was held for us
+    else this.#add(entry, false); // it joined after us, so it sends the offer
     this.peers.get(entry.id)?.recover(gap);
   }
 
@@ -122,7 +122,6 @@ export class Room extends EventTarget {
 
   /** @param {PeerEntry} entry @param {boolean} isOlder */
   #add({id, userInfo, nameKeys, media, away = false, path}, isOlder) {
-    this.#remove(id);
     /** @type {Participant} */
     const participant = {
       id,
