@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -15,6 +14,7 @@ from django.core.checks import Warning as CheckWarning
 from rooms.checks import has_one_process
 
 from . import sfu
+from .auth import origins
 from .conf import RATE_LIMITS, SignallingSettings
 
 UNTHROTTLED_BACKENDS = {
@@ -125,23 +125,26 @@ def check_channel_layer(
 
 @register()
 def check_origins(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Report incomplete origins, which would match another scheme or port, and the wildcard."""
+    """Report origins that match nothing, and those that pages of any site can have."""
     problems: list[CheckMessage] = []
     for origin in getattr(settings, "SIGNALLING", {}).get("ALLOWED_ORIGINS", []):
-        parts = urlsplit(origin) if isinstance(origin, str) else None
-        if origin == "*":
+        if origin in (origins.ANY, *origins.OPAQUE):
             problems.append(
                 CheckWarning(
-                    "Pages of any origin may open signalling sockets.",
+                    "Pages of any origin may open signalling sockets."
+                    if origin == origins.ANY
+                    else f"Any site may open signalling sockets from frames of origin {origin!r}.",
                     hint="List the origins of your clients in SIGNALLING['ALLOWED_ORIGINS'].",
                     id="signalling.W001",
                 )
             )
-        elif parts is None or not parts.scheme or not parts.hostname or parts.path:
+        elif not isinstance(origin, str) or origins.parse_pattern(origin) is None:
             problems.append(
                 Error(
                     f"SIGNALLING['ALLOWED_ORIGINS'] contains the invalid origin {origin!r}.",
-                    hint="Use scheme://host[:port], such as 'https://app.example.org'.",
+                    hint="Use scheme://host[:port], such as 'https://app.example.org', "
+                    "'https://*.example.org' or 'http://localhost:*', or 'null' or 'file://'. Write "
+                    "an international domain in ASCII, as browsers send it ('xn--…').",
                     id="signalling.E004",
                 )
             )

@@ -32,7 +32,7 @@ class SignallingSettings(RoomSettings):
     """
 
     allowed_origins: list[str] = field(default_factory=list)
-    """Origins of browser clients other than the site's own, each ``scheme://host[:port]``."""
+    """Origins of browser clients other than the site's own: see ``auth.origins``."""
     frame_ancestors: list[str] = field(default_factory=list)
     """Origins whose pages may show the call pages in a frame; ``'self'`` is the site itself."""
     session_auth: bool = True

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import logging
 from typing import Any
-from urllib.parse import ParseResult, urlparse
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from channels.middleware import BaseMiddleware
-from channels.security.websocket import OriginValidator, WebsocketDenier
+from channels.security.websocket import WebsocketDenier
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse
-from django.http.request import split_domain_port, validate_host
 from django.utils.decorators import sync_and_async_middleware
 
 from rooms.content_types import is_allowed
@@ -28,7 +26,7 @@ from rooms.digests import digest
 from rooms.logs import RareWarning
 
 from . import database
-from .auth import tokens
+from .auth import origins, tokens
 from .auth.identify import (
     Scope,
     client_address,
@@ -89,7 +87,7 @@ class AddressLimitMiddleware:
         return await send({"type": "websocket.http.response.body", "body": b""})
 
 
-class OriginMiddleware(OriginValidator):
+class OriginMiddleware:
     """Rejects handshakes from pages of other origins with 403 (RFC 6455, section 10.2).
 
     Allowed origins are the site's own and ``SIGNALLING["ALLOWED_ORIGINS"]``. A handshake without an
@@ -97,28 +95,23 @@ class OriginMiddleware(OriginValidator):
     """
 
     def __init__(self, application: Any) -> None:
-        super().__init__(application, ())
+        self.application = application
         self._warning = RareWarning(
             logger,
             "Rejected a handshake from origin %r: not in SIGNALLING['ALLOWED_ORIGINS']",
         )
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> Any:
-        origins = header_values(scope, b"origin")
-        if not origins or (len(origins) == 1 and self.allows(scope, origins[0])):
+        sent = header_values(scope, b"origin")
+        if not sent or (len(sent) == 1 and self.allows(scope, sent[0])):
             return await self.application(scope, receive, send)
-        self._warning.log([origin[:200] for origin in origins[:2]])
+        self._warning.log([origin[:200] for origin in sent[:2]])
         _hide_token(scope)
         return await WebsocketDenier()(scope, receive, send)
 
     def allows(self, scope: Scope, origin: str) -> bool:
         """Return whether pages of ``origin`` may open sockets on this site."""
-        self.allowed_origins = conf().allowed_origins
-        try:
-            parsed = urlparse(origin)
-            return is_own(scope, parsed) or bool(self.valid_origin(parsed))
-        except ValueError:  # not a URL, such as "http://["
-            return False
+        return origins.is_own(scope, origin) or origins.is_allowed(origin, conf().allowed_origins)
 
 
 class JWTAuthMiddleware(BaseMiddleware):
@@ -237,37 +230,6 @@ def _find_rotation(request: HttpRequest) -> tuple[str, str] | None:
     return digest(before), after
 
 
-def is_own(scope: Scope, origin: ParseResult) -> bool:
-    """Return whether an origin is the site's own: it equals ``Host``, and the host is allowed.
-
-    A page that was loaded over plain HTTP is not the site's own if the site uses HTTPS: an attacker
-    on the network can forge such pages.
-    """
-    (host,) = header_values(scope, b"host") or ("",)
-    schemes = ("https",) if _is_https(scope) else ("http", "https")
-    own = origin.netloc.lower() == host.lower() != "" and origin.scheme in schemes
-    allowed = settings.ALLOWED_HOSTS or (["localhost", "127.0.0.1"] if settings.DEBUG else [])
-    # DNS rebinding: a hostile name that resolves to this server would match any Host header.
-    return own and validate_host(split_domain_port(host)[0], allowed)
-
-
-def _is_https(scope: Scope) -> bool:
-    """Return whether the site is known to use HTTPS, by the rules of ``HttpRequest.scheme``.
-
-    A proxy may have decrypted the connection without a header: then HTTPS is possible, not known.
-    """
-    if settings.SECURE_SSL_REDIRECT or scope.get("scheme") == "wss":
-        return True
-    if not settings.SECURE_PROXY_SSL_HEADER:
-        return False
-    name, https = settings.SECURE_PROXY_SSL_HEADER
-    header = name.removeprefix("HTTP_").replace("_", "-").lower().encode()
-    return any(value.split(",")[0].strip() == https for value in header_values(scope, header))
-
-
 def _is_same_origin(scope: Scope) -> bool:
-    origins = header_values(scope, b"origin")
-    try:
-        return len(origins) == 1 and is_own(scope, urlparse(origins[0]))
-    except ValueError:
-        return False
+    sent = header_values(scope, b"origin")
+    return len(sent) == 1 and origins.is_own(scope, sent[0])

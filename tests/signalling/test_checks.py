@@ -138,6 +138,8 @@ def test_a_site_without_a_channel_layer_is_an_error(
         "https://",
         "https://app.example.org/",
         "https://app.example.org/calls",
+        "https://app*.example.org",
+        "https://bücher.example",  # browsers send xn--bcher-kva.example
         "",
         None,
         5,
@@ -148,14 +150,24 @@ def test_an_incomplete_origin_is_an_error(settings: Settings, origin: object) ->
     assert problems() == ["signalling.E004"]
 
 
-@pytest.mark.parametrize("origin", ["https://app.example.org", "http://localhost:5173"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://app.example.org",
+        "http://localhost:5173",
+        "https://*.example.org",
+        "http://localhost:*",
+        "capacitor://localhost",
+    ],
+)
 def test_a_complete_origin_is_valid(settings: Settings, origin: str) -> None:
     settings.SIGNALLING = {"ALLOWED_ORIGINS": [origin]}
     assert problems() == []
 
 
-def test_allowing_every_origin_is_a_warning(settings: Settings) -> None:
-    settings.SIGNALLING = {"ALLOWED_ORIGINS": ["*"]}
+@pytest.mark.parametrize("origin", ["*", "null", "file://"])
+def test_an_origin_that_any_site_can_have_is_a_warning(settings: Settings, origin: str) -> None:
+    settings.SIGNALLING = {"ALLOWED_ORIGINS": [origin]}
     assert problems() == ["signalling.W001"]
 
 
