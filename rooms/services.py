@@ -60,13 +60,12 @@ def open_room(
 ) -> Room:
     """Open a room and return it.
 
+    It does not ask ``CAN_CREATE``: call ``check_may_create`` first when a user asks for the room.
     ``code``: the code of the room; ``MAKE_CODE`` makes one if it is empty or ``None``.
     ``topology``: a value of ``Room.Topology``.
     ``unlimited``: whether the host may have more than ``OPEN_ROOMS`` open rooms.
-    Raise ``Forbidden``, ``CodeInvalid``, ``CodeTaken`` or ``TooManyRooms``.
+    Raise ``CodeInvalid``, ``CodeTaken`` or ``TooManyRooms``.
     """
-    if host is not None and not hook(conf().can_create)(host):
-        raise Forbidden
     fields = {"name": name, "host": host, "topology": topology}
     if code:
         return _open(codes.normalise(code), fields, unlimited)
@@ -74,6 +73,17 @@ def open_room(
         with suppress(CodeTaken):  # likely if the site's MAKE_CODE makes short codes
             return _open(codes.new(), fields, unlimited)
     return _open(codes.new(), fields, unlimited)
+
+
+def may_create(user: AbstractBaseUser) -> bool:
+    """Return whether ``CAN_CREATE`` allows a user to open rooms."""
+    return bool(hook(conf().can_create)(user))
+
+
+def check_may_create(user: AbstractBaseUser) -> None:
+    """Raise ``Forbidden`` if a user may not open rooms."""
+    if not may_create(user):
+        raise Forbidden
 
 
 def find_room(code: str, user: AbstractBaseUser | None = None) -> Room:

@@ -10,9 +10,11 @@ from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_http_methods
 
 from rooms import codes, guessing, outages, services
@@ -102,18 +104,18 @@ class CodeForm(forms.Form):
 
 
 @secured
+@login_required
 @require_http_methods(["GET", "POST"])
 def home(request: HttpRequest) -> HttpResponse:
-    """Render the sign-in form, or the user's rooms with forms to create and to join one."""
-    if not request.user.is_authenticated:
-        return render(request, "signalling/home.html", {"form": AuthenticationForm(request)})
+    """Render the user's rooms, with forms to create and to join one."""
+    user = cast(AbstractBaseUser, request.user)
     new_room = NewRoomForm(request.POST or None)
     if new_room.is_valid() and (code := _open_room(new_room, request)):
         return redirect("signalling:call", code=code)
     code_form = CodeForm(request.GET if "code" in request.GET else None)
     if code_form.is_valid():
         return redirect("signalling:call", code=code_form.cleaned_data["code"])
-    rooms = Room.objects.hosted_by(request.user).with_live_counts()[: LISTED_ROOMS + 1]
+    rooms = Room.objects.hosted_by(user).with_live_counts()[: LISTED_ROOMS + 1]
     has_more = len(rooms) > LISTED_ROOMS
     response = render(
         request,
@@ -121,6 +123,7 @@ def home(request: HttpRequest) -> HttpResponse:
         {
             "rooms": rooms[:LISTED_ROOMS],
             "has_more": has_more,
+            "may_create": services.may_create(user),
             "new_room": new_room,
             "code_form": code_form,
         },
@@ -149,6 +152,7 @@ def _open_room(form: NewRoomForm, request: HttpRequest) -> str | None:
     host = cast(AbstractBaseUser, request.user)
     name, code = form.cleaned_data["name"], form.cleaned_data["new_code"] or None
     try:
+        services.check_may_create(host)
         with guessing.throttle_chosen_code(code, user=host, address=request_address(request)):
             room = services.open_room(host=host, name=name, code=code)
     except RateLimited as error:
@@ -166,5 +170,38 @@ def _open_room(form: NewRoomForm, request: HttpRequest) -> str | None:
 @login_required
 @require_GET
 def call(request: HttpRequest, code: str) -> HttpResponse:
-    """Render the call page. It is the same for every code: the socket decides who may join."""
-    return render(request, "signalling/call.html", {"code": code.upper()})
+    """Render the call page. The socket decides who may join, and reports it if the room is missing.
+
+    ``?next=`` in the URL: the page of this site that users return to when they leave the call.
+    """
+    context = {
+        "code": code.upper(),
+        "title": _room_name(request, code) or f"Room {code.upper()}",
+        "return_url": _return_url(request),
+        "login_url": redirect_to_login(request.get_full_path()).url,
+    }
+    return render(request, "signalling/call.html", context)
+
+
+def _room_name(request: HttpRequest, code: str) -> str:
+    """Return the name of a room that the user may know of; otherwise an empty string.
+
+    It is a guess at the code: a wrong one counts, and during a delay no name is returned.
+    """
+    user = cast(AbstractBaseUser, request.user)
+    try:
+        room = guessing.guess(
+            services.find_room, code=code, user=user, address=request_address(request)
+        )
+    except RoomError:
+        return ""
+    return room.name
+
+
+def _return_url(request: HttpRequest) -> str:
+    """Return ``?next=`` if it leads to this site; otherwise an empty string."""
+    url = request.GET.get("next", "")
+    is_safe = url_has_allowed_host_and_scheme(
+        url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return url if is_safe else ""

@@ -203,7 +203,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 AUTHENTICATION_BACKENDS = ["signalling.auth.backends.ThrottledModelBackend"]
-LOGIN_URL = "signalling:login"
+LOGIN_URL = "signalling_login:login"
 LOGIN_REDIRECT_URL = "signalling:home"
 LOGOUT_REDIRECT_URL = "signalling:home"
 

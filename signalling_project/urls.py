@@ -16,6 +16,7 @@ urlpatterns = [
     path("api/token/refresh/", TokenRefreshView.as_view(**throttled), name="token-refresh"),
     path("api/", include("rooms.api.urls")),
     path("", include("signalling.urls")),
+    path("", include("signalling.login_urls")),
 ]
 if settings.API_SCHEMA:
     urlpatterns.append(path("api/schema/", SpectacularAPIView.as_view(), name="schema"))

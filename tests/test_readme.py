@@ -16,17 +16,22 @@ USE_IT = """
 import asyncio
 from myproject.asgi import application
 from channels.testing import WebsocketCommunicator
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.test import Client
 
 call_command("check")
 call_command("migrate", verbosity=0)
 
-page = Client(headers={"host": "localhost"}).get("/calls/")
-assert page.status_code == 200, page
-assert 'action="/calls/login/"' in page.text, page.text
-call = Client(headers={"host": "localhost"}).get("/calls/r/ABC123/")
-assert call.headers["location"] == "/calls/login/?next=/calls/r/ABC123/", call.headers
+visitor = Client(headers={"host": "localhost"})
+for path in ("/calls/", "/calls/r/ABC123/"):
+    response = visitor.get(path)
+    assert response.headers["location"] == f"/admin/login/?next={path}", response.headers
+get_user_model().objects.create_superuser("alice", password="correct horse")
+sign_in = {"username": "alice", "password": "correct horse"}
+assert visitor.post("/admin/login/?next=/calls/", sign_in).headers["location"] == "/calls/"
+page = visitor.get("/calls/")
+assert page.status_code == 200 and 'name="new_code"' in page.text, page.text
 
 async def connect():
     communicator = WebsocketCommunicator(application, "/ws/signalling/")

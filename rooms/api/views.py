@@ -102,6 +102,7 @@ class RoomListView(RoomErrorMixin, ListAPIView[Room]):
         serializer = RoomRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         user, options = _user(request), serializer.validated_data
+        services.check_may_create(user)
         with guessing.throttle_chosen_code(
             options["code"], user=user, address=request_address(request)
         ):

@@ -21,7 +21,7 @@ def test_a_link_to_a_room_leads_to_the_call_after_signing_in(demo: Demo, browser
         expect(page.get_by_role("alert")).to_be_visible()
         page.get_by_label("Password").fill(demo.passwords["bob"])
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("heading", name="Room ABC123")).to_be_visible()
+        expect(page.get_by_role("heading", name="Demo room")).to_be_visible()
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
@@ -33,7 +33,7 @@ def test_create_a_room_and_join_it_with_its_code(enter: Enter) -> None:
     page.get_by_label("Name (optional)").fill("Board <meeting>")
     page.get_by_label("Code (optional)").fill("board-1")
     alice.button("Create room").click()
-    expect(page.get_by_role("heading", name="Room BOARD-1")).to_be_visible()
+    expect(page.get_by_role("heading", name="Board <meeting>")).to_be_visible()
     alice.button("Join").click()
     expect(alice.button("Leave")).to_be_visible()
 
@@ -47,6 +47,14 @@ def test_create_a_room_and_join_it_with_its_code(enter: Enter) -> None:
     second.goto(alice.demo.url)
     entry = second.get_by_role("listitem").filter(has_text="Board <meeting>")
     expect(entry).to_contain_text(re.compile(r"BOARD-1 · 2 in the call"))
+
+
+def test_leaving_a_call_returns_to_the_page_that_linked_to_it(room: str, enter: Enter) -> None:
+    alice = enter("alice")
+    alice.page.goto(f"{alice.demo.url}/r/{room}/?next=/%3Fcode%3Dtea")
+    alice.button("Join").click()
+    alice.button("Leave").click()
+    expect(alice.page).to_have_url(f"{alice.demo.url}/r/TEA/")  # where /?code=tea leads
 
 
 def test_code_errors_are_shown_at_the_field(enter: Enter) -> None:

@@ -20,7 +20,7 @@ async def get(path: str) -> dict[str, Any]:
 
 @pytest.mark.django_db(transaction=True)
 async def test_one_application_serves_pages_and_sockets(room: Room, bob: User) -> None:
-    assert (await get("/"))["status"] == 200
+    assert (await get("/login/"))["status"] == 200
     assert (await get("/api/rooms/"))["status"] == 401
     token = f"Bearer {access_token(bob)}".encode()
     socket = WebsocketCommunicator(

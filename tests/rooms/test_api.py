@@ -232,6 +232,7 @@ def test_a_policy_can_forbid_opening_a_room(api: APIClient, settings: Settings) 
     response = open_room(api)
     assert response.status_code == 403
     assert response.json()["code"] == "forbidden"
+    assert not Room.objects.exists()
 
 
 def test_too_many_rooms_are_a_conflict(api: APIClient, settings: Settings) -> None:

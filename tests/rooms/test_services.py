@@ -52,11 +52,16 @@ def test_a_malformed_code_is_rejected(alice: User) -> None:
         services.open_room(host=alice, code="no way")
 
 
-def test_a_policy_can_forbid_opening_rooms(alice: User, settings: Settings) -> None:
+def test_a_policy_can_forbid_users_to_open_rooms_and_not_trusted_code(
+    alice: User, settings: Settings
+) -> None:
+    assert services.may_create(alice)
+    services.check_may_create(alice)
     settings.SIGNALLING = {"CAN_CREATE": "tests.rooms.hooks.deny"}
+    assert not services.may_create(alice)
     with pytest.raises(exceptions.Forbidden):
-        services.open_room(host=alice)
-    services.open_room(host=None)  # no user, no policy
+        services.check_may_create(alice)
+    assert services.open_room(host=alice).host == alice
 
 
 @pytest.mark.parametrize("code", [None, "TEA", "FIRST"])

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import re
+from urllib.parse import parse_qs
+
 import pytest
 from django.contrib.auth.models import User
+from django.shortcuts import resolve_url
 from django.test import Client, override_settings
 from pytest_django import Settings
 
@@ -42,7 +46,7 @@ def test_a_page_may_load_own_files_and_use_the_devices(
 
 def test_a_page_may_load_static_files_from_their_host(client: Client) -> None:
     with override_settings(STATIC_URL="https://static.example.org/s/"):
-        policy = client.get("/")["Content-Security-Policy"]
+        policy = client.get("/login/")["Content-Security-Policy"]
     assert "script-src 'self' https://static.example.org;" in policy
 
 
@@ -50,30 +54,58 @@ def test_a_site_can_name_the_pages_that_may_frame_a_call(
     client: Client, settings: Settings
 ) -> None:
     settings.SIGNALLING = {"FRAME_ANCESTORS": ["'self'", "https://portal.example.org"]}
-    page = client.get("/")
+    page = client.get("/login/")
     policy = page["Content-Security-Policy"]
     assert policy.endswith("; frame-ancestors 'self' https://portal.example.org; base-uri 'none'")
     assert "X-Frame-Options" not in page
     settings.SIGNALLING = {}
-    assert client.get("/")["X-Frame-Options"] == "DENY"
+    assert client.get("/login/")["X-Frame-Options"] == "DENY"
 
 
 # --- Signing in -------------------------------------------------------------------------------
 
 
-def test_an_anonymous_user_sees_the_sign_in_form_and_no_rooms(client: Client, room: Room) -> None:
-    page = client.get("/")
-    assert page.status_code == 200
-    assert 'name="password"' in page.text
-    assert "ABC123" not in page.text
-    assert client.post("/", {"name": "Tea"}).status_code == 200
-    assert Room.objects.count() == 1
-
-
-def test_the_call_page_redirects_to_the_sign_in_form_and_back(client: Client) -> None:
-    response = client.get("/r/ABC123/")
+@pytest.mark.parametrize("login_url", ["/accounts/login/", "admin:login"])
+@pytest.mark.parametrize("path", ["/", "/r/ABC123/", "/r/ABC123/?next=/a/3/"])
+def test_anonymous_users_are_redirected_to_the_login_page_of_the_site_and_back(
+    client: Client, room: Room, settings: Settings, path: str, login_url: str
+) -> None:
+    settings.LOGIN_URL = login_url
+    response = client.get(path)
     assert response.status_code == 302
-    assert response["Location"] == "/login/?next=/r/ABC123/"
+    page, _, query = response["Location"].partition("?")
+    assert page == resolve_url(login_url)
+    assert parse_qs(query) == {"next": [path]}
+
+
+def test_an_anonymous_user_cannot_create_a_room(client: Client) -> None:
+    assert client.post("/", {"name": "Tea"}).status_code == 302
+    assert not Room.objects.exists()
+
+
+def test_a_site_without_our_login_page_has_none_of_its_urls(alice: User) -> None:
+    settings_of_site = {"ROOT_URLCONF": "tests.signalling.site_urls", "LOGIN_URL": "/sso/"}
+    with override_settings(**settings_of_site):
+        client = Client()
+        assert client.get("/calls/login/").status_code == 404
+        assert client.get("/calls/")["Location"] == "/sso/?next=/calls/"
+        client.force_login(alice)
+        home, call = client.get("/calls/"), client.get("/calls/r/ABC123/")
+    assert home.status_code == call.status_code == 200
+    assert "Sign out" not in home.text
+    assert 'href="/sso/?next=/calls/r/ABC123/"' in call.text
+
+
+def test_the_optional_login_page_signs_in_and_out(client: Client, alice: User) -> None:
+    alice.set_password("correct horse")
+    alice.save()
+    page = client.get("/login/", {"next": "/r/ABC123/"})
+    assert 'name="next" value="/r/ABC123/"' in page.text
+    sign_in = {"username": "alice", "password": "correct horse", "next": "/r/ABC123/"}
+    assert client.post("/login/", sign_in)["Location"] == "/r/ABC123/"
+    assert 'action="/logout/"' in client.get("/").text
+    assert client.post("/logout/")["Location"] == "/"
+    assert client.get("/").status_code == 302
 
 
 def test_the_sign_in_page_redirects_signed_in_users(signed_in: Client) -> None:
@@ -136,6 +168,15 @@ def test_a_policy_error_is_an_error_of_the_form(signed_in: Client) -> None:
     assert not Room.objects.exists()
 
 
+def test_users_that_may_not_open_a_room_are_not_offered_it(signed_in: Client) -> None:
+    assert "Create a room" in signed_in.get("/").text
+    with override_settings(SIGNALLING={"CAN_CREATE": "tests.rooms.hooks.deny"}):
+        page = signed_in.get("/")
+    assert page.status_code == 200
+    assert "Create a room" not in page.text
+    assert "Join a room" in page.text
+
+
 def test_the_page_explains_what_to_do_about_too_many_rooms(signed_in: Client, room: Room) -> None:
     with override_settings(SIGNALLING={"OPEN_ROOMS": 1}):
         page = signed_in.post("/", {"name": "Coffee", "new_code": "coffee"})
@@ -176,3 +217,53 @@ def test_the_call_page_is_the_same_for_every_code(signed_in: Client, room: Room)
         assert page.status_code == 200
         assert f'data-room-code="{code.upper()}"' in page.text
     assert signed_in.post("/r/ABC123/").status_code == 405
+
+
+# --- The call page ---------------------------------------------------------------------------
+
+
+def title(client: Client, path: str) -> str:
+    (found,) = re.findall("<title>(.*)</title>", client.get(path).text)
+    return str(found)
+
+
+def test_the_title_is_the_name_of_the_room(signed_in: Client, alice: User, bob: User) -> None:
+    services.open_room(host=bob, code="TEA", name="Tea <3")
+    services.open_room(host=alice, code="UNNAMED")
+    assert title(signed_in, "/r/tea/") == "Tea &lt;3"
+    assert "<h1>Tea &lt;3</h1>" in signed_in.get("/r/tea/").text
+    assert title(signed_in, "/r/unnamed/") == "Room UNNAMED"
+    assert title(signed_in, "/r/missing/") == "Room MISSING"
+    assert title(signed_in, "/r/not%20a%20code/") == "Room NOT A CODE"
+
+
+def test_the_title_is_no_way_to_guess_codes(
+    signed_in: Client, alice: User, bob: User, settings: Settings
+) -> None:
+    settings.SIGNALLING = {"FAILURE_LIMIT": 3, "CAN_JOIN": "tests.rooms.hooks.only_unnamed_rooms"}
+    services.open_room(host=bob, code="SECRET", name="Secret")
+    assert title(signed_in, "/r/secret/") == "Room SECRET"  # may not be joined
+    settings.SIGNALLING = {"FAILURE_LIMIT": 3}
+    services.open_room(host=alice, code="MINE", name="Mine")
+    assert title(signed_in, "/r/secret/") == "Secret"
+    for number in range(3):
+        title(signed_in, f"/r/GUESS-{number}/")
+    assert title(signed_in, "/r/secret/") == "Room SECRET"
+    assert title(signed_in, "/r/mine/") == "Mine"
+
+
+@pytest.mark.parametrize("url", ["/appointments/3/", "http://testserver/a/", "?tab=2"])
+def test_users_return_to_a_page_of_the_site(signed_in: Client, url: str) -> None:
+    page = signed_in.get("/r/ABC123/", {"next": url})
+    assert f'data-return-url="{url}"' in page.text
+    assert f'<a class="button" data-action="home" href="{url}">Back</a>' in page.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "https://evil.example/", "//evil.example/", "javascript:alert(1)", "/\\evil.example"],
+)
+def test_users_do_not_return_to_other_sites(signed_in: Client, url: str) -> None:
+    page = signed_in.get("/r/ABC123/", {"next": url})
+    assert 'data-return-url=""' in page.text
+    assert '<a class="button" data-action="home" href="/">Back to my rooms</a>' in page.text

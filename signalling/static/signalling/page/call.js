@@ -32,10 +32,11 @@ export class Call {
 
   /** @param {HTMLElement} root */
   constructor(root) {
-    const {roomCode = "", userName = "", socketPath = "/ws/signalling/"} = root.dataset;
+    const {roomCode = "", userName = "", socketPath = "/ws/signalling/", returnUrl = ""} = root.dataset;
     this.code = roomCode;
     this.userName = userName;
     this.url = sameOriginSocket(socketPath);
+    this.returnUrl = returnUrl;
     this.screen = new Screen(root);
     this.#listen();
   }
@@ -77,6 +78,11 @@ export class Call {
     if (attempt !== this.#attempt) return;
     this.screen.showCall(room.participants.size);
     this.#showOwn();
+  }
+
+  #leaveAndReturn() {
+    this.leave();
+    if (this.returnUrl) location.assign(this.returnUrl);
   }
 
   /** @param {Session} session @param {number} attempt */
@@ -168,11 +174,12 @@ export class Call {
   }
 
   async #copyLink() {
+    const link = location.origin + location.pathname; // the query is the user's own: where they return to
     try {
-      await navigator.clipboard.writeText(location.href);
+      await navigator.clipboard.writeText(link);
       this.screen.showStatus("Link copied");
     } catch {
-      this.screen.showProblem(`Your browser does not allow copying. The link is ${location.href}`);
+      this.screen.showProblem(`Your browser does not allow copying. The link is ${link}`);
     }
   }
 
@@ -212,7 +219,7 @@ export class Call {
       mute: () => this.#toggle("mute", (devices) => devices.setMicrophone(!devices.state.audio)),
       camera: () => this.#toggle("camera", (devices) => devices.setCamera(!devices.state.video)),
       copy: () => this.#copyLink(),
-      leave: () => this.leave(),
+      leave: () => this.#leaveAndReturn(),
       again: () => this.join(screen.wanted),
       dismiss: () => screen.dismiss(),
       sound: () => this.#playSound(),
