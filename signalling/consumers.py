@@ -103,7 +103,7 @@ class SignallingConsumer(BoundedConsumer):
     # --- Channels' events -------------------------------------------------------------------
 
     async def connect(self) -> None:
-        offered = subprotocols(dict(self.scope["headers"]))
+        offered = subprotocols(self.scope["headers"])
         await self.accept(protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None)
         if (refusal := self.scope["refusal"]) is not None:
             self.replies.reply_error(refusal)

@@ -27,10 +27,10 @@ from rooms.logs import RareWarning
 
 from . import database
 from .auth import origins, tokens
+from .auth.headers import header_lines
 from .auth.identify import (
     Scope,
     client_address,
-    header_values,
     identify_session,
     identify_token,
     may_be_shared,
@@ -102,7 +102,7 @@ class OriginMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> Any:
-        sent = header_values(scope, b"origin")
+        sent = header_lines(scope["headers"], b"origin")
         if not sent or (len(sent) == 1 and self.allows(scope, sent[0])):
             return await self.application(scope, receive, send)
         self._warning.log([origin[:200] for origin in sent[:2]])
@@ -125,9 +125,8 @@ class JWTAuthMiddleware(BaseMiddleware):
     """
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> Any:
-        token = tokens.find(
-            dict(scope["headers"]), scope["query_string"] if conf().query_token else b""
-        )
+        query = scope["query_string"] if conf().query_token else b""
+        token = tokens.find(scope["headers"], query)
         _hide_token(scope)
         with UserPlace(conf().sockets_per_user) as place:
             identity: Identity | None = None
@@ -231,5 +230,5 @@ def _find_rotation(request: HttpRequest) -> tuple[str, str] | None:
 
 
 def _is_same_origin(scope: Scope) -> bool:
-    sent = header_values(scope, b"origin")
+    sent = header_lines(scope["headers"], b"origin")
     return len(sent) == 1 and origins.is_own(scope, sent[0])

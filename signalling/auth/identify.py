@@ -16,6 +16,7 @@ from signalling.protocol import ErrorCode
 from signalling.throttling import failures
 
 from . import sessions, tokens
+from .headers import header_lines
 from .tokens import Identity, TokenRefused
 
 COOKIE_LENGTH = 4096
@@ -67,7 +68,7 @@ async def identify_session(scope: Scope) -> Identity | None:
 def client_address(scope: Scope) -> str:
     """Return the client's address as a throttling key, as ``rooms.addresses`` does for requests."""
     client = scope.get("client")
-    forwarded = header_values(scope, b"x-forwarded-for") if "headers" in scope else []
+    forwarded = header_lines(scope.get("headers", ()), b"x-forwarded-for")
     return addresses.client_address(client[0] if client else None, forwarded)
 
 
@@ -96,13 +97,8 @@ def find_cookie(scope: Scope, name: str) -> str | None:
     """
     pairs = (
         pair.partition("=")
-        for header in header_values(scope, b"cookie")
+        for header in header_lines(scope["headers"], b"cookie")
         for pair in header.split(";")
     )
     values = [value.strip() for key, _, value in pairs if key.strip() == name]
     return values[-1] if values else None
-
-
-def header_values(scope: Scope, name: bytes) -> list[str]:
-    """Return all values of a header. ``name`` is in lower case, as in the ASGI specification."""
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]

@@ -9,7 +9,6 @@ undocumented exceptions in SimpleJWT.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
@@ -25,6 +24,8 @@ from rest_framework_simplejwt.settings import api_settings
 
 from rooms.leeway import TolerantAuthentication, leeway, tolerant
 from signalling.protocol import BEARER_PREFIX, TOKEN_LENGTH, CloseCode, ErrorCode, ProtocolError
+
+from .headers import Headers, header_value
 
 logger = logging.getLogger("signalling")
 
@@ -163,13 +164,13 @@ def find_blacklisted(credentials: list[TokenCredential]) -> list[TokenCredential
     return [one for one in credentials if one.jti in found]
 
 
-def find(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
+def find(headers: Headers, query: bytes) -> str | None:
     """Return the token of a handshake, ``None`` if there is none.
 
     Looks in the ``Authorization`` header, then the subprotocols (``bearer.<token>``), then the
     query (``?token=``). The first token found is the one that counts, even if it is invalid.
     """
-    scheme, _, credentials = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    scheme, _, credentials = header_value(headers, b"authorization").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
     for offered in subprotocols(headers):
@@ -178,9 +179,9 @@ def find(headers: Mapping[bytes, bytes], query: bytes) -> str | None:
     return dict(parse_qsl(b"&".join(_fields(query)).decode("latin-1"))).get("token")
 
 
-def subprotocols(headers: Mapping[bytes, bytes]) -> list[str]:
+def subprotocols(headers: Headers) -> list[str]:
     """Return the names in ``Sec-WebSocket-Protocol`` (RFC 6455, section 11.3.4)."""
-    offered = headers.get(b"sec-websocket-protocol", b"").decode("latin-1")
+    offered = header_value(headers, b"sec-websocket-protocol")
     return [name.strip() for name in offered.split(",") if name.strip()]
 
 

@@ -55,9 +55,19 @@ class BoundedRequest(WebRequest):
 
     def process(self) -> Any:
         if self._can_be_decoded():
+            self._combine_cookies()
             return super().process()
         self.basic_error(400, b"Bad Request", "Invalid header value")
         return None
+
+    def _combine_cookies(self) -> None:
+        """Combine several lines of cookies into one (RFC 9113, section 8.2.3).
+
+        For a handshake, Daphne combines the lines of a header with commas, which are part of cookies.
+        """
+        cookies = self.requestHeaders.getRawHeaders(b"cookie", [])
+        if len(cookies) > 1:
+            self.requestHeaders.setRawHeaders(b"cookie", [b"; ".join(cookies)])
 
     def _can_be_decoded(self) -> bool:
         server, headers = self.server, self.requestHeaders

@@ -66,6 +66,14 @@ async def test_a_token_in_the_subprotocol_authenticates_and_is_not_echoed(site: 
         await assert_is_alice(alice, site)
 
 
+async def test_subprotocols_may_be_sent_in_several_lines(site: Site) -> None:
+    """RFC 6455, section 11.3.4."""
+    line = ("Sec-WebSocket-Protocol", f"bearer.{site.token('alice')}")
+    async with site.anonymous_client(subprotocols=[PROTOCOL], headers=[line]) as alice:
+        assert alice.subprotocol == PROTOCOL
+        await assert_is_alice(alice, site)
+
+
 async def test_a_token_in_the_query_authenticates(site: Site) -> None:
     async with site.anonymous_client(query=f"?token={site.token('alice')}") as alice:
         await assert_is_alice(alice, site)
@@ -74,6 +82,13 @@ async def test_a_token_in_the_query_authenticates(site: Site) -> None:
 async def test_a_session_authenticates_a_page_of_the_same_origin(site: Site, cookie: str) -> None:
     own = site.worker.http_url
     async with site.anonymous_client(headers=[("Cookie", cookie)], origin=own) as alice:
+        await assert_is_alice(alice, site)
+
+
+async def test_cookies_may_be_sent_in_several_lines(site: Site, cookie: str) -> None:
+    """RFC 9113, section 8.2.3: some proxies pass them on as HTTP/2 has them."""
+    lines = [("Cookie", "a=1, 2"), ("Cookie", cookie), ("Cookie", "b=3")]
+    async with site.anonymous_client(headers=lines, origin=site.worker.http_url) as alice:
         await assert_is_alice(alice, site)
 
 

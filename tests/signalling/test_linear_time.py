@@ -97,13 +97,13 @@ def allows(origin: str) -> bool:
 
 
 HANDSHAKES: dict[str, Parser] = {
-    "Authorization": lambda text: tokens.find({b"authorization": latin(text)}, b""),
+    "Authorization": lambda text: tokens.find([(b"authorization", latin(text))], b""),
     "Sec-WebSocket-Protocol": lambda text: tokens.find(
-        {b"sec-websocket-protocol": latin(text)}, b""
+        [(b"sec-websocket-protocol", latin(text))], b""
     ),
     "Cookie": lambda text: find_cookie({"headers": [(b"cookie", latin(text))]}, "sessionid"),
     "Origin and Host": allows,
-    "query": lambda text: tokens.find({}, latin(text)),
+    "query": lambda text: tokens.find([], latin(text)),
     "query that is redacted": lambda text: tokens.redact(latin(text)),
     "token": tokens.authenticate,
     "X-Forwarded-For": lambda text: addresses.client_address("127.0.0.1", [text]),

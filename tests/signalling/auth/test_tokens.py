@@ -228,6 +228,10 @@ QUERY = b"token=from-query"
         ([(b"sec-websocket-protocol", b" ,bearer.a.b.c,")], b"", "a.b.c"),
         ([(b"sec-websocket-protocol", b"bearer.")], b"", ""),
         ([(b"authorization", b"Bearer \xff")], b"", "ÿ"),
+        ([(b"sec-websocket-protocol", b"signalling.v1"), PROTOCOL], b"", "from-protocol"),
+        ([PROTOCOL, (b"sec-websocket-protocol", b"signalling.v1")], b"", "from-protocol"),
+        # This header is no list: with two lines, it is invalid on every server in the same way.
+        ([(b"authorization", b"Bearer a"), (b"authorization", b"Bearer b")], b"", "a, Bearer b"),
         ([], b"x=1&token=a%2Eb&y=2", "a.b"),
         ([], b"token=", None),
         ([], b"tokens=a", None),
@@ -239,7 +243,7 @@ QUERY = b"token=from-query"
 def test_the_first_token_found_counts(
     headers: list[tuple[bytes, bytes]], query: bytes, token: str | None
 ) -> None:
-    assert tokens.find(dict(headers), query) == token
+    assert tokens.find(headers, query) == token
 
 
 @pytest.mark.parametrize(
@@ -260,9 +264,10 @@ def test_redact_removes_the_token_from_a_query(query: bytes, redacted: bytes) ->
 
 
 def test_subprotocols_are_a_list_of_names() -> None:
-    header = {b"sec-websocket-protocol": b"a,  b ,,c"}
-    assert tokens.subprotocols(header) == ["a", "b", "c"]
-    assert tokens.subprotocols({}) == []
+    lines = [b"a,  b ,,c", b"", b"d"]
+    headers = [(b"sec-websocket-protocol", line) for line in lines]
+    assert tokens.subprotocols(headers) == ["a", "b", "c", "d"]
+    assert tokens.subprotocols([]) == []
 
 
 # --- Edges ----------------------------------------------------------------------------------
@@ -271,8 +276,8 @@ def test_subprotocols_are_a_list_of_names() -> None:
 def test_a_query_of_twice_the_longest_token_is_read() -> None:
     rest = b"&token=a"
     longest = b"x" * (2 * TOKEN_LENGTH - len(rest)) + rest
-    assert tokens.find({}, longest) == "a"
-    assert tokens.find({}, b"x" + longest) is None
+    assert tokens.find([], longest) == "a"
+    assert tokens.find([], b"x" + longest) is None
 
 
 @pytest.mark.django_db
