@@ -12,12 +12,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psycopg
-
 from benchmarks.processes import BenchmarkError
 from signalling.client import RequestRefused, ResumingClient
 
 from .deployment import ROOM_SIZE, Deployment, Figure
+from .locks import locked_row
 
 LEAVES = 40
 JOINS = 8
@@ -28,7 +27,7 @@ async def outage(deployment: Deployment) -> list[Figure]:
     """Measure leaves and refused joins without a database, and joins while a row is locked."""
     figures = await _in_fault(deployment, stopped, "stopped")
     figures += await _in_fault(deployment, hanging, "hangs")
-    return figures + await _with_a_locked_row(deployment)
+    return figures + await _with_alocked_row(deployment)
 
 
 async def _in_fault(deployment: Deployment, fault: Fault, name: str) -> list[Figure]:
@@ -49,12 +48,12 @@ async def _in_fault(deployment: Deployment, fault: Fault, name: str) -> list[Fig
     ]
 
 
-async def _with_a_locked_row(deployment: Deployment) -> list[Figure]:
+async def _with_alocked_row(deployment: Deployment) -> list[Figure]:
     async with AsyncExitStack() as stack:
         waiting = await _clients(deployment, stack, JOINS)
         others = await _clients(deployment, stack, JOINS)
         locked = deployment.room()
-        async with _locked_row(deployment, locked):
+        async with locked_row(deployment, locked):
             refusals = [asyncio.create_task(_seconds(_refused(one, locked))) for one in waiting]
             await asyncio.sleep(0.3)  # they wait for the lock
             joins = await asyncio.gather(
@@ -130,22 +129,3 @@ async def _recovered(deployment: Deployment) -> None:
     """Wait until a client has joined a room."""
     async with deployment.client(0) as client, asyncio.timeout(60):
         await client.join(deployment.room())
-
-
-@asynccontextmanager
-async def _locked_row(deployment: Deployment, room: str) -> AsyncIterator[None]:
-    """Lock the row of a room, which is opened for this."""
-    url = deployment.stores.database_url(deployment.server.database)
-    query = b"SELECT 1 FROM signalling_rooms_room WHERE code = %s FOR UPDATE"
-
-    def lock() -> psycopg.Connection[Any]:
-        holder = psycopg.connect(url)
-        if holder.execute(query, [room]).fetchone() is None:
-            raise BenchmarkError(f"there is no room {room}")
-        return holder
-
-    holder = await asyncio.to_thread(lock)
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(holder.close)

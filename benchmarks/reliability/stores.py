@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
-
-import psycopg
+from contextlib import AsyncExitStack
 
 from benchmarks.processes import BenchmarkError
 from benchmarks.progress import log
 
 from .deployment import PAIRS, PROCESSES, Deployment, Figure, percentile
+from .locks import locked_tables
 from .peers import (
     Sender,
     count_reconnects,
@@ -96,7 +93,7 @@ async def _delays_in_stall(deployment: Deployment, senders: list[Sender]) -> lis
             await stack.enter_async_context(deployment.client(process))
             for process in range(PROCESSES)
         ]
-        async with locked(deployment):
+        async with locked_tables(deployment):
             start = time.monotonic()
             room = deployment.room()
             joins = [asyncio.create_task(client.join(room)) for client in clients]
@@ -117,22 +114,3 @@ async def _delays(senders: list[Sender], start: float, end: float) -> list[float
 
     await wait_until(lambda: all(map(is_complete, senders)), "the relays of a window", within=30)
     return [delay for each in senders for due, delay in each.delays if start <= due <= end]
-
-
-@asynccontextmanager
-async def locked(deployment: Deployment) -> AsyncIterator[None]:
-    """Lock every table of the site, so that all queries wait."""
-    url = deployment.stores.database_url(deployment.server.database)
-
-    def lock() -> psycopg.Connection[Any]:
-        holder = psycopg.connect(url)
-        tables = holder.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        names = ", ".join(f'"{name}"' for (name,) in tables)
-        holder.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE".encode())
-        return holder
-
-    holder = await asyncio.to_thread(lock)
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(holder.close)
