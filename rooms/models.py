@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from . import choices, codes
 from .defaults import default_p2p_limit, default_total_limit, new_peer_id, new_worker_id
 from .fields import RoomCodeField
+from .liveness import Liveness
 from .querysets import ParticipantQuerySet, RoomQuerySet
 
 MESH_MAX = 10  # every peer in a mesh sends its media to every other peer
@@ -155,7 +156,7 @@ class Worker(models.Model):
         return self.name
 
 
-class Participant(models.Model):
+class Participant(Liveness, models.Model):
     """A membership: one device of one user in one room, from its join to its leave.
 
     A live participant holds a *seat*. The table guarantees that every live participant has a
@@ -265,16 +266,6 @@ class Participant(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_info.get('username', self.user_id)} in {self.room_id}"
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the peer is in the room: connected or away."""
-        return self.left_at is None
-
-    @property
-    def is_away(self) -> bool:
-        """Whether the peer has lost its socket and may still resume."""
-        return self.is_live and self.away_until is not None
 
     def receives_through_sfu(self, version: int) -> bool:
         """Return whether the peer reported that it receives media in this mode version."""

@@ -6,15 +6,15 @@ A worker compares this with its sockets at each heartbeat; see ``signalling.work
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from time import monotonic
-from typing import NamedTuple
 
 from django.db import router
 from django.db.models import QuerySet
 
 from . import resuming, signals
+from .liveness import Liveness
 from .models import Participant, Room
 
 
@@ -27,7 +27,8 @@ class Roster:
     """Ordered by seat."""
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row(Liveness):
     """One membership in the database: columns of ``Participant``."""
 
     peer_id: str
@@ -38,14 +39,6 @@ class Row(NamedTuple):
     away_until: datetime | None
     resume_hash: str
     reason: str
-
-    @property
-    def is_live(self) -> bool:
-        return self.left_at is None
-
-    @property
-    def is_away(self) -> bool:
-        return self.is_live and self.away_until is not None
 
     @property
     def may_resume(self) -> bool:
@@ -107,4 +100,5 @@ def _primary() -> str:
 
 
 def _rows(found: QuerySet[Participant]) -> list[Row]:
-    return [Row(*values) for values in found.using(_primary()).order_by().values_list(*Row._fields)]
+    columns = [field.name for field in fields(Row)]
+    return [Row(*values) for values in found.using(_primary()).order_by().values_list(*columns)]
