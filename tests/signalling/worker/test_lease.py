@@ -15,23 +15,14 @@ from rooms import leases, outages
 from signalling.worker import lease
 from signalling.worker.lease import CHECK_SECONDS, LeaseKeeper
 
+from .clock import StoppedClock
+
 Renew = Callable[[str], bool]
 
 
-class Clock:
-    """The ``monotonic`` of the module."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(lease, "monotonic", clock)
-    return clock
+def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
+    return StoppedClock(monkeypatch, lease)
 
 
 @pytest.fixture
@@ -48,7 +39,7 @@ def renewed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return renewed
 
 
-def keeper(clock: Clock, on_lost: Callable[[], None] = lambda: None) -> LeaseKeeper:
+def keeper(clock: StoppedClock, on_lost: Callable[[], None] = lambda: None) -> LeaseKeeper:
     """Return a keeper of a lease of 6 s that renews only when the test does."""
     made = LeaseKeeper(6.0, 3600.0, on_lost)
     made.hold("worker", begun_at=clock.now)
@@ -93,7 +84,7 @@ def test_the_thread_does_not_wait_for_the_pool(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_renewal_counts_from_its_begin(
-    clock: Clock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
+    clock: StoppedClock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = keeper(clock)
     clock.now += 1.5
@@ -108,7 +99,7 @@ async def test_a_renewal_counts_from_its_begin(
 
 
 async def test_a_renewal_that_waits_for_the_database_loses_no_lease(
-    clock: Clock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
+    clock: StoppedClock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = keeper(clock)
 
@@ -125,7 +116,7 @@ async def test_a_renewal_that_waits_for_the_database_loses_no_lease(
 
 
 async def test_a_process_that_was_suspended_has_lost_its_lease(
-    clock: Clock, renewed: list[str]
+    clock: StoppedClock, renewed: list[str]
 ) -> None:
     held = keeper(clock)
     clock.now += 5.9
@@ -137,7 +128,9 @@ async def test_a_process_that_was_suspended_has_lost_its_lease(
     assert not renewed
 
 
-async def test_an_event_loop_that_hangs_loses_its_lease(clock: Clock, renewed: list[str]) -> None:
+async def test_an_event_loop_that_hangs_loses_its_lease(
+    clock: StoppedClock, renewed: list[str]
+) -> None:
     held = keeper(clock)
     for _ in range(20):
         clock.now += 1.5
@@ -147,7 +140,7 @@ async def test_an_event_loop_that_hangs_loses_its_lease(clock: Clock, renewed: l
 
 
 async def test_an_outage_of_the_database_loses_no_lease(
-    clock: Clock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
+    clock: StoppedClock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = keeper(clock)
     with monkeypatch.context() as outage:
@@ -164,7 +157,7 @@ async def test_an_outage_of_the_database_loses_no_lease(
 
 
 async def test_a_process_that_is_suspended_during_an_outage_has_lost_its_lease(
-    clock: Clock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
+    clock: StoppedClock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "renew", fail)
     held = keeper(clock)
@@ -177,7 +170,7 @@ async def test_a_process_that_is_suspended_during_an_outage_has_lost_its_lease(
 
 
 async def test_a_lock_on_the_lease_is_no_outage(
-    clock: Clock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
+    clock: StoppedClock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail_because_of_a_lock(worker_id: str) -> bool:
         raise outages.RowLocked
@@ -192,7 +185,7 @@ async def test_a_lock_on_the_lease_is_no_outage(
 
 
 async def test_a_lease_that_another_process_has_ended_is_lost_on_the_event_loop(
-    clock: Clock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
+    clock: StoppedClock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = asyncio.Event()
     made = LeaseKeeper(6.0, 3600.0, lost.set)
@@ -209,7 +202,9 @@ async def test_a_lease_that_another_process_has_ended_is_lost_on_the_event_loop(
     assert not lost.is_set()
 
 
-async def test_a_process_without_a_lease_loses_none(clock: Clock, renewed: list[str]) -> None:
+async def test_a_process_without_a_lease_loses_none(
+    clock: StoppedClock, renewed: list[str]
+) -> None:
     made = LeaseKeeper(6.0, 3600.0, lambda: None)
     for _ in range(10):
         clock.now += 5

@@ -20,6 +20,8 @@ from signalling.layers import Undeliverable
 from signalling.worker import health, process
 from tests.signalling.sockets import connected
 
+from .clock import StoppedClock
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -91,20 +93,20 @@ async def test_queued_writes_wait_for_the_database() -> None:
 
 async def test_a_database_outage_makes_no_worker_look_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     monitor = leases.LeaseMonitor(confirm_seconds=1.0, grace_seconds=3.0)
-    now = 0.0
-    monkeypatch.setattr(leases, "monotonic", lambda: now)
+    clock = StoppedClock(monkeypatch, leases)
+    start = clock.now
     await database_sync_to_async(leases.register_worker)()
     await Worker.objects.aupdate(expires_at="2020-01-01T00:00Z")
     read_all = database_sync_to_async(leases.read_all)
     assert monitor.find_dead(await read_all()) == []
-    now = 0.9
+    clock.now = start + 0.9
     assert monitor.find_dead(await read_all()) == []
     monitor.reset()  # the database was unavailable
-    now = 5.0
+    clock.now = start + 5.0
     assert monitor.find_dead(await read_all()) == []
-    now = 7.9  # the next attempt of another worker's connection pool may still be due
+    clock.now = start + 7.9  # the next attempt of another worker's connection pool may still be due
     assert monitor.find_dead(await read_all()) == []
-    now = 8.0
+    clock.now = start + 8.0
     (dead,) = monitor.find_dead(await read_all())
     assert await database_sync_to_async(leases.reap)(dead) == 0
     assert await Worker.objects.acount() == 0
@@ -115,16 +117,14 @@ async def test_a_machine_that_was_suspended_makes_no_worker_look_dead(
 ) -> None:
     """Each process that wakes up finds the leases of all others expired and unchanged."""
     worker = process.get_worker()
-    now = 0.0
-    for module in (leases, process):
-        monkeypatch.setattr(module, "monotonic", lambda: now)
+    clock = StoppedClock(monkeypatch, leases, process)
     await database_sync_to_async(leases.register_worker)()
     await worker.heartbeat()
     await Worker.objects.aupdate(expires_at="2020-01-01T00:00Z")
-    now += worker.lease.seconds
+    clock.now += worker.lease.seconds
     for _ in range(2):
         await worker.heartbeat()
-        now += worker.lease.renewal
+        clock.now += worker.lease.renewal
         assert await Worker.objects.acount() == 1
     await worker.heartbeat()
     assert await Worker.objects.acount() == 0
@@ -135,28 +135,25 @@ async def test_a_heartbeat_that_waited_for_the_database_ends_no_worker(
 ) -> None:
     """A short outage makes the database calls of all workers wait, and no call fails."""
     worker = process.get_worker()
-    now = 0.0
-    for module in (leases, process):
-        monkeypatch.setattr(module, "monotonic", lambda: now)
+    clock = StoppedClock(monkeypatch, leases, process)
     await database_sync_to_async(leases.register_worker)()
     await Worker.objects.aupdate(expires_at="2020-01-01T00:00Z")
     await worker.heartbeat()
 
     def read_all_after_an_outage() -> list[leases.Lease]:
-        nonlocal now
-        now = 4 * worker.lease.renewal
+        clock.now += 3 * worker.lease.renewal
         return read_all()
 
     read_all = leases.read_all
-    now = worker.lease.renewal
+    clock.now += worker.lease.renewal
     with monkeypatch.context() as patched:
         patched.setattr(leases, "read_all", read_all_after_an_outage)
         await worker.heartbeat()
     assert await Worker.objects.acount() == 1
-    grace_until = now + 2 * worker.lease.seconds
-    while now < grace_until:
+    grace_until = clock.now + 2 * worker.lease.seconds
+    while clock.now < grace_until:
         assert await Worker.objects.acount() == 1
-        now += worker.lease.renewal
+        clock.now += worker.lease.renewal
         await worker.heartbeat()
     assert await Worker.objects.acount() == 0
 

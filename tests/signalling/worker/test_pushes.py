@@ -18,6 +18,8 @@ from django.db.models.signals import m2m_changed, post_save
 from rooms.models import Participant
 from signalling.worker import pushes
 
+from .clock import StoppedClock
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -121,8 +123,7 @@ def test_a_group_concerns_all_users(bob: User, push: AsyncMock) -> None:
 async def test_an_outage_costs_one_attempt(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    now = 1000.0
-    monkeypatch.setattr(pushes, "monotonic", lambda: now)
+    clock = StoppedClock(monkeypatch, pushes)
     monkeypatch.setattr(pushes._Outage, "ends_at", 0.0)
     pushes._failure.reset()
     send = AsyncMock(side_effect=ConnectionError("unavailable"))
@@ -132,6 +133,6 @@ async def test_an_outage_costs_one_attempt(
     assert send.await_count == len(caplog.records) == 1
     await pushes.push(["1"], signed_out="digest")  # no sweep finds this for a signed cookie
     assert send.await_count == 2
-    now += pushes.PAUSE_SECONDS
+    clock.now += pushes.PAUSE_SECONDS
     await pushes.push(["1"])
     assert send.await_count == 3
