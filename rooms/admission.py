@@ -52,9 +52,9 @@ def lock_room(code: str, user: AbstractBaseUser) -> Room:
     """
     # A socket can outlive its user. The same statement that locks the room checks the user.
     rooms = Room.objects.select_for_update(no_key=True).with_now()
-    rooms = rooms.annotate(user_is_active=Exists(_active(user)))
+    with_user = rooms.annotate(user_is_active=Exists(_active(user)))
     try:
-        found: Any = rooms.get(code=codes.normalise(code))
+        found: Any = with_user.get(code=codes.normalise(code))
     except CodeInvalid as malformed:
         raise RoomNotFound from malformed
     except Room.DoesNotExist:

@@ -88,7 +88,7 @@ class Room(models.Model):
     )
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
 
-    objects = RoomQuerySet.as_manager()
+    objects = RoomQuerySet["Room"].as_manager()
 
     live_count: int
     """Number of peers now in the room; not a column, only set by ``with_live_counts``."""
@@ -229,7 +229,7 @@ class Participant(Liveness, models.Model):
         _("reason"), max_length=12, choices=Reason, blank=True, editable=False
     )
 
-    objects = ParticipantQuerySet.as_manager()
+    objects = ParticipantQuerySet["Participant"].as_manager()
 
     roster_version = 0
     """The roster's version after the change that a signal reports; not a column."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from django.apps import apps
 from django.db import models
 from django.db.models import Count, OuterRef, Subquery
 from django.db.models.functions import Coalesce, Now
@@ -12,18 +11,18 @@ from django.db.models.functions import Coalesce, Now
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-    from .models import Participant, Room  # noqa: F401  (named in quotes)
+Row = TypeVar("Row", bound=models.Model)
 
 
-class RoomQuerySet(models.QuerySet["Room"]):
+class RoomQuerySet(models.QuerySet[Row]):
     def with_live_counts(self) -> Self:
         """Annotate ``live_count``, the number of peers now in the room, in the same query.
 
         A subquery for each room reads the partial index of occupied seats. A join would read
         every membership that the room ever had.
         """
-        participants = apps.get_model("signalling_rooms", "Participant").objects
-        live = participants.live().filter(room=OuterRef("pk")).order_by()
+        participant: Any = self.model._meta.get_field("participants").related_model
+        live = participant.objects.live().filter(room=OuterRef("pk")).order_by()
         count = Subquery(live.values("room").annotate(count=Count("pk")).values("count"))
         return self.annotate(live_count=Coalesce(count, 0))
 
@@ -36,7 +35,7 @@ class RoomQuerySet(models.QuerySet["Room"]):
         return self.filter(host=user.pk, is_active=True).order_by("-created_at", "-pk")
 
 
-class ParticipantQuerySet(models.QuerySet["Participant"]):
+class ParticipantQuerySet(models.QuerySet[Row]):
     def live(self) -> Self:
         """Return the participants that have not left."""
         # Every live participant has a seat. Testing it makes SQLite use the partial index too.
