@@ -19,6 +19,7 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.test import Client
+from tests.patience import PATIENCE
 
 call_command("check")
 call_command("migrate", verbosity=0)
@@ -35,10 +36,10 @@ assert page.status_code == 200 and 'name="new_code"' in page.text, page.text
 
 async def connect():
     communicator = WebsocketCommunicator(application, "/ws/signalling/")
-    is_accepted, _ = await communicator.connect(timeout=10)
+    is_accepted, _ = await communicator.connect(timeout=PATIENCE)
     assert is_accepted
     await communicator.send_json_to({"event": "ping"})
-    reply = await communicator.receive_json_from(timeout=10)
+    reply = await communicator.receive_json_from(timeout=PATIENCE)
     assert reply["data"]["code"] == "authentication_required", reply
     await communicator.disconnect()
 

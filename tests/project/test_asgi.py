@@ -9,12 +9,13 @@ from django.contrib.auth.models import User
 from rooms.models import Room
 from signalling_project.asgi import application
 from tests.conftest import access_token
+from tests.patience import PATIENCE
 
 
 async def get(path: str) -> dict[str, Any]:
     answer: dict[str, Any] = await HttpCommunicator(
         application, "GET", path, headers=[(b"host", b"localhost")]
-    ).get_response(timeout=10)
+    ).get_response(timeout=PATIENCE)
     return answer
 
 

@@ -16,6 +16,7 @@ from rooms import services
 from rooms.exceptions import RoomError, TooManyRooms
 from rooms.models import Participant, Room
 from tests.conftest import Enter
+from tests.patience import PATIENCE
 from tests.rooms.helpers import fill, seats
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +41,7 @@ def run_at_once(*calls: Callable[[], T]) -> list[T | RoomError]:
 
     def run(call: Callable[[], T]) -> None:
         connection.ensure_connection()
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         try:
             outcomes.append(call())
         except RoomError as error:
@@ -52,7 +53,7 @@ def run_at_once(*calls: Callable[[], T]) -> list[T | RoomError]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     return outcomes
 
 
@@ -98,7 +99,7 @@ def test_one_of_two_concurrent_leaves_returns_a_version(
 
     def run() -> None:
         connection.ensure_connection()
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         outcomes.append(services.leave(peer_id))
         connection.close()
 
@@ -106,7 +107,7 @@ def test_one_of_two_concurrent_leaves_returns_a_version(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert sorted(outcomes) == [0, 2]
 
 

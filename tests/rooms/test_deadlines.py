@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from rooms.deadlines import Workers
+from tests.patience import PATIENCE
 
 
 def test_a_call_returns_its_result_or_raises_its_error() -> None:
@@ -34,11 +35,11 @@ def test_calls_that_have_not_begun_in_time_are_not_made() -> None:
 
     def hang() -> None:
         begun.set()
-        responds.wait(10)
+        responds.wait(PATIENCE)
 
     call = threading.Thread(target=workers.run, args=(hang, 10), daemon=True)
     call.start()
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE)
     with pytest.raises(TimeoutError):
         workers.run(lambda: made.append("late"), 0.01)
     responds.set()

@@ -19,6 +19,7 @@ from rooms.deadlines import Workers
 from rooms.exceptions import RateLimited
 from rooms.failures import LONGEST, Throttle
 from rooms.shared_cache import RETRY_SECONDS
+from tests.patience import PATIENCE
 
 Sleep = Callable[[float], None]
 _names = itertools.count()
@@ -326,7 +327,7 @@ def test_a_cache_that_does_not_respond_delays_one_call_for_the_deadline(
     monkeypatch.setattr(shared_cache, "DEADLINE", 0.05)
     monkeypatch.setattr(shared_cache, "_workers", Workers(1, "hanging"))
     responds, throttle = threading.Event(), Throttle("t")
-    monkeypatch.setattr(shared, "add", lambda *args, **kwargs: responds.wait(10))
+    monkeypatch.setattr(shared, "add", lambda *args, **kwargs: responds.wait(PATIENCE))
     try:
         started = time.monotonic()
         fail(throttle, 3, "bob")

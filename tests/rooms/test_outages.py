@@ -17,6 +17,7 @@ from rooms import outages, services
 from rooms.deadlines import Workers
 from rooms.models import Room
 from tests.conftest import access_token
+from tests.patience import PATIENCE
 
 
 def wrapped(error: type[Exception], cause: Exception | None) -> Exception:
@@ -106,14 +107,14 @@ def test_a_thread_that_is_kept_is_replaced_until_its_call_returns() -> None:
 
     def wait() -> None:
         begun.put(threading.current_thread())
-        returns.wait(10)
+        returns.wait(PATIENCE)
 
     kept = workers.submit(wait)
-    thread = begun.get(timeout=10)
+    thread = begun.get(timeout=PATIENCE)
     workers.replace(thread)
     assert workers.run(lambda: "another thread", 10) == "another thread"
     returns.set()
-    kept.result(10)
-    thread.join(10)
+    kept.result(PATIENCE)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     assert workers.run(lambda: "the same", 10) == "the same"

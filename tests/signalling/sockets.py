@@ -13,10 +13,10 @@ from django.contrib.auth.models import User
 
 from signalling_project.asgi import application
 from tests.conftest import access_token
+from tests.patience import PATIENCE
 
 PATH = "/ws/signalling/"
 Frame = dict[str, Any]
-TIMEOUT = 10  # seconds for an expected message, enough for a busy machine
 
 
 class AppSocket:
@@ -44,25 +44,25 @@ class AppSocket:
 
     async def connect(self) -> str | None:
         """Open the socket; return the subprotocol that the server chose."""
-        is_accepted, detail = await self.communicator.connect(TIMEOUT)
+        is_accepted, detail = await self.communicator.connect(PATIENCE)
         assert is_accepted, f"the handshake was refused: {detail}"
         subprotocol: str | None = detail
         return subprotocol
 
     async def is_denied(self) -> bool:
         """Return whether the application denies the handshake."""
-        is_accepted, _ = await self.communicator.connect(TIMEOUT)
+        is_accepted, _ = await self.communicator.connect(PATIENCE)
         return not is_accepted
 
     async def disconnect(self, code: int = 1000) -> None:
         """Close the socket from the client's side; return when the application has cleaned up."""
         await self.communicator.send_input({"type": "websocket.disconnect", "code": code})
-        await self.communicator.wait(TIMEOUT)
+        await self.communicator.wait(PATIENCE)
 
     async def cancel(self) -> None:
         """Cancel the application, as a server does at its shutdown."""
         self.communicator.future.cancel()
-        await asyncio.wait([self.communicator.future], timeout=TIMEOUT)
+        await asyncio.wait([self.communicator.future], timeout=PATIENCE)
 
     # --- Send ---------------------------------------------------------------------------------
 
@@ -94,7 +94,7 @@ class AppSocket:
 
     async def receive_frame(self) -> Frame:
         """Return the next frame."""
-        message = await self.communicator.receive_output(TIMEOUT)
+        message = await self.communicator.receive_output(PATIENCE)
         assert message["type"] == "websocket.send", message
         frame: Frame = json.loads(message["text"])
         return frame
@@ -124,7 +124,7 @@ class AppSocket:
 
     async def receive_close(self) -> int:
         """Return the close code. The next message must be the server's close."""
-        message = await self.communicator.receive_output(TIMEOUT)
+        message = await self.communicator.receive_output(PATIENCE)
         assert message["type"] == "websocket.close", message
         return int(message["code"])
 

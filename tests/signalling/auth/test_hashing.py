@@ -18,6 +18,7 @@ import pytest
 
 from signalling.auth import hashing
 from signalling.auth.hashing import FairQueue, TooManySignIns
+from tests.patience import PATIENCE
 
 
 class Line:
@@ -54,7 +55,7 @@ class Line:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -160,8 +161,8 @@ def test_only_a_sign_in_that_waits_gives_its_database_connections_back(
         thread.start()
         wait_for(lambda: closed == ["idle"])
         assert not served.is_set()
-    assert served.wait(10)
-    thread.join(10)
+    assert served.wait(PATIENCE)
+    thread.join(PATIENCE)
 
 
 def test_processors_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

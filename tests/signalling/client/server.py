@@ -17,8 +17,8 @@ from signalling.client import (
     ResumingClient,
     State,
 )
+from tests.patience import PATIENCE
 
-TIMEOUT = 5.0
 HOUR = 3600.0
 ROOM = {"roomId": "room_abc123", "peerId": "peer_1", "peers": [], "resumed": False}
 CANDIDATE = {"targetPeerId": "peer_1", "candidate": "c", "fromPeerId": "peer_2"}
@@ -42,7 +42,7 @@ class Accepted:
 
     async def receive(self, event: str) -> dict[str, Any]:
         """Return the next frame, which must be this event."""
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             frame: dict[str, Any] = json.loads(await self.connection.recv())
         assert frame["event"] == event, frame
         return frame
@@ -78,7 +78,7 @@ class Accepted:
 
     async def wait_closed(self) -> int | None:
         """Wait for the end of the connection and return the client's close code."""
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             await self.connection.wait_closed()
         return self.connection.close_code
 
@@ -116,7 +116,7 @@ class Server:
 
     async def accept(self) -> Accepted:
         """Wait for the next connection and return it."""
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             return await self._accepted.get()
 
     @property
@@ -149,11 +149,11 @@ async def joined(server: Server, client: ResumingClient, **room: Any) -> Accepte
 
 
 async def soon(awaitable: Any) -> Any:
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(PATIENCE):
         return await awaitable
 
 
 async def wait_for_state(client: ResumingClient, state: State) -> None:
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(PATIENCE):
         while client.state != state:  # noqa: ASYNC110 - the client has a single on_state
             await asyncio.sleep(0.001)

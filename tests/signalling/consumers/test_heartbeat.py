@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 
 from rooms import services
 from rooms.models import Room
+from tests.patience import PATIENCE
 from tests.signalling.consumers.conftest import Configure
 from tests.signalling.sockets import connected
 
@@ -33,7 +34,7 @@ async def test_an_error_without_a_request_does_not_take_the_id_of_a_pending_one(
     join = services.join
 
     def slow_join(**arguments: Any) -> services.Joined:
-        may_join.wait(10)
+        may_join.wait(PATIENCE)
         return join(**arguments)
 
     monkeypatch.setattr(services, "join", slow_join)

@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 
 from rooms import services
 from rooms.models import Participant, Room
+from tests.patience import PATIENCE
 from tests.signalling.consumers.helpers import live_peer_ids, subscriber_count
 from tests.signalling.sockets import connected, in_room, open_socket
 
@@ -90,7 +91,7 @@ async def test_a_join_that_is_cancelled_before_its_commit_frees_the_seat(
 
     def slow_join(**arguments: Any) -> services.Joined:
         started.set()
-        assert may_continue.wait(10)
+        assert may_continue.wait(PATIENCE)
         return original(**arguments)
 
     monkeypatch.setattr(services, "join", slow_join)

@@ -8,6 +8,7 @@ import pytest
 
 from signalling.database import breaker
 from signalling.database.breaker import Breaker
+from tests.patience import PATIENCE
 
 
 class FakeProbe:
@@ -37,7 +38,7 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> FakeProbe:
 
 
 async def until(condition: object) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # type: ignore[operator]  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 

@@ -15,6 +15,7 @@ from rooms.outages import DatabaseUnavailable, RowLocked
 from signalling.database import calls
 from signalling.database.breaker import Breaker
 from signalling.database.calls import Calls
+from tests.patience import PATIENCE
 from tests.signalling.database.test_breaker import FakeProbe, until
 
 
@@ -27,7 +28,7 @@ class Blocked:
 
     def __call__(self, name: str) -> str:
         self.begun.append(name)
-        self.released.wait(10)
+        self.released.wait(PATIENCE)
         return name
 
 

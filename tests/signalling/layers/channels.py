@@ -7,6 +7,7 @@ from typing import Any
 
 from signalling.layers import RedisChannelLayer
 from tests.integration.stores import Redis
+from tests.patience import PATIENCE
 
 Message = dict[str, Any]
 
@@ -27,7 +28,7 @@ class AttachedChannel:
 
     async def receive(self, count: int) -> list[Message]:
         """Wait until ``count`` messages have been received, and return all of them."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while len(self.received) < count:
                 self._has_changed.clear()
                 await self._has_changed.wait()

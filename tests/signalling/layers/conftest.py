@@ -9,6 +9,7 @@ import pytest
 
 from signalling.layers import RedisChannelLayer
 from tests.integration.stores import Redis, store_fixture
+from tests.patience import PATIENCE
 from tests.signalling.layers.kinds import DIFFERENCES, MAKERS, RACES, Layers
 
 MakeLayer = Callable[..., RedisChannelLayer]
@@ -34,7 +35,7 @@ async def open_layer() -> AsyncIterator[MakeLayer]:
         return made[-1]
 
     yield open_layer
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         for layer in made:
             await layer.close()
 
@@ -44,7 +45,8 @@ def make_layer(redis: Redis, prefix: str, open_layer: MakeLayer) -> MakeLayer:
     """Return a function that makes Redis layers; to each other they are separate processes."""
 
     def make_layer(*hosts: Any, **options: Any) -> RedisChannelLayer:
-        return open_layer(hosts=list(hosts) or [redis.url], **{"prefix": prefix, **options})
+        patient = {"prefix": prefix, "timeout": PATIENCE, **options}
+        return open_layer(hosts=list(hosts) or [redis.url], **patient)
 
     return make_layer
 
@@ -63,10 +65,11 @@ async def layers(
         is_strict = (kind, name) not in RACES
         request.applymarker(pytest.mark.xfail(strict=is_strict, reason=f"{kind}: {difference}"))
     layers = Layers(
-        lambda **options: MAKERS[kind](redis, prefix, **options), 10 if difference is None else 0.3
+        lambda **options: MAKERS[kind](redis, prefix, **options),
+        PATIENCE if difference is None else 0.3,
     )
     yield layers
-    await asyncio.wait_for(layers.close(), 10)
+    await asyncio.wait_for(layers.close(), PATIENCE)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from channels_redis.core import RedisChannelLayer as StockRedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from signalling.layers import LocalChannelLayer, RedisChannelLayer
+from tests.patience import PATIENCE
 
 T = TypeVar("T")
 Make = Callable[..., Any]
@@ -56,7 +57,7 @@ RACES = {("stock redis", "test_a_cancelled_receive_loses_no_message")}
 MAKERS: dict[str, Make] = {
     "local": lambda redis, prefix, **options: LocalChannelLayer(prefix=prefix, **options),
     "redis": lambda redis, prefix, **options: RedisChannelLayer(
-        hosts=[redis.url], prefix=prefix, **options
+        hosts=[redis.url], prefix=prefix, **{"timeout": PATIENCE, **options}
     ),
     "stock in-memory": lambda redis, prefix, **options: InMemoryChannelLayer(**options),
     "stock redis": lambda redis, prefix, **options: StockRedisChannelLayer(

@@ -13,6 +13,7 @@ from channels.exceptions import ChannelFull
 
 from signalling.layers import RedisChannelLayer, Undeliverable, publisher
 from tests.integration.stores import Redis
+from tests.patience import PATIENCE
 from tests.signalling.layers.channels import AttachedChannel, Message, attach, calls
 from tests.signalling.layers.conftest import MakeLayer
 
@@ -42,7 +43,7 @@ async def test_a_loop_turn_publishes_once_for_each_target(
     here, *others = (make_layer(own_redis.url) for _ in range(4))
     channels = [await attach(layer, "all") for layer in others for _ in range(2)]
     before = publishes(own_redis)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(
             *(here.send(channels[number % 6].name, {"type": "number"}) for number in range(300))
         )
@@ -50,7 +51,7 @@ async def test_a_loop_turn_publishes_once_for_each_target(
     for receiver in channels:
         await receiver.receive(50)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(here.group_send("all", {"type": "number"}) for _ in range(100)))
     assert publishes(own_redis) - before == 4
 
@@ -68,7 +69,7 @@ async def test_messages_to_one_and_to_all_keep_their_order_within_a_turn(
             sends.append(here.group_send("all", message))
         else:
             sends += [here.send(receiver.name, message) for receiver in channels]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*sends)
     for receiver in channels:
         received = await receiver.receive(60)
@@ -87,7 +88,7 @@ async def test_the_bytes_that_wait_for_redis_are_bounded(
         for _ in range(50)
     ]
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             results = await asyncio.gather(*sends, return_exceptions=True)
     finally:
         own_redis.send_signal(signal.SIGCONT)
@@ -150,11 +151,11 @@ class Traffic:
         assert self._sending is not None
         self._sending.cancel()
         if self._sends:
-            await asyncio.wait(self._sends, timeout=10)
+            await asyncio.wait(self._sends, timeout=PATIENCE)
 
     async def resumed(self, since: float) -> float:
         """Wait for a message sent and received after ``since``; return when it arrived."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 arrived = [
                     at for value, at in self.arrived_at.items() if self.sent_at[value] > since
@@ -251,7 +252,7 @@ async def test_no_message_is_lost_silently_when_redis_hangs(
     await traffic.check_outcomes()
     assert traffic.refused
     new = traffic.here.new_channel()
-    assert await asyncio.wait_for(new, 10)
+    assert await asyncio.wait_for(new, PATIENCE)
 
 
 @pytest.mark.usefixtures("fast_heartbeats")
@@ -289,7 +290,7 @@ async def test_a_batch_that_arrives_late_is_dropped(
     monkeypatch.setattr(subscriber, "receive", lambda *payload: payloads.put_nowait(payload))
     for value in range(2):
         await here.send(receiver.name, {"type": "number", "value": value})
-    first, second = [await asyncio.wait_for(payloads.get(), 10) for _ in range(2)]
+    first, second = [await asyncio.wait_for(payloads.get(), PATIENCE) for _ in range(2)]
     for payload in (second, first, second):
         receive(*payload)
     assert [entry for entry in receiver.received if entry["type"] == "number"] == [
@@ -305,7 +306,7 @@ async def test_a_failing_receiver_costs_no_other_channel_a_message(make_layer: M
         raise RuntimeError("a bug")
 
     there.attach(broken, fail)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(
             here.send(broken, {"type": "one"}), here.send(receiver.name, {"type": "two"})
         )

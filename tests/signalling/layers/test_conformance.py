@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from channels.exceptions import ChannelFull
 
+from tests.patience import PATIENCE
 from tests.signalling.layers.kinds import Layers, number
 
 # --- Channels ---------------------------------------------------------------------------------
@@ -110,7 +111,7 @@ async def test_an_invalid_channel_name_is_a_type_error(layer: Any) -> None:
         with pytest.raises(TypeError):
             await layer.send(name, number(1))
         with pytest.raises(TypeError):
-            await asyncio.wait_for(layer.receive(name), 1)
+            await asyncio.wait_for(layer.receive(name), PATIENCE)
         with pytest.raises(TypeError):
             await layer.group_add("group", name)
         with pytest.raises(TypeError):

@@ -11,6 +11,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from channels.layers import channel_layers
 from channels.testing import WebsocketCommunicator
 
+from tests.patience import PATIENCE
 from tests.signalling.layers.kinds import Layers, number
 
 # --- Groups -----------------------------------------------------------------------------------
@@ -151,7 +152,7 @@ async def test_a_stock_consumer_may_use_it(layers: Layers, layer: Any) -> None:
     for socket in sockets:
         for text in ("one", "two"):
             assert await socket.receive_json_from(10) == {"said": text, "by": ""}
-    await sockets[0].disconnect(timeout=10)
+    await sockets[0].disconnect(timeout=PATIENCE)
     await sockets[1].send_json_to({"text": "alone"})
     assert (await sockets[1].receive_json_from(10))["said"] == "alone"
-    await sockets[1].disconnect(timeout=10)
+    await sockets[1].disconnect(timeout=PATIENCE)

@@ -9,6 +9,7 @@ import pytest
 from channels.exceptions import ChannelFull
 
 from signalling.layers import ChannelGone, LocalChannelLayer
+from tests.patience import PATIENCE
 
 Message = dict[str, Any]
 
@@ -87,7 +88,7 @@ async def test_a_consumer_is_called_in_the_thread_of_its_loop(
 
         layer.attach(channel, deliver)
         is_ready.set()
-        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.wait_for(done.wait(), PATIENCE)
         is_done.set()
 
     thread = threading.Thread(target=asyncio.run, args=(receive(),))
@@ -109,7 +110,7 @@ async def test_a_message_from_another_thread_wakes_a_waiting_receiver(
     receiver = asyncio.ensure_future(layer.receive(channel))
     await asyncio.sleep(0)
     await asyncio.to_thread(lambda: asyncio.run(layer.send(channel, {"type": "hello"})))
-    assert await asyncio.wait_for(receiver, 10) == {"type": "hello"}
+    assert await asyncio.wait_for(receiver, PATIENCE) == {"type": "hello"}
 
 
 async def test_a_detached_channel_is_gone(layer: LocalChannelLayer) -> None:
@@ -177,7 +178,7 @@ async def test_a_flush_keeps_attached_channels_and_waiting_receivers(
     await layer.send(channel, {"type": "hello"})
     await layer.send(waiting, {"type": "hello"})
     assert received == [{"type": "hello"}]
-    assert await asyncio.wait_for(receiver, 10) == {"type": "hello"}
+    assert await asyncio.wait_for(receiver, PATIENCE) == {"type": "hello"}
 
 
 # --- Full -------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from tests.effort import effort
 from tests.integration.processes import ROOT
 from tests.integration.servers import site_environment
 from tests.integration.stores import Redis
+from tests.patience import PATIENCE
 
 _runs = itertools.count(1)
 
@@ -49,11 +50,11 @@ class Worker:
         assert self._process.stdout is not None
         self._process.stdin.close()
         try:
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
         finally:
             self._process.kill()
             self._process.stdout.close()
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from channels.exceptions import ChannelFull
 from signalling.layers import ChannelGone, RedisChannelLayer, Undeliverable
 from tests.integration.processes import eventually
 from tests.integration.stores import Redis, store_fixture
+from tests.patience import PATIENCE
 from tests.signalling.layers.channels import attach, calls, clients
 from tests.signalling.layers.conftest import MakeLayer
 
@@ -55,7 +56,7 @@ async def test_a_stock_consumer_in_another_process_misses_nothing_between_receiv
     channel = await there.new_channel()
     for value in range(5):  # without a receiver at this moment
         await here.send(channel, {"type": "number", "value": value})
-    received = [await asyncio.wait_for(there.receive(channel), 10) for _ in range(5)]
+    received = [await asyncio.wait_for(there.receive(channel), PATIENCE) for _ in range(5)]
     assert [message["value"] for message in received] == [0, 1, 2, 3, 4]
 
 
@@ -65,7 +66,7 @@ async def test_processes_share_a_named_queue(make_layer: MakeLayer) -> None:
     await asyncio.sleep(0.05)
     for value in range(2):
         await here.send("thumbnails", {"type": "number", "value": value})
-    received = await asyncio.wait_for(asyncio.gather(*receivers), 10)
+    received = await asyncio.wait_for(asyncio.gather(*receivers), PATIENCE)
     assert sorted(message["value"] for message in received) == [0, 1]
 
 
@@ -74,7 +75,7 @@ async def test_a_named_queue_outlives_its_senders(make_layer: MakeLayer) -> None
     message: dict[Any, Any] = {"type": "waits", 1: 2}
     await sender.send("thumbnails", message)
     await sender.close()
-    assert await asyncio.wait_for(make_layer().receive("thumbnails"), 10) == message
+    assert await asyncio.wait_for(make_layer().receive("thumbnails"), PATIENCE) == message
 
 
 async def test_the_message_of_a_cancelled_receiver_returns_to_its_queue(
@@ -86,7 +87,7 @@ async def test_the_message_of_a_cancelled_receiver_returns_to_its_queue(
     receiver.cancel()
     await asyncio.wait([receiver])
     await there.send("thumbnails", {"type": "number"})  # Redis gives it to the cancelled receiver
-    assert await asyncio.wait_for(there.receive("thumbnails"), 10) == {"type": "number"}
+    assert await asyncio.wait_for(there.receive("thumbnails"), PATIENCE) == {"type": "number"}
 
 
 async def test_groups_accept_only_channels_of_their_process(
@@ -245,7 +246,7 @@ async def test_named_queues_are_spread_over_two_hosts(
     for number in range(10):
         await here.send(f"queue{number}", {"type": "number", "value": number})
     for number in range(10):
-        message = await asyncio.wait_for(there.receive(f"queue{number}"), 10)
+        message = await asyncio.wait_for(there.receive(f"queue{number}"), PATIENCE)
         assert message["value"] == number
     assert calls(other_redis, "rpush") > 0
 
@@ -264,7 +265,7 @@ async def test_closing_a_layer_ends_its_tasks_and_connections(own_redis: Redis) 
     receiver.cancel()
     await asyncio.wait([receiver])
     layer.detach(attached.name)
-    await asyncio.wait_for(layer.close(), 10)
+    await asyncio.wait_for(layer.close(), PATIENCE)
     assert asyncio.all_tasks() == before
     eventually(lambda: len(clients(own_redis)) == connections)
     await layer.close()
@@ -275,9 +276,9 @@ async def test_closing_a_layer_raises_in_waiting_senders(own_redis: Redis) -> No
     channel = await there.new_channel()
     sending = asyncio.ensure_future(here.send(channel, {"type": "one"}))
     await asyncio.sleep(0)
-    await asyncio.wait_for(here.close(), 10)
+    await asyncio.wait_for(here.close(), PATIENCE)
     with pytest.raises(Undeliverable):
-        await asyncio.wait_for(sending, 10)
+        await asyncio.wait_for(sending, PATIENCE)
     await there.close()
 
 
@@ -292,7 +293,7 @@ async def test_synchronous_senders_leave_no_connections(
         for value in range(20):
             async_to_sync(layer.group_send)("tea", {"type": "number", "value": value})
 
-    await asyncio.wait_for(asyncio.to_thread(send), 20)
+    await asyncio.wait_for(asyncio.to_thread(send), PATIENCE)
     received = await receiver.receive(20)
     assert [message["value"] for message in received] == list(range(20))
     gc.collect()

@@ -13,6 +13,7 @@ from redis import Redis as RedisClient
 
 from signalling.layers import RedisChannelLayer, Undeliverable, drops
 from tests.integration.stores import Redis
+from tests.patience import PATIENCE
 from tests.signalling.layers.channels import AttachedChannel, attach, calls
 from tests.signalling.layers.conftest import MakeLayer
 
@@ -59,7 +60,7 @@ async def check_isolation(site: RedisChannelLayer, other: RedisChannelLayer) -> 
     await other.receive("thumbnails")
     await site.group_send("tea", {"type": "own"})
     await site.send("thumbnails", {"type": "own"})
-    assert await asyncio.wait_for(queue, 10) == {"type": "own"}
+    assert await asyncio.wait_for(queue, PATIENCE) == {"type": "own"}
     assert await receiver.receive(1) == [{"type": "own"}]
     return receiver
 
@@ -87,7 +88,7 @@ async def test_sites_with_the_same_prefix_and_other_keys_drop_what_they_hear(
     await other.send(receiver.name, HELLO)
     await other.send("thumbnails", HELLO)
     await site.send("thumbnails", {"type": "own"})
-    assert await asyncio.wait_for(site.receive("thumbnails"), 10) == {"type": "own"}
+    assert await asyncio.wait_for(site.receive("thumbnails"), PATIENCE) == {"type": "own"}
     await site.send(receiver.name, {"type": "own"})
     assert await receiver.receive(1) == [{"type": "own"}]
     assert dropped["signature"] >= 3
@@ -113,7 +114,7 @@ async def test_named_queues_are_read_under_both_keys(make_layer: MakeLayer) -> N
     old, between, new = make_layer("one"), make_layer("two", "one"), make_layer("two")
     for sender, receiver in ((old, between), (between, new), (new, between)):
         await sender.send("thumbnails", HELLO)
-        assert await asyncio.wait_for(receiver.receive("thumbnails"), 10) == HELLO
+        assert await asyncio.wait_for(receiver.receive("thumbnails"), PATIENCE) == HELLO
 
 
 # --- An attacker who can publish --------------------------------------------------------------
@@ -147,9 +148,9 @@ async def test_a_captured_payload_is_of_no_use(
     client: Any = RedisClient.from_url(redis.url)
     with client, client.pubsub() as eavesdropper:
         eavesdropper.subscribe(address)
-        eavesdropper.get_message(timeout=5)
+        eavesdropper.get_message(timeout=PATIENCE)
         await here.send(receiver.name, HELLO)
-        captured = eavesdropper.get_message(timeout=5)
+        captured = eavesdropper.get_message(timeout=PATIENCE)
     replays = [
         there.namespaces[0].channel(target) for target in ("all", third._loop_layer().bus.id)
     ]
@@ -169,5 +170,5 @@ async def test_garbage_in_a_named_queue_costs_neither_sender_nor_receiver(
     key = layer.namespaces[0].queue("thumbnails")
     redis.client.rpush(key, garbage, garbage)
     await layer.send("thumbnails", HELLO)
-    assert await asyncio.wait_for(layer.receive("thumbnails"), 10) == HELLO
+    assert await asyncio.wait_for(layer.receive("thumbnails"), PATIENCE) == HELLO
     assert dropped.total() >= 2

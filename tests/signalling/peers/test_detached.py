@@ -19,6 +19,7 @@ from signalling.peers.membership import Membership
 from signalling.peers.messages import Relayed, left
 from signalling.protocol import errors
 from signalling.transport.subscription import ChannelSubscription
+from tests.patience import PATIENCE
 
 
 def relayed(number: int, frame: str = "frame", target: str = "peer_me") -> dict[str, Any]:
@@ -164,7 +165,7 @@ async def test_it_ends_after_its_lifetime() -> None:
     ended = asyncio.Event()
     peer = await harness.detach(lifetime=0.01)
     peer._on_end = lambda peer: ended.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await ended.wait()
 
 
@@ -216,7 +217,7 @@ async def test_a_revoked_peer_ends_once_and_hands_nothing_over(
     peer.revoke(errors.excluded())
     peer.revoke(errors.excluded())
     await harness.take_over(peer, socket)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not peer.has_ended:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
     end.assert_awaited_once_with("peer_me", epoch=1, reason="removed")

@@ -22,6 +22,7 @@ from signalling.peers.stores import Stores
 from signalling.protocol import PeerUpdated, ProtocolError
 from signalling.transport.subscription import ChannelSubscription
 from signalling.worker.pending import PendingWrites
+from tests.patience import PATIENCE
 
 LEFT = left("ABC123", "peer_me", "left")
 UPDATED = messages.updated("ABC123", PeerUpdated(peer_id="peer_me", path="sfu"))
@@ -70,7 +71,7 @@ class Slow:
 
     def __call__(self, *arguments: Any, **keywords: Any) -> str:
         self.started.set()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(PATIENCE)
         self.arguments = arguments, keywords
         return "done"
 

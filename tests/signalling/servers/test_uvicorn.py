@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 
 from signalling.servers.limits import Deadlines, limits
 from signalling.servers.uvicorn import SignallingProtocol
+from tests.patience import PATIENCE
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
@@ -50,7 +51,7 @@ async def answer(monkeypatch: pytest.MonkeyPatch, *, accepts: bool) -> MagicMock
     if accepts:
         await asyncio.sleep(0.1)  # five times the deadline, which must not matter
         close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await ended.wait()
     transport.written = b"".join(call.args[0] for call in transport.write.call_args_list)
     return transport

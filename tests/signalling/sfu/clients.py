@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from django.contrib.auth.models import User
 from livekit import api
 
+from tests.patience import PATIENCE
 from tests.signalling.sfu.livekit_server import KEY, SECRET, LiveKitServer
 from tests.signalling.sockets import AppSocket, connected
 
@@ -40,7 +41,7 @@ async def receive(socket: AppSocket, event: str, **data: object) -> Any:
 
 
 async def wait_until(check: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not check():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

@@ -19,6 +19,7 @@ from rooms.models import Participant, Room
 from signalling.sfu import reconciler
 from signalling.sfu.base import SfuRoom
 from signalling.sfu.livekit import LiveKitSfu
+from tests.patience import PATIENCE
 from tests.signalling.sfu.clients import (
     NAME,
     commit_switch,
@@ -281,7 +282,7 @@ async def test_an_unused_room_is_closed_even_if_clients_reconnect(
         await wait_until(lambda: NAME in server.rooms)
     await wait_until(lambda: server.requests_for("RemoveParticipant"))
     assert server.connect(joined["sfu"]["token"])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while NAME in server.rooms:
             await reconciler.reconcile()
 

@@ -16,10 +16,9 @@ from django.db import connection
 from signalling.layers import ChannelGone, LocalChannelLayer
 from signalling.transport.consumer import BoundedConsumer
 from signalling.transport.send_queue import Event, Overflow
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db  # Channels' disconnect closes old connections
-
-WAIT = 10
 
 
 class Consumer(BoundedConsumer):
@@ -131,7 +130,7 @@ class Run:
 
     async def until(self, call: str) -> None:
         """Run until a call was recorded."""
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(PATIENCE):
             while call not in self.calls:  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
@@ -139,11 +138,11 @@ class Run:
         """Run until the consumer blocks at a call."""
         self.consumer.blocks_at = at
         self.consumer.unblock.clear()
-        await asyncio.wait_for(self.consumer.is_blocked.wait(), WAIT)
+        await asyncio.wait_for(self.consumer.is_blocked.wait(), PATIENCE)
 
     async def ended(self) -> BaseException | None:
         """Wait for the end and return the exception raised, if any. No task may be left."""
-        await asyncio.wait([self.task], timeout=WAIT)
+        await asyncio.wait([self.task], timeout=PATIENCE)
         assert self.task.done(), f"the consumer does not end: {self.calls}"
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert self.calls.count("clean_up") == self.calls.count("cleaned up") == 1
@@ -162,7 +161,7 @@ async def run(request: pytest.FixtureRequest) -> AsyncIterator[Run]:
     run.consumer.unblock.set()
     run.can_send.set()
     run.task.cancel()
-    await asyncio.wait([run.task], timeout=WAIT)
+    await asyncio.wait([run.task], timeout=PATIENCE)
 
 
 # --- 1. Frames --------------------------------------------------------------------------------
@@ -340,7 +339,7 @@ async def test_messages_to_a_slow_client_overflow(run: Run) -> None:
     await run.until("overflowed")
     assert run.consumer.send_queue.waiting == 3
     run.can_send.set()
-    await asyncio.wait_for(run.consumer.send_queue.drained(), WAIT)
+    await asyncio.wait_for(run.consumer.send_queue.drained(), PATIENCE)
     assert [event.get("text") for event in run.sent[1:]] == ["0", "1", "2", "3"]
 
 

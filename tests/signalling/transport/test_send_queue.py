@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signalling.transport.send_queue import Event, Overflow, SendQueue, ShareExceeded
+from tests.patience import PATIENCE
 
 DISCONNECTED = "A client disconnected before a frame could be sent"
 
@@ -48,7 +49,7 @@ def text(value: object) -> Event:
 
 
 async def drained(send_queue: SendQueue) -> None:
-    await asyncio.wait_for(send_queue.drained(), 10)
+    await asyncio.wait_for(send_queue.drained(), PATIENCE)
 
 
 # --- Order --------------------------------------------------------------------------------------
@@ -333,7 +334,7 @@ async def test_a_suspended_send_gets_the_exception_it_awaits(
         except ConnectionError as error:
             results.append(error)
         await asyncio.sleep(0)
-        results.append(await asyncio.wait_for(asyncio.sleep(0, "value"), 10))
+        results.append(await asyncio.wait_for(asyncio.sleep(0, "value"), PATIENCE))
 
     send_queue = make_queue(send)
     send_queue.put(text(1))

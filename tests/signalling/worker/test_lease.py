@@ -14,6 +14,7 @@ from django.db import OperationalError, connections
 from rooms import leases, outages
 from signalling.worker import lease
 from signalling.worker.lease import CHECK_SECONDS, LeaseKeeper
+from tests.patience import PATIENCE
 
 from .clock import StoppedClock
 
@@ -65,7 +66,7 @@ async def test_neither_a_busy_event_loop_nor_busy_threads_delay_a_renewal(
     monkeypatch.setattr(leases, "renew", renew)
     made = LeaseKeeper(6.0, 0.01, lambda: None)
     made.hold("worker", begun_at=made.alive_until - made.seconds)
-    assert third.wait(30)  # blocks the event loop
+    assert third.wait(PATIENCE)  # blocks the event loop
     made.stop()
 
 

@@ -21,6 +21,7 @@ from signalling import database, receivers
 from signalling.peers import stores
 from signalling.worker import process, reconciler
 from tests.conftest import Enter
+from tests.patience import PATIENCE
 from tests.signalling.sockets import AppSocket, connected, in_room
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -211,7 +212,7 @@ async def test_a_join_in_flight_keeps_its_row(
     def commit_and_wait(**arguments: Any) -> Any:
         joined = join(**arguments)
         loop.call_soon_threadsafe(committed.set)
-        asyncio.run_coroutine_threadsafe(answered.wait(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(answered.wait(), loop).result(PATIENCE)
         return joined
 
     async with connected(alice) as socket:

@@ -18,6 +18,7 @@ from signalling.auth.tokens import Identity
 from signalling.worker import process, revocations
 from signalling.worker.pushes import GROUP
 from tests.conftest import access_token
+from tests.patience import PATIENCE
 from tests.signalling.sockets import connected, in_room, open_socket
 from tests.signalling.worker.revoking import assert_closed, change, deactivate, set_password, sweep
 
@@ -118,7 +119,7 @@ async def test_a_worker_subscribes_while_it_has_sockets(alice: User, bob: User) 
     for _ in range(2):
         async with connected(alice), connected(bob):
             assert len(groups[GROUP]) == 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while GROUP in groups:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

@@ -23,6 +23,7 @@ from signalling.auth import revocation
 from signalling.middleware import SessionRotationMiddleware
 from signalling.worker import pushes
 from tests.conftest import PASSWORD
+from tests.patience import PATIENCE
 from tests.signalling.sockets import open_socket
 from tests.signalling.worker.revoking import (
     NEW_PASSWORD,
@@ -149,7 +150,7 @@ async def test_a_view_may_save_its_session_long_after_the_user(
 
     monkeypatch.setattr(revocation, "check_all", check_all)
     await change(set_password, bob)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while len(checks) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await socket.receive_nothing()
