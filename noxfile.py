@@ -18,7 +18,7 @@ from pathlib import Path
 
 import nox
 
-PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+PYTHONS = ["3.11", "3.12", "3.13"]
 DJANGOS = {"5.2": "Django>=5.2,<6", "6": "Django>=6,<7"}
 WITHOUT_DJANGO_6 = {"3.11"}
 COMBINATIONS = [

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 
+from rooms import extras
 from rooms.checks import has_one_process
 
 from . import sfu
@@ -76,8 +77,8 @@ def check_sfu(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[Ch
             problems.append(
                 Error(
                     f"The SFU {alias!r} in SIGNALLING['SFU'] has no valid backend: {error!r}.",
-                    hint="Install the missing package, for Janus with "
-                    'pip install "django-signalling[janus]".'
+                    hint="Install the missing package. For Janus: "
+                    f"{extras.command('janus')}; for LiveKit: {extras.command('livekit')}."
                     if isinstance(error, ModuleNotFoundError)
                     else "Set BACKEND to the import path of one, such as "
                     "{'BACKEND': 'signalling.sfu.janus.JanusSfu', 'URL': 'ws://127.0.0.1:8188'}.",

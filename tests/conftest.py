@@ -33,8 +33,9 @@ from tests.integration.fixtures import (
     postgresql,
     redis,
 )
+from tests.wheels import wheel
 
-__all__ = ["empty_postgresql", "empty_sqlite", "make_site", "postgresql", "redis"]
+__all__ = ["empty_postgresql", "empty_sqlite", "make_site", "postgresql", "redis", "wheel"]
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling

@@ -15,7 +15,7 @@ from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 from rest_framework_simplejwt.serializers import TokenRefreshSerializer
 from rest_framework_simplejwt.tokens import RefreshToken
 
-from rooms.leeway import TolerantAuthentication, tolerant
+from .tolerance import TolerantAuthentication, tolerant
 
 
 @contextmanager

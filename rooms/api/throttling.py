@@ -14,10 +14,19 @@ from rooms.shared_cache import SharedCache
 requests = SharedCache("REST requests")
 
 
-class ClientAddressMixin(throttling.BaseThrottle):
+RATES = {"anon": "30/min", "token": "300/min", "user": "120/min"}
+"""The rates of a site that has set none."""
+
+
+class ClientAddressMixin(throttling.SimpleRateThrottle):
     """Identifies an anonymous client as sockets and pages do, instead of by ``NUM_PROXIES``."""
 
     cache: Any = requests
+
+    def get_rate(self) -> str | None:
+        """Return the rate in ``DEFAULT_THROTTLE_RATES``; without one, that in ``RATES``."""
+        scope = self.scope or ""
+        return self.THROTTLE_RATES.get(scope) or RATES[scope]
 
     def get_ident(self, request: Request) -> str:
         return request_address(request)

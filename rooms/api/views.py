@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_aware
 from rest_framework import status
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import ListAPIView
 from rest_framework.pagination import Cursor, CursorPagination
@@ -29,6 +30,7 @@ from rooms.exceptions import (
 )
 from rooms.models import Room
 
+from .authentication import Authentication
 from .outages import unavailable
 from .schema import extend_schema
 from .serializers import ErrorSerializer, RoomRequestSerializer, RoomSerializer
@@ -47,8 +49,11 @@ class RoomErrorMixin(APIView):
     """Respond to a ``RoomError`` with its code, as the WebSocket consumer does.
 
     Respond with 503 while the database is unavailable, without waiting for it if that is known.
+
+    Clients authenticate as for sockets, whatever the site has in ``REST_FRAMEWORK``.
     """
 
+    authentication_classes = (Authentication, SessionAuthentication)
     permission_classes = (IsAuthenticated,)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

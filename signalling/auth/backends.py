@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
@@ -21,14 +21,15 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy, ngettext_lazy
 from django.views.decorators.debug import sensitive_variables
-from rest_framework.exceptions import Throttled
-from rest_framework.request import Request
 
 from rooms.addresses import UNKNOWN, request_address
 from rooms.exceptions import RateLimited
 from rooms.failures import Throttle
 
 from . import hashing
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
 
 BUSY_SECONDS = 5
 
@@ -121,8 +122,8 @@ def _keys(username: str, address: str) -> tuple[str, str, str]:
 
 
 def _too_many_failures(request: HttpRequest | Request | None, seconds: int) -> Exception:
-    if isinstance(request, Request):
-        return Throttled(wait=seconds)
+    if _is_rest(request):
+        return _throttled(seconds)
     message = ngettext_lazy(
         "Too many failed attempts. Try again in %(seconds)d second.",
         "Too many failed attempts. Try again in %(seconds)d seconds.",
@@ -132,12 +133,23 @@ def _too_many_failures(request: HttpRequest | Request | None, seconds: int) -> E
 
 
 def _too_many_sign_ins(request: HttpRequest | Request | None) -> Exception:
-    if isinstance(request, Request):
-        return Throttled(BUSY_SECONDS, gettext("Too many users are signing in at the moment."))
+    if _is_rest(request):
+        return _throttled(BUSY_SECONDS, gettext("Too many users are signing in at the moment."))
     message = gettext_lazy(
         "Too many users are signing in at the moment. Try again in %(seconds)d seconds."
     )
     return _refusal(request, message, BUSY_SECONDS)
+
+
+def _is_rest(request: HttpRequest | Request | None) -> TypeGuard[Request]:
+    """Return whether Django REST framework, which is optional, has wrapped the request."""
+    return hasattr(request, "_request")
+
+
+def _throttled(seconds: int, detail: str | None = None) -> Exception:
+    from rest_framework.exceptions import Throttled
+
+    return Throttled(seconds, detail)
 
 
 def _refusal(request: HttpRequest | None, message: Any, seconds: int) -> Exception:

@@ -21,7 +21,7 @@ from signalling.protocol import ErrorCode, ProtocolError, errors
 
 from . import sessions, tokens
 from .sessions import SessionCredential
-from .tokens import CHUNK, Identity, TokenCredential, TokenRefused
+from .tokens import CHUNK, Identity, TokenRefused
 
 logger = logging.getLogger("signalling")
 
@@ -81,7 +81,7 @@ def find_lost(identities: list[Identity]) -> set[Any]:
     """Return the primary keys of users with a session or a token that is gone. Blocking."""
     held = [identity.credential for identity in identities]
     lost = sessions.find_lost([one for one in held if isinstance(one, SessionCredential)])
-    blacklisted = tokens.find_blacklisted([one for one in held if isinstance(one, TokenCredential)])
+    blacklisted = tokens.find_blacklisted(held)
     gone = {id(one) for one in (*lost, *blacklisted)}
     return {each.user.pk for each in identities if id(each.credential) in gone}
 

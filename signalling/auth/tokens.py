@@ -1,53 +1,44 @@
-"""Access tokens: find the JWT of a handshake, and validate it.
+"""Access tokens: find the token of a handshake, and the identity that it proves.
 
-Tokens are validated by SimpleJWT's ``JWTAuthentication`` (with ``rooms.leeway``), so the site's own
-rules apply here too: its user rule, its token classes, revocation by a password change.
-(``UntypedToken`` would also accept refresh tokens.) A signed token with unusual claims can raise
-undocumented exceptions in SimpleJWT.
+``simple_jwt`` validates tokens. SimpleJWT is optional: without it, no token is valid.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from time import time
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_plus
 
 from django.apps import apps
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import DatabaseError
-from rest_framework.exceptions import AuthenticationFailed
-from rest_framework_simplejwt.exceptions import ExpiredTokenError, InvalidToken
-from rest_framework_simplejwt.settings import api_settings
 
-from rooms.leeway import TolerantAuthentication, leeway, tolerant
+from rooms import extras
+from rooms.leeway import leeway
+from rooms.logs import RareWarning
 from signalling.protocol import BEARER_PREFIX, TOKEN_LENGTH, CloseCode, ErrorCode, ProtocolError
 
 from .headers import Headers, header_value
 
 logger = logging.getLogger("signalling")
 
+BLACKLIST = "rest_framework_simplejwt.token_blacklist"
+CHUNK = 500
+"""Rows per query: SQLite allows 999 parameters."""
 QUERY_FIELDS = 100
 """A query string with more fields is not read."""
 
+_unsupported = RareWarning(
+    logger, "Refused an access token, because SimpleJWT is not installed: %s"
+)
 _MESSAGES = {
     ErrorCode.TOKEN_INVALID: "The access token is not valid; sign in again.",
     ErrorCode.TOKEN_EXPIRED: "The access token has expired; refresh it and connect again.",
     ErrorCode.TOKEN_REVOKED: "The access token has been revoked; sign in again.",
     ErrorCode.USER_INACTIVE: "This user account is not active.",
 }
-# SimpleJWT's error codes for a valid token whose user may not use it
-_USER_CODES = {
-    "user_inactive": ErrorCode.USER_INACTIVE,
-    "password_changed": ErrorCode.TOKEN_REVOKED,
-}
-
-
-CHUNK = 500
-"""Rows per query: SQLite allows 999 parameters."""
-BLACKLIST = "rest_framework_simplejwt.token_blacklist"
 
 
 class Credential(Protocol):
@@ -99,28 +90,6 @@ class TokenRefused(ProtocolError):
         super().__init__(code, _MESSAGES[code], close=CloseCode.AUTHENTICATION)
 
 
-@dataclass(frozen=True)
-class TokenCredential:
-    """A validated SimpleJWT token, and the password hash of its user when it was presented.
-
-    A password change revokes it, whether or not the site has ``CHECK_REVOKE_TOKEN``: that only
-    decides whether the token may be presented again.
-    """
-
-    token: Any
-    auth_hash: str
-
-    @property
-    def jti(self) -> str:
-        return str(self.token.get(api_settings.JTI_CLAIM))
-
-    def read_user(self) -> AbstractBaseUser:
-        user = _read_user(self.token)
-        if auth_hash(user) != self.auth_hash:
-            raise TokenRefused(ErrorCode.TOKEN_REVOKED)
-        return user
-
-
 def auth_hash(user: AbstractBaseUser) -> str:
     """Return a digest that changes with the user's password; empty if the model has none."""
     return str(user.get_session_auth_hash()) if hasattr(user, "get_session_auth_hash") else ""
@@ -133,35 +102,30 @@ def authenticate(token: str) -> Identity:
     """
     if len(token) > TOKEN_LENGTH:
         raise TokenRefused(ErrorCode.TOKEN_INVALID)
-    authentication: Any = TolerantAuthentication()
-    try:
-        validated = authentication.get_validated_token(token)
-        user = _read_user(validated)
-        return Identity(
-            user=user,
-            issued_at=datetime.fromtimestamp(validated.get("iat", time()), UTC),
-            expires_at=datetime.fromtimestamp(validated["exp"], UTC),
-            credential=TokenCredential(validated, auth_hash(user)),
-        )
-    except InvalidToken:
-        raise TokenRefused(_why_invalid(token)) from None
-    except (DatabaseError, TokenRefused):
-        raise
-    except (
-        Exception
-    ) as error:  # our signature, but claims that we never issue: RFC 7519, section 7.2
-        logger.info("Refused a signed token because of its claims: %r", error)
-        raise TokenRefused(ErrorCode.TOKEN_INVALID) from None
+    if not is_supported():
+        _unsupported.log(extras.command("jwt"))
+        raise TokenRefused(ErrorCode.TOKEN_INVALID)
+    from . import simple_jwt
+
+    return simple_jwt.authenticate(token)
 
 
-def find_blacklisted(credentials: list[TokenCredential]) -> list[TokenCredential]:
+def is_supported() -> bool:
+    """Return whether access tokens can be validated: whether SimpleJWT is installed."""
+    return extras.is_installed("rest_framework_simplejwt")
+
+
+def find_blacklisted(credentials: Iterable[object]) -> list[Any]:
     """Return those whose token is in SimpleJWT's blacklist. Blocking: one query per ``CHUNK``."""
     if not apps.is_installed(BLACKLIST):
         return []
+    from . import simple_jwt
+
+    held = [one for one in credentials if isinstance(one, simple_jwt.TokenCredential)]
     found: set[str] = set()
-    for start in range(0, len(credentials), CHUNK):
-        found |= _blacklisted([one.jti for one in credentials[start : start + CHUNK]])
-    return [one for one in credentials if one.jti in found]
+    for start in range(0, len(held), CHUNK):
+        found |= simple_jwt.blacklisted([one.jti for one in held[start : start + CHUNK]])
+    return [one for one in held if one.jti in found]
 
 
 def find(headers: Headers, query: bytes) -> str | None:
@@ -190,28 +154,6 @@ def redact(query: bytes) -> bytes:
     return b"&".join(field for field in _fields(query) if _name(field) != "token")
 
 
-def _read_user(token: Any) -> AbstractBaseUser:
-    """Return the user of a validated token, by the rules of the site. Raises ``TokenRefused``."""
-    authentication: Any = TolerantAuthentication()
-    try:
-        user: AbstractBaseUser = authentication.get_user(token)
-    except InvalidToken:
-        raise TokenRefused(ErrorCode.TOKEN_INVALID) from None
-    except AuthenticationFailed as error:
-        code = _USER_CODES.get(_code_of(error), ErrorCode.TOKEN_INVALID)
-        raise TokenRefused(code) from None
-    if find_blacklisted([TokenCredential(token, "")]):
-        raise TokenRefused(ErrorCode.TOKEN_REVOKED)
-    return user
-
-
-def _blacklisted(ids: list[str]) -> set[str]:
-    # SimpleJWT itself looks up refresh and sliding tokens only, and only when it decodes them.
-    blacklisted = apps.get_app_config("token_blacklist").get_model("BlacklistedToken")
-    rows = blacklisted._base_manager.filter(token__jti__in=ids)
-    return set(rows.values_list("token__jti", flat=True))
-
-
 def _fields(query: bytes) -> list[bytes]:
     """Return the fields of a query string; none of one that is longer than any client needs."""
     if len(query) > 2 * TOKEN_LENGTH or query.count(b"&") >= QUERY_FIELDS:
@@ -221,20 +163,3 @@ def _fields(query: bytes) -> list[bytes]:
 
 def _name(field: bytes) -> str:
     return unquote_plus(field.partition(b"=")[0].decode("latin-1"))
-
-
-def _why_invalid(token: str) -> ErrorCode:
-    # JWTAuthentication raises one error for all reasons; the token classes distinguish them.
-    for token_class in api_settings.AUTH_TOKEN_CLASSES:
-        try:
-            tolerant(token_class)(token)
-        except ExpiredTokenError:
-            return ErrorCode.TOKEN_EXPIRED
-        except Exception:  # noqa: S112  (not expired: try the next class)
-            continue
-    return ErrorCode.TOKEN_INVALID
-
-
-def _code_of(error: AuthenticationFailed) -> str:
-    # SimpleJWT puts its error code into the details: {"detail": ..., "code": "user_inactive"}
-    return str(error.detail.get("code", "")) if isinstance(error.detail, dict) else ""

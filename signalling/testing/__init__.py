@@ -10,7 +10,6 @@ Requires the ``websockets`` package and a running server.
 """
 
 from django.contrib.auth.models import AbstractBaseUser
-from rest_framework_simplejwt.tokens import AccessToken
 
 from .communicator import TIMEOUT, RequestRefused, SignallingCommunicator
 
@@ -18,5 +17,7 @@ __all__ = ["TIMEOUT", "RequestRefused", "SignallingCommunicator", "access_token"
 
 
 def access_token(user: AbstractBaseUser) -> str:
-    """Return an access token for a user, like ``/api/token/``."""
+    """Return an access token for a user, like ``/api/token/``. Requires the extra ``jwt``."""
+    from rest_framework_simplejwt.tokens import AccessToken
+
     return str(AccessToken.for_user(user))

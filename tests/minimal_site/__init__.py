@@ -1,4 +1,4 @@
-"""A host site with only the required packages and with a custom user model.
+"""A host site with the extra ``jwt`` alone, and with a custom user model.
 
 ``python -m tests.minimal_site`` uses it, in a process of its own; see ``tests/test_packaging.py``.
 """

@@ -12,10 +12,12 @@ from django.core.management import call_command
 
 OPTIONAL = {
     "aiohttp", "channels_redis", "corsheaders", "daphne", "drf_spectacular", "environ", "hiredis",
-    "livekit", "msgpack", "psycopg", "redis", "twisted", "uvicorn", "uvloop", "websockets", "whitenoise",
+    "livekit", "msgpack", "prometheus_client", "psycopg", "redis", "twisted",
+    "uvicorn", "uvloop", "websockets", "whitenoise",
 }  # fmt: skip
 
 NEED_MORE = {
+    "signalling.prometheus",
     "signalling.servers.daphne",
     "signalling.servers.daphne_http",
     "signalling.servers.daphne_websocket",
@@ -95,12 +97,6 @@ def main() -> None:
             }
         },
         CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
-        REST_FRAMEWORK={
-            "DEFAULT_AUTHENTICATION_CLASSES": [
-                "rooms.api.authentication.Authentication",
-                "rest_framework.authentication.SessionAuthentication",
-            ]
-        },
         SIMPLE_JWT={"TOKEN_REFRESH_SERIALIZER": "rooms.api.authentication.RefreshSerializer"},
     )
     django.setup()

@@ -12,7 +12,8 @@ from django.test import Client
 from pytest_django import Settings
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
-from rooms.leeway import leeway, tolerant
+from rooms.api.tolerance import tolerant
+from rooms.leeway import leeway
 from rooms.models import Room
 from signalling.auth import tokens
 from signalling.auth.tokens import TokenRefused

@@ -71,3 +71,10 @@ def test_a_cache_that_was_unavailable_is_tried_again(
     now = time.monotonic() + 11
     monkeypatch.setattr(time, "monotonic", lambda: now)
     assert requests.get("key", "default") == "default"
+
+
+def test_a_site_without_rates_has_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UserRateThrottle, "THROTTLE_RATES", {"anon": None, "user": None})
+    monkeypatch.setattr(TokenRateThrottle, "THROTTLE_RATES", {})
+    assert UserRateThrottle().rate == "120/min"
+    assert TokenRateThrottle().rate == "300/min"

@@ -15,7 +15,7 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.state import token_backend
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-from signalling.auth import revocation, tokens
+from signalling.auth import revocation, simple_jwt, tokens
 from signalling.auth.tokens import Identity, TokenRefused
 from signalling.protocol import TOKEN_LENGTH, CloseCode
 from tests.conftest import access_token
@@ -79,7 +79,7 @@ def test_a_blacklisted_token_is_revoked_at_once_and_later(
     token, other = AccessToken.for_user(bob), AccessToken.for_user(bob)
     first, second = tokens.authenticate(str(token)), tokens.authenticate(str(other))
     monkeypatch.setattr(apps, "is_installed", lambda name: name == tokens.BLACKLIST)
-    monkeypatch.setattr(tokens, "_blacklisted", {token["jti"]}.intersection)
+    monkeypatch.setattr(simple_jwt, "blacklisted", {token["jti"]}.intersection)
     assert refusal(str(token)) == "token_revoked"
     with pytest.raises(TokenRefused):
         revocation.read_user(first)

@@ -1,0 +1,123 @@
+"""Validates access tokens with SimpleJWT: the only module of ``signalling`` that needs it.
+
+Tokens are validated by SimpleJWT's ``JWTAuthentication`` (with ``rooms.api.tolerance``), so the site's
+own rules apply here too: its user rule, its token classes, revocation by a password change.
+(``UntypedToken`` would also accept refresh tokens.) A signed token with unusual claims can raise
+undocumented exceptions in SimpleJWT.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import time
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import DatabaseError
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework_simplejwt.exceptions import ExpiredTokenError, InvalidToken
+from rest_framework_simplejwt.settings import api_settings
+
+from rooms.api.tolerance import TolerantAuthentication, tolerant
+from signalling.protocol import ErrorCode
+
+from .tokens import Identity, TokenRefused, auth_hash, find_blacklisted
+
+logger = logging.getLogger("signalling")
+
+# SimpleJWT's error codes for a valid token whose user may not use it
+_USER_CODES = {
+    "user_inactive": ErrorCode.USER_INACTIVE,
+    "password_changed": ErrorCode.TOKEN_REVOKED,
+}
+
+
+@dataclass(frozen=True)
+class TokenCredential:
+    """A validated SimpleJWT token, and the password hash of its user when it was presented.
+
+    A password change revokes it, whether or not the site has ``CHECK_REVOKE_TOKEN``: that only
+    decides whether the token may be presented again.
+    """
+
+    token: Any
+    auth_hash: str
+
+    @property
+    def jti(self) -> str:
+        return str(self.token.get(api_settings.JTI_CLAIM))
+
+    def read_user(self) -> AbstractBaseUser:
+        user = _read_user(self.token)
+        if auth_hash(user) != self.auth_hash:
+            raise TokenRefused(ErrorCode.TOKEN_REVOKED)
+        return user
+
+
+def authenticate(token: str) -> Identity:
+    """Return the identity that an access token proves. Blocking: uses the database.
+
+    Raises ``TokenRefused``; ``DatabaseError`` if the user cannot be read.
+    """
+    authentication: Any = TolerantAuthentication()
+    try:
+        validated = authentication.get_validated_token(token)
+        user = _read_user(validated)
+        return Identity(
+            user=user,
+            issued_at=datetime.fromtimestamp(validated.get("iat", time()), UTC),
+            expires_at=datetime.fromtimestamp(validated["exp"], UTC),
+            credential=TokenCredential(validated, auth_hash(user)),
+        )
+    except InvalidToken:
+        raise TokenRefused(_why_invalid(token)) from None
+    except (DatabaseError, TokenRefused):
+        raise
+    except (
+        Exception
+    ) as error:  # our signature, but claims that we never issue: RFC 7519, section 7.2
+        logger.info("Refused a signed token because of its claims: %r", error)
+        raise TokenRefused(ErrorCode.TOKEN_INVALID) from None
+
+
+def _read_user(token: Any) -> AbstractBaseUser:
+    """Return the user of a validated token, by the rules of the site. Raises ``TokenRefused``."""
+    authentication: Any = TolerantAuthentication()
+    try:
+        user: AbstractBaseUser = authentication.get_user(token)
+    except InvalidToken:
+        raise TokenRefused(ErrorCode.TOKEN_INVALID) from None
+    except AuthenticationFailed as error:
+        code = _USER_CODES.get(_code_of(error), ErrorCode.TOKEN_INVALID)
+        raise TokenRefused(code) from None
+    if find_blacklisted([TokenCredential(token, "")]):
+        raise TokenRefused(ErrorCode.TOKEN_REVOKED)
+    return user
+
+
+def blacklisted(ids: list[str]) -> set[str]:
+    """Return the ids that are in the blacklist, which is installed. Blocking."""
+    # SimpleJWT itself looks up refresh and sliding tokens only, and only when it decodes them.
+    blacklisted = apps.get_app_config("token_blacklist").get_model("BlacklistedToken")
+    rows = blacklisted._base_manager.filter(token__jti__in=ids)
+    return set(rows.values_list("token__jti", flat=True))
+
+
+def _why_invalid(token: str) -> ErrorCode:
+    # JWTAuthentication raises one error for all reasons; the token classes distinguish them.
+    for token_class in api_settings.AUTH_TOKEN_CLASSES:
+        try:
+            tolerant(token_class)(token)
+        except ExpiredTokenError:
+            return ErrorCode.TOKEN_EXPIRED
+        except Exception:  # noqa: S112  (not expired: try the next class)
+            continue
+    return ErrorCode.TOKEN_INVALID
+
+
+def _code_of(error: AuthenticationFailed) -> str:
+    # SimpleJWT puts its error code into the details: {"detail": ..., "code": "user_inactive"}
+    return str(error.detail.get("code", "")) if isinstance(error.detail, dict) else ""
