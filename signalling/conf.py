@@ -35,6 +35,8 @@ class SignallingSettings(RoomSettings):
     """Origins of browser clients other than the site's own: see ``auth.origins``."""
     frame_ancestors: list[str] = field(default_factory=list)
     """Origins whose pages may show the call pages in a frame; ``'self'`` is the site itself."""
+    socket_path: str = "ws/signalling/"
+    """Path of the WebSocket for our pages, relative to the path at which the site is mounted."""
     session_auth: bool = True
     """Accept the Django session on pages of the site's own origin."""
     query_token: bool = True

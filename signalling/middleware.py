@@ -1,7 +1,7 @@
 """ASGI middleware for the WebSocket handshake, and two middleware classes of Django.
 
-The ASGI middleware limits the sockets of an address, checks the origin, identifies the client, and
-limits the sockets of the user.
+The ASGI middleware limits the sockets of an address, checks the origin, identifies the client,
+limits the sockets of the user, and finds the path at which the site is mounted.
 
 A handshake with a bad token is accepted: browsers cannot read the response to a rejected handshake.
 The error goes into the scope; the consumer sends it after accepting the socket, and closes.
@@ -157,9 +157,30 @@ class JWTAuthMiddleware(BaseMiddleware):
         return None
 
 
+class ScriptNameMiddleware:
+    """Lets a ``URLRouter`` match the path below the one at which the site is mounted.
+
+    ``URLRouter`` requires ``root_path`` at the beginning of the path, and ignores
+    ``FORCE_SCRIPT_NAME``. Here both are optional, as in Django: proxies may have removed them, and
+    servers differ in whether ``path`` contains ``root_path``.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> Any:
+        mounted_at = (settings.FORCE_SCRIPT_NAME or scope.get("root_path", "")).rstrip("/")
+        if mounted_at and "path_remaining" not in scope:  # otherwise a router has begun
+            path = scope["path"]
+            is_below = path.startswith(f"{mounted_at}/")
+            scope = {**scope, "path_remaining": path.removeprefix(mounted_at) if is_below else path}
+        return await self.application(scope, receive, send)
+
+
 def SignallingMiddlewareStack(inner: Any) -> Any:  # noqa: N802  (named like Channels' stacks)
-    """Return ``inner``, usually a ``URLRouter``, wrapped in the three middleware classes."""
-    return AddressLimitMiddleware(OriginMiddleware(JWTAuthMiddleware(inner)))
+    """Return ``inner``, usually a ``URLRouter``, wrapped in the middleware classes above."""
+    identified = JWTAuthMiddleware(ScriptNameMiddleware(inner))
+    return AddressLimitMiddleware(OriginMiddleware(identified))
 
 
 def _hide_token(scope: Scope) -> None:

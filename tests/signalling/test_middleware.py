@@ -387,7 +387,7 @@ def test_the_stack_checks_the_address_first_and_then_the_origin() -> None:
     stack = outer.application
     assert isinstance(stack, OriginMiddleware)
     assert isinstance(stack.application, JWTAuthMiddleware)
-    assert stack.application.inner == "the consumer"
+    assert stack.application.inner.application == "the consumer"
 
 
 async def test_nothing_remains_in_the_channel_layer(room: Room, bob: User) -> None:
