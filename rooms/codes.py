@@ -7,6 +7,7 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+from time import monotonic
 
 from django.core.signals import setting_changed
 
@@ -18,6 +19,7 @@ ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 LENGTH = 10  # 31 ** 10 is about 2 ** 49.5 codes: too many to guess, as failed joins are throttled
 MAX_LENGTH = 32
 FORMAT_SAMPLES = 64  # enough to see every character of an alphabet
+RETRY_SECONDS = 60  # after MAKE_CODE has failed
 ENTROPY_SAMPLES = 1024  # enough to see that codes of 18 bits repeat
 
 logger = logging.getLogger("rooms")
@@ -103,24 +105,40 @@ def learn_format() -> CodeFormat | None:
     """
     if conf().code_pattern:
         return None
-    return _DEFAULT if conf().make_code == f"{__name__}.generate" else _sampled()
-
-
-@cache
-def _sampled() -> CodeFormat | None:
-    try:
-        return sample(FORMAT_SAMPLES)
-    except Exception as error:  # the function of the site: treat every code as generated
-        logger.warning("MAKE_CODE failed, cannot tell generated codes from chosen ones: %r", error)
-        return None
+    return _DEFAULT if conf().make_code == f"{__name__}.generate" else _samples().format()
 
 
 _DEFAULT = CodeFormat(frozenset({LENGTH}), frozenset(ALPHABET), LENGTH * math.log2(len(ALPHABET)))
 
 
+class _Samples:
+    """The format of the codes that the function of the site makes."""
+
+    def __init__(self) -> None:
+        self._format: CodeFormat | None = None
+        self._retry_at = float("-inf")
+
+    def format(self) -> CodeFormat | None:
+        """Return the format; ``None`` for a minute after the function has failed."""
+        if self._format is None and monotonic() >= self._retry_at:
+            try:
+                self._format = sample(FORMAT_SAMPLES)
+            except Exception as error:  # the function of the site: treat every code as generated
+                self._retry_at = monotonic() + RETRY_SECONDS
+                logger.warning(
+                    "MAKE_CODE failed, cannot tell generated codes from chosen ones: %r", error
+                )
+        return self._format
+
+
+@cache
+def _samples() -> _Samples:
+    return _Samples()
+
+
 def _forget_format(*, setting: str, **kwargs: object) -> None:
     if setting == "SIGNALLING":
-        _sampled.cache_clear()
+        _samples.cache_clear()
 
 
 setting_changed.connect(_forget_format)

@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import OperationalError, connection
 from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import Settings
@@ -153,6 +154,22 @@ def test_every_code_may_be_generated_by_a_function_that_fails(
     assert codes.looks_generated("TEA-TIME")
     assert codes.looks_generated("ABC123")
     assert len(caplog.records) == 1
+
+
+def test_a_function_that_has_failed_is_asked_again_a_minute_later(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(codes, "monotonic", lambda: now)
+    settings.SIGNALLING = {"MAKE_CODE": "tests.rooms.hooks.pin"}
+    with monkeypatch.context() as broken:  # it reads the database, for example
+        broken.setattr(codes, "new", Mock(side_effect=OperationalError))
+        assert codes.learn_format() is None
+    now += codes.RETRY_SECONDS - 1
+    assert codes.learn_format() is None
+    now += 1
+    assert codes.looks_generated("1234")
+    assert not codes.looks_generated("TEA-TIME")
 
 
 @pytest.mark.parametrize(
