@@ -28,8 +28,8 @@ class ResumingClient:
     """One peer, connected by one socket after another. Create it in a running event loop.
 
     - ``urls``: one address, or several to try in turn.
-    - ``token``: an access token, or an async function that returns one. It is called before each
-      attempt to connect; an ``OSError`` from it counts as a failed attempt.
+    - ``token``: an access token, or an async function that returns one for each attempt to connect.
+      An ``OSError``, or any exception once it has returned a token, counts as a failed attempt.
     - ``ping_interval``: seconds between ``ping`` events.
     - ``heartbeat_timeout``: seconds without any frame after which the connection counts as lost.
     - ``delays``: a function like ``backoff.reconnect_delay``.
@@ -38,8 +38,8 @@ class ResumingClient:
     - ``options``: passed to ``websockets.connect``.
 
     After a reconnect, iteration yields a ``room:joined`` before the events that follow it. If its
-    ``resumed`` is true this is still the same peer, and ``gap`` says whether frames were lost. If
-    ``resumed`` is false the client has joined again, with a new ``peerId``.
+    ``resumed`` is true this is still the same peer, and ``gap`` says whether frames were lost.
+    Otherwise the client has joined again, with a new ``peerId``.
     """
 
     def __init__(

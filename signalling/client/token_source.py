@@ -32,9 +32,18 @@ class TokenSource:
     async def get(self) -> str | None:
         """Return the token for the next attempt.
 
-        Raises ``ClientClosed`` for one that was refused.
+        Raises ``ClientClosed`` for one that was refused. A function that has worked before and fails
+        now raises ``OSError``: most likely its server cannot be reached either.
         """
-        self._used = await self._next()
+        try:
+            self._used = await self._next()
+        except (ClientClosed, OSError):
+            raise
+        except Exception as error:
+            if self._used is None:
+                raise
+            logger.warning("Could not get another token: %r", error)
+            raise OSError("the token function has failed") from error
         return self._used
 
     def refused(self) -> None:

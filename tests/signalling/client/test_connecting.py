@@ -171,6 +171,24 @@ async def test_other_errors_of_the_token_function_are_raised(server: Server, mak
         await soon(make(server.url, token=token).connect())
 
 
+async def test_a_token_function_that_has_worked_may_fail_for_a_while(
+    server: Server, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers: list[str | Exception] = ["a", KeyError("access"), KeyError("access"), "b"]
+
+    async def token() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    client = make(server.url, token=token)
+    accepted = await connected(server, client)
+    await accepted.close(1006)
+    assert (await server.accept()).token == "b"
+    assert caplog.text.count("Could not get another token: KeyError('access')") == 2
+
+
 # --- Requirements -----------------------------------------------------------------------------
 
 
