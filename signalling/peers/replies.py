@@ -74,8 +74,8 @@ class Replies:
 
         Without a ``request``, the frame was over a rate limit and not decoded.
         """
-        if request is None and len(frame) <= max_bytes:
-            self.request_id = protocol.identify(frame)[0]
+        if request is None:
+            self.request_id = protocol.identify(frame[:max_bytes])[0]
         event = request.event.event if request else None
         self.reply_error(to_protocol_error(error, event or "frame"), event)
 

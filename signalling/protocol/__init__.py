@@ -12,7 +12,6 @@ from .codec import (
     encode,
     encode_relay,
     error_event,
-    identify,
 )
 from .errors import CloseCode, ErrorCode, ProtocolError
 from .events import (
@@ -39,6 +38,7 @@ from .events import (
     SfuStream,
     TokenExpiring,
 )
+from .identification import identify
 from .names import (
     BEARER_PREFIX,
     SFU_PEERS,

@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw, Struct
 
 from .errors import CloseCode, ErrorCode, ProtocolError, authentication_required
 from .events import Error, RelayedAnswer, RelayedIce, RelayedOffer, ServerEvent
+from .identification import identify
 from .names import SFU_SUBSCRIBE, RequestId
 from .requests import (
     CLIENT_EVENTS,
@@ -50,15 +51,7 @@ class _Envelope(Struct):
     id: RequestId | None = None
 
 
-class _Identified(Struct):
-    """The parts of a refused frame that its answer needs."""
-
-    id: RequestId | None = None
-    event: Any = None
-
-
 _envelope_decoder = msgspec.json.Decoder(_Envelope)
-_identified_decoder = msgspec.json.Decoder(_Identified)
 _event_decoders = {name: msgspec.json.Decoder(struct) for name, struct in CLIENT_EVENTS.items()}
 _payload_decoders = {
     relay: msgspec.json.Decoder(relay.payload_type)
@@ -89,8 +82,7 @@ def decode(frame: str | bytes, limits: FrameLimits) -> Request:
     try:
         return _decode(frame, limits)
     except FrameRefused as refusal:
-        if refusal.was_read:
-            refusal.request_id, refusal.request_event = identify(frame)
+        refusal.request_id, refusal.request_event = identify(frame[: limits.frame])
         raise
 
 
@@ -152,15 +144,6 @@ def _read(
         raise FrameRefused(ErrorCode.BAD_REQUEST, reason[:200], path=where) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise FrameRefused(ErrorCode.BAD_JSON, "The frame is not a JSON object.") from None
-
-
-def identify(frame: str | bytes) -> tuple[RequestId | None, str | None]:
-    """Return the id and the event name of a refused frame, as far as they can be read."""
-    try:
-        found = _identified_decoder.decode(frame)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None, None
-    return found.id, found.event[:64] if isinstance(found.event, str) else None
 
 
 def _size(frame: str | bytes) -> int:

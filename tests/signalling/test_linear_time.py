@@ -62,6 +62,8 @@ FRAME_PREFIXES = [
     '["' + "[" * 17,
     '{"id":',
     '{"id":1.',
+    '{"id":1,',
+    '{"id":1,"x":NaN,"y":',
     '{"event":"ping","data":{"x":',
     '{"event":"ping","data":"' + "[" * 17,
     '{"event":"authenticate","data":{"token":"',

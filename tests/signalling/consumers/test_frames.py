@@ -75,6 +75,7 @@ async def test_a_binary_frame_is_handled_like_a_text_frame(room: Room, bob: User
         ('{"id": 1}', "bad_request", "$", None, 1),
         ('{"event": "no:such", "id": 1}', "unknown_event", None, "no:such", 1),
         ('{"event": "join:room", "data": {}, "id": 1}', "bad_request", "$.data", "join:room", 1),
+        (r'{"event": "ping", "data": {"x": "\ud83d"}, "id": 1}', "bad_json", None, "ping", 1),
         (
             '{"event": "join:room", "data": {"roomCode": 5}}',
             "bad_request",
