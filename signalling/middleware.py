@@ -38,6 +38,7 @@ from .auth.identify import (
 )
 from .auth.tokens import Identity
 from .conf import conf
+from .peers.replies import internal_error
 from .protocol import CloseCode, ProtocolError
 from .protocol.errors import unavailable
 from .throttling import occupancy
@@ -141,6 +142,8 @@ class JWTAuthMiddleware(BaseMiddleware):
             except database.DATABASE_UNAVAILABLE as error:
                 _unavailable.log(error)
                 refusal = unavailable(close=CloseCode.UNAVAILABLE)
+            except Exception:  # a bug, perhaps of the site: the credentials may be valid
+                refusal = internal_error("a handshake", CloseCode.INTERNAL)
             user = identity.user if identity else AnonymousUser()
             scope = dict(scope, identity=identity, refusal=refusal, user=user, place=place)
             return await self.inner(scope, receive, send)

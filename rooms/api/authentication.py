@@ -1,46 +1,43 @@
-"""SimpleJWT, with unexpected exceptions of its validators turned into ``InvalidToken``.
+"""Authentication of the REST API with SimpleJWT, by the rules of ``tolerance``."""
 
-A correctly signed token with unexpected claims is an invalid token (RFC 7519, section 7.2), not
-a server error. Examples: ``user_id: "abc"``, ``exp: 1e300``, a user that has been deleted.
-"""
+from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import wait
 from typing import Any
 
-from django.db import DataError, Error
+from rest_framework import status
 from rest_framework.exceptions import APIException
-from rest_framework.request import Request
-from rest_framework_simplejwt.exceptions import InvalidToken, TokenError
 from rest_framework_simplejwt.serializers import TokenRefreshSerializer
 from rest_framework_simplejwt.tokens import RefreshToken
 
-from .tolerance import TolerantAuthentication, tolerant
+from rooms import key_server, outages
+from rooms.key_server import KeysUnavailable
+
+from .tolerance import TolerantAuthentication, fetch_keys, refuse_unusual_claims, tolerant
 
 
-@contextmanager
-def raise_invalid_token() -> Iterator[None]:
-    """Raise ``InvalidToken`` for every exception except API errors and database outages."""
-    try:
-        yield
-    except (APIException, TokenError):
-        raise
-    except Exception as error:
-        # DataError is not an outage: the database rejected the user ID.
-        if isinstance(error, Error) and not isinstance(error, DataError):
-            raise
-        raise InvalidToken from error
+class KeyServerUnavailable(APIException):
+    """The token cannot be checked now: 503."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "The service is unavailable; try again soon."
+    default_code = "unavailable"
+    wait = outages.RETRY_AFTER
+    """Sent as ``Retry-After`` by Django REST framework."""
 
 
 class Authentication(TolerantAuthentication):
     """Authenticate with an access token in the header ``Authorization: Bearer …``.
 
-    Raise ``InvalidToken`` (401).
+    Raise ``InvalidToken`` (401), or ``KeyServerUnavailable`` after at most two seconds.
     """
 
-    def authenticate(self, request: Request) -> Any:
-        with raise_invalid_token():
-            return super().authenticate(request)
+    def get_validated_token(self, raw_token: Any) -> Any:
+        wait(fetch_keys(raw_token), key_server.SECONDS)
+        try:
+            return super().get_validated_token(raw_token)
+        except KeysUnavailable as error:
+            raise KeyServerUnavailable from error
 
 
 class RefreshSerializer(TokenRefreshSerializer):
@@ -53,6 +50,6 @@ class RefreshSerializer(TokenRefreshSerializer):
     token_class = tolerant(RefreshToken)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        with raise_invalid_token():
-            Authentication().get_user(self.token_class(attrs["refresh"]))
+        Authentication().get_user(self.token_class(attrs["refresh"]))
+        with refuse_unusual_claims():
             return super().validate(attrs)

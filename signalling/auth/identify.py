@@ -33,8 +33,10 @@ async def identify_token(token: str, address: str | None) -> Identity:
     are never throttled, because an attacker may share the address of a legitimate client.
 
     Raises ``TokenRefused``, with ``retry_after`` in seconds after too many invalid tokens from this
-    address; a member of ``database.DATABASE_UNAVAILABLE`` if the database is down.
+    address; the error ``unavailable`` if the token cannot be checked now; a member of
+    ``database.DATABASE_UNAVAILABLE`` if the database is down.
     """
+    await tokens.fetch_key(token)
     identity: Identity = await database.database_sync(_authenticate)(token, address)
     return identity
 

@@ -2,12 +2,12 @@
 
 Tokens are validated by SimpleJWT's ``JWTAuthentication`` (with ``rooms.api.tolerance``), so the site's
 own rules apply here too: its user rule, its token classes, revocation by a password change.
-(``UntypedToken`` would also accept refresh tokens.) A signed token with unusual claims can raise
-undocumented exceptions in SimpleJWT.
+(``UntypedToken`` would also accept refresh tokens.)
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,13 +16,19 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import DatabaseError
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.exceptions import ExpiredTokenError, InvalidToken
 from rest_framework_simplejwt.settings import api_settings
 
-from rooms.api.tolerance import TolerantAuthentication, tolerant
-from signalling.protocol import ErrorCode
+from rooms import key_server
+from rooms.api.tolerance import (
+    TolerantAuthentication,
+    fetch_keys,
+    refuse_unusual_claims,
+    tolerant,
+)
+from rooms.key_server import KeysUnavailable
+from signalling.protocol import ErrorCode, errors
 
 from .tokens import Identity, TokenRefused, auth_hash, find_blacklisted
 
@@ -57,30 +63,32 @@ class TokenCredential:
         return user
 
 
-def authenticate(token: str) -> Identity:
-    """Return the identity that an access token proves. Blocking: uses the database.
+async def fetch_key(token: str) -> None:
+    """Wait, on the event loop, for the key of a token; at most ``key_server.SECONDS``.
 
-    Raises ``TokenRefused``; ``DatabaseError`` if the user cannot be read.
+    ``authenticate`` tells whether it has come.
     """
+    if fetches := fetch_keys(token):
+        await asyncio.wait(map(asyncio.wrap_future, fetches), timeout=key_server.SECONDS)
+
+
+def authenticate(token: str) -> Identity:
+    """Return the identity that an access token proves; see ``tokens.authenticate``."""
     authentication: Any = TolerantAuthentication()
     try:
         validated = authentication.get_validated_token(token)
-        user = _read_user(validated)
-        return Identity(
-            user=user,
-            issued_at=datetime.fromtimestamp(validated.get("iat", time()), UTC),
-            expires_at=datetime.fromtimestamp(validated["exp"], UTC),
-            credential=TokenCredential(validated, auth_hash(user)),
-        )
-    except InvalidToken:
+        with refuse_unusual_claims():
+            issued_at = datetime.fromtimestamp(validated.get("iat", time()), UTC)
+            expires_at = datetime.fromtimestamp(validated["exp"], UTC)
+    except InvalidToken as error:
+        if error.__cause__ is not None:  # our signature, but claims that we never issue
+            logger.info("Refused a signed token because of its claims: %r", error.__cause__)
         raise TokenRefused(_why_invalid(token)) from None
-    except (DatabaseError, TokenRefused):
-        raise
-    except (
-        Exception
-    ) as error:  # our signature, but claims that we never issue: RFC 7519, section 7.2
-        logger.info("Refused a signed token because of its claims: %r", error)
-        raise TokenRefused(ErrorCode.TOKEN_INVALID) from None
+    except KeysUnavailable:
+        raise errors.unavailable() from None
+    user = _read_user(validated)
+    credential = TokenCredential(validated, auth_hash(user))
+    return Identity(user=user, issued_at=issued_at, expires_at=expires_at, credential=credential)
 
 
 def _read_user(token: Any) -> AbstractBaseUser:

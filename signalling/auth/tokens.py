@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_plus
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 
 from rooms import extras
@@ -95,10 +96,19 @@ def auth_hash(user: AbstractBaseUser) -> str:
     return str(user.get_session_auth_hash()) if hasattr(user, "get_session_auth_hash") else ""
 
 
+async def fetch_key(token: str) -> None:
+    """Wait a moment for the key of a token, if it is on another server; before ``authenticate``."""
+    if len(token) <= TOKEN_LENGTH and is_supported():
+        from . import simple_jwt
+
+        await simple_jwt.fetch_key(token)
+
+
 def authenticate(token: str) -> Identity:
     """Return the identity that an access token proves. Blocking: uses the database.
 
-    Raises ``TokenRefused``; ``DatabaseError`` if the user cannot be read.
+    Raises ``TokenRefused``; the error ``unavailable`` if the token cannot be checked now;
+    ``DatabaseError`` if the user cannot be read. Any other exception is a bug.
     """
     if len(token) > TOKEN_LENGTH:
         raise TokenRefused(ErrorCode.TOKEN_INVALID)
@@ -131,11 +141,13 @@ def find_blacklisted(credentials: Iterable[object]) -> list[Any]:
 def find(headers: Headers, query: bytes) -> str | None:
     """Return the token of a handshake, ``None`` if there is none.
 
-    Looks in the ``Authorization`` header, then the subprotocols (``bearer.<token>``), then the
-    query (``?token=``). The first token found is the one that counts, even if it is invalid.
+    Looks in the ``Authorization`` header, or that of SimpleJWT's ``AUTH_HEADER_NAME``, then in the
+    subprotocols (``bearer.<token>``), then in the query (``?token=``). The first token found is the
+    one that counts, even if it is invalid.
     """
-    scheme, _, credentials = header_value(headers, b"authorization").partition(" ")
-    if scheme.lower() == "bearer":
+    name, schemes = _header()
+    scheme, _, credentials = header_value(headers, name).partition(" ")
+    if scheme.lower() in schemes:
         return credentials.strip()
     for offered in subprotocols(headers):
         if offered.startswith(BEARER_PREFIX):
@@ -152,6 +164,18 @@ def subprotocols(headers: Headers) -> list[str]:
 def redact(query: bytes) -> bytes:
     """Return the query string without the token: servers log the query of a handshake."""
     return b"&".join(field for field in _fields(query) if _name(field) != "token")
+
+
+def _header() -> tuple[bytes, set[str]]:
+    """Return the name of the header with the token, and its schemes, both in lower case.
+
+    ``Bearer`` counts in every site: clients of signalling send it.
+    """
+    given = getattr(settings, "SIMPLE_JWT", {})
+    name = given.get("AUTH_HEADER_NAME", "HTTP_AUTHORIZATION").removeprefix("HTTP_")
+    types = given.get("AUTH_HEADER_TYPES", ())
+    schemes = {scheme.lower() for scheme in ([types] if isinstance(types, str) else types)}
+    return name.replace("_", "-").lower().encode(), {"bearer", *schemes}
 
 
 def _fields(query: bytes) -> list[bytes]:

@@ -15,6 +15,7 @@ from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.state import token_backend
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
+from rooms.api.tolerance import TolerantAuthentication
 from signalling.auth import revocation, simple_jwt, tokens
 from signalling.auth.tokens import Identity, TokenRefused
 from signalling.protocol import TOKEN_LENGTH, CloseCode
@@ -304,6 +305,6 @@ def test_only_tokens_up_to_the_longest_are_read(
         read.append(raw)
         raise InvalidToken
 
-    monkeypatch.setattr(JWTAuthentication, "get_validated_token", get_validated_token)
+    monkeypatch.setattr(TolerantAuthentication, "get_validated_token", get_validated_token)
     assert refusal("x" * length) == "token_invalid"
     assert bool(read) is is_read
