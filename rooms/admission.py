@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.auth import get_user_model
 from django.db.models import Exists, QuerySet
 
-from . import codes, policies, transitions, visibility
+from . import codes, transitions, visibility
 from .conf import conf, hook
 from .exceptions import (
     CodeInvalid,
@@ -72,7 +72,7 @@ def check_may_join(room: Room, user: AbstractBaseUser) -> None:
     """
     if not room.is_active:
         raise hide_unless_admitted(RoomClosed(), room, user)
-    if room.is_locked and not policies.is_host(user, room):
+    if room.is_locked and not hook(conf().is_host)(user, room):
         raise hide_unless_admitted(RoomLocked(), room, user)
     if not hook(conf().can_join)(user, room):
         raise visibility.hide_unless_known(Forbidden(), room.code, user)
@@ -85,7 +85,7 @@ def check_may_see(room: Room, user: AbstractBaseUser) -> None:
     """
     if not room.is_active:
         raise hide_unless_admitted(RoomClosed(), room, user)
-    if not policies.is_host(user, room) and not hook(conf().can_join)(user, room):
+    if not hook(conf().is_host)(user, room) and not hook(conf().can_join)(user, room):
         raise visibility.hide_unless_known(Forbidden(), room.code, user)
 
 
@@ -133,7 +133,7 @@ def free_seat(room: Room, others: list[Participant]) -> int:
 
 def role(user: AbstractBaseUser, room: Room) -> str:
     """Return the ``Participant.Role`` of the user in the room."""
-    return Participant.Role.HOST if policies.is_host(user, room) else Participant.Role.MEMBER
+    return Participant.Role.HOST if hook(conf().is_host)(user, room) else Participant.Role.MEMBER
 
 
 def _active(user: AbstractBaseUser) -> QuerySet[Any]:

@@ -27,6 +27,8 @@ class RoomSettings:
     """Import path of ``(user, room) -> bool``: whether the user may join the room."""
     can_stay: str = field(default="rooms.policies.can_stay", metadata=HOOK)
     """Import path of ``(user, room) -> bool``: whether the user may go on being in the room."""
+    is_host: str = field(default="rooms.policies.is_host", metadata=HOOK)
+    """Import path of ``(user, room) -> bool``: whether the user is a host of the room."""
     user_info: str = field(default="rooms.policies.user_info", metadata=HOOK)
     """Import path of ``(user) -> dict``: data about a user that is sent to the other peers."""
     hide_rooms: str = "generated"

@@ -30,7 +30,10 @@ def can_stay(user: AbstractBaseUser, room: Room) -> bool:
 
 
 def is_host(user: AbstractBaseUser, room: Room) -> bool:
-    """Return whether the user created the room. The host can join while the room is locked."""
+    """Return whether the user created the room.
+
+    Hosts can join while the room is locked, have as many seats as they like, and can change the mode.
+    """
     return room.host_id is not None and room.host_id == user.pk
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from . import policies
-from .conf import conf
+from .conf import conf, hook
 from .exceptions import TooManyDevices
 from .models import Participant, Room
+
+HOST = Participant.Role.HOST
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -34,7 +35,7 @@ def ghosts(room: Room, user: AbstractBaseUser, others: list[Participant]) -> lis
     if not own or needed <= 0:
         return []
     lost = _find_lost(own)[:needed]
-    if len(own) - len(lost) >= limit and not policies.is_host(user, room):
+    if len(own) - len(lost) >= limit and not hook(conf().is_host)(user, room):
         raise TooManyDevices(limit=limit)
     return lost
 
@@ -42,22 +43,24 @@ def ghosts(room: Room, user: AbstractBaseUser, others: list[Participant]) -> lis
 def evictions(room: Room, user: AbstractBaseUser, others: list[Participant]) -> list[Participant]:
     """Return the participants that have to leave because the host of the room joins.
 
-    In a full room, the newest seat of the users who hold the most; if the host holds too many
-    seats, the newest of the host. ``others``: the live participants. Empty for any other user.
+    In a full room, the newest seat of the users who hold the most, but not of another host; if the
+    host holds too many seats, the newest of the host. ``others``: the live participants. Empty for
+    any other user.
     """
     leaving: list[Participant] = []
-    if not policies.is_host(user, room):
+    if not hook(conf().is_host)(user, room):
         return leaving
     staying = [*others]
     while staying:
-        held = Counter(participant.user_id for participant in staying)
+        seats = [seat for seat in staying if seat.user_id == user.pk or seat.role != HOST]
+        held = Counter(seat.user_id for seat in seats)
         if held[user.pk] >= conf().seats_per_user:
             holders = {user.pk}
-        elif len(staying) >= room.limit:
-            holders = {holder for holder, seats in held.items() if seats == max(held.values())}
+        elif seats and len(staying) >= room.limit:
+            holders = {holder for holder, count in held.items() if count == max(held.values())}
         else:
             break
-        newest = max((seat for seat in staying if seat.user_id in holders), key=_age)
+        newest = max((seat for seat in seats if seat.user_id in holders), key=_age)
         staying.remove(newest)
         leaving.append(newest)
     return leaving

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 from django.db.models import Q
 
-from . import policies, rosters, transitions
-from .conf import conf
+from . import rosters, transitions
+from .conf import conf, hook
 from .exceptions import Forbidden, NotInRoom, RoomFull, RoomNotFound, SfuUnavailable
 from .models import Participant, Room
 from .transitions import Reason
@@ -40,7 +40,7 @@ def set_mode(code: str, mode: str, *, user: AbstractBaseUser, sfu: str | None) -
     Raise ``Forbidden`` if the user or the room's topology does not allow it, ``SfuUnavailable``
     without a healthy SFU, and ``RoomFull`` if a mesh cannot hold all participants.
     """
-    if not (policies.is_host(user, get_room(code)) or getattr(user, "is_staff", False)):
+    if not (hook(conf().is_host)(user, get_room(code)) or getattr(user, "is_staff", False)):
         raise Forbidden
     with transaction.atomic():
         room = _lock(code)

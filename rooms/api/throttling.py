@@ -26,7 +26,7 @@ class ClientAddressMixin(throttling.SimpleRateThrottle):
     def get_rate(self) -> str | None:
         """Return the rate in ``DEFAULT_THROTTLE_RATES``; without one, that in ``RATES``."""
         scope = self.scope or ""
-        return self.THROTTLE_RATES.get(scope) or RATES[scope]
+        return self.THROTTLE_RATES.get(scope) or RATES.get(scope)
 
     def get_ident(self, request: Request) -> str:
         return request_address(request)

@@ -43,6 +43,10 @@ def only_bob(user: AbstractBaseUser, room: Room) -> bool:
     return user.get_username() == "bob"
 
 
+def alice_and_bob(user: AbstractBaseUser, room: Room) -> bool:
+    return user.get_username() in {"alice", "bob"}
+
+
 def callers_only(user: Any, room: Room) -> bool:
     return bool(user.has_perm("signalling_rooms.view_room"))
 

@@ -23,7 +23,9 @@ def test_the_example_site_passes_all_checks() -> None:
     assert problems() == []
 
 
-@pytest.mark.parametrize("hook", ["MAKE_CODE", "CAN_CREATE", "CAN_JOIN", "CAN_STAY", "USER_INFO"])
+@pytest.mark.parametrize(
+    "hook", ["MAKE_CODE", "CAN_CREATE", "CAN_JOIN", "CAN_STAY", "IS_HOST", "USER_INFO"]
+)
 @pytest.mark.parametrize(
     "path", ["signalling_rooms.codes.nothing", "no.such.module", "nodots", "", None, 3]
 )
