@@ -14,7 +14,13 @@ from django.core.management import call_command
 
 OPTIONAL = ("rest_framework", "jwt", "prometheus_client", "daphne", "redis", "websockets")
 NEED_MORE = (
-    *("rooms.api", "signalling.auth.simple_jwt", "signalling.client", "signalling.prometheus"),
+    *(
+        "rooms.api",
+        "rooms.key_server",
+        "signalling.auth.simple_jwt",
+        "signalling.client",
+        "signalling.prometheus",
+    ),
     *("signalling.servers", "signalling.sfu.janus", "signalling.sfu.livekit", "signalling.testing"),
 )
 APPS = ("admin", "auth", "contenttypes", "sessions", "messages", "staticfiles")
