@@ -37,6 +37,11 @@ class SignallingSettings(RoomSettings):
     """Origins whose pages may show the call pages in a frame; ``'self'`` is the site itself."""
     socket_path: str = "ws/signalling/"
     """Path of the WebSocket for our pages, relative to the path at which the site is mounted."""
+    content_security_policy: Literal["standalone", "always", "never"] = "standalone"
+    """The pages that have our Content-Security-Policy, unless the site sends another one.
+
+    "standalone": those with our own ``signalling/base.html``; "always": all; "never": none.
+    """
     session_auth: bool = True
     """Accept the Django session on pages of the site's own origin."""
     query_token: bool = True

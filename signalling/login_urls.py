@@ -4,13 +4,14 @@ from django.contrib.auth import views as auth_views
 from django.urls import path, reverse_lazy
 
 from . import views
+from .page_headers import secured
 
 app_name = "signalling_login"
 
 urlpatterns = [
     path(
         "login/",
-        views.secured(
+        secured(
             views.LoginView.as_view(
                 template_name="signalling/login.html",
                 redirect_authenticated_user=True,
@@ -21,7 +22,7 @@ urlpatterns = [
     ),
     path(
         "logout/",
-        views.secured(auth_views.LogoutView.as_view(next_page=reverse_lazy("signalling:home"))),
+        secured(auth_views.LogoutView.as_view(next_page=reverse_lazy("signalling:home"))),
         name="logout",
     ),
 ]

@@ -1,9 +1,6 @@
 """The pages of the call site. Their behaviour is in static/signalling/page/."""
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
+from typing import cast
 
 from django import forms
 from django.contrib.auth import views as auth_views
@@ -11,77 +8,20 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import AbstractBaseUser
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.templatetags.static import static
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_http_methods
 
-from rooms import codes, guessing, outages, services
+from rooms import codes, guessing, services
 from rooms.addresses import request_address
 from rooms.exceptions import RateLimited, RoomError
 from rooms.models import Room
 
-from .conf import conf
+from .page_headers import secured
 
 LISTED_ROOMS = 50
 """Rooms on the home page."""
-PERMISSIONS_POLICY = "camera=(self), microphone=(self), display-capture=(self)"
-View = TypeVar("View", bound=Callable[..., HttpResponseBase])
-
-
-def secured(view: View) -> View:
-    """Decorate a view: restrict the page to the site's own files, and allow camera and microphone.
-
-    During an outage of the database, respond with 503.
-    """
-
-    @wraps(view)
-    def wrapper(*args: Any, **kwargs: Any) -> HttpResponseBase:
-        try:
-            outages.check()
-            response = view(*args, **kwargs)
-        except Exception as error:
-            if not outages.is_refusal(error):
-                raise
-            response = unavailable()
-        response.headers.setdefault("Content-Security-Policy", _content_security_policy())
-        if conf().frame_ancestors:  # X-Frame-Options cannot name origins (RFC 7034, section 2.1)
-            response.xframe_options_exempt = True  # type: ignore[attr-defined]
-        response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
-        return response
-
-    return cast(View, wrapper)
-
-
-def unavailable() -> HttpResponse:
-    """Return 503 with ``Retry-After``."""
-    text = "The service is unavailable. Try again in a few seconds."
-    headers = {"Retry-After": str(outages.RETRY_AFTER)}
-    return HttpResponse(text, content_type="text/plain", status=503, headers=headers)
-
-
-def _content_security_policy() -> str:
-    own = f"'self'{_static_origin()}"
-    ancestors = " ".join(conf().frame_ancestors) or "'none'"
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {own}",
-            f"style-src {own}",
-            f"img-src {own}",
-            # 'self' includes wss: on the same host and port (CSP 3, section 6.7.2.8).
-            "connect-src 'self'",
-            "form-action 'self'",
-            f"frame-ancestors {ancestors}",
-            "base-uri 'none'",
-        )
-    )
-
-
-def _static_origin() -> str:
-    parts = urlsplit(static("signalling/page/call.js"))
-    return f" {parts.scheme}://{parts.netloc}" if parts.scheme and parts.netloc else ""
 
 
 class NewRoomForm(forms.Form):

@@ -23,45 +23,6 @@ def signed_in(client: Client, alice: User) -> Client:
     return client
 
 
-# --- Headers ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["/", "/r/ABC123/", "/login/"])
-def test_a_page_may_load_own_files_and_use_the_devices(
-    client: Client, bob: User, path: str
-) -> None:
-    if path != "/login/":
-        client.force_login(bob)
-    response = client.get(path)
-    assert response.status_code == 200
-    policy = dict(part.split(" ", 1) for part in response["Content-Security-Policy"].split("; "))
-    assert policy["default-src"] == "'none'"
-    assert policy["script-src"] == policy["style-src"] == "'self'"
-    assert policy["connect-src"] == "'self'"
-    assert policy["frame-ancestors"] == "'none'"
-    assert response["Permissions-Policy"] == (
-        "camera=(self), microphone=(self), display-capture=(self)"
-    )
-
-
-def test_a_page_may_load_static_files_from_their_host(client: Client) -> None:
-    with override_settings(STATIC_URL="https://static.example.org/s/"):
-        policy = client.get("/login/")["Content-Security-Policy"]
-    assert "script-src 'self' https://static.example.org;" in policy
-
-
-def test_a_site_can_name_the_pages_that_may_frame_a_call(
-    client: Client, settings: Settings
-) -> None:
-    settings.SIGNALLING = {"FRAME_ANCESTORS": ["'self'", "https://portal.example.org"]}
-    page = client.get("/login/")
-    policy = page["Content-Security-Policy"]
-    assert policy.endswith("; frame-ancestors 'self' https://portal.example.org; base-uri 'none'")
-    assert "X-Frame-Options" not in page
-    settings.SIGNALLING = {}
-    assert client.get("/login/")["X-Frame-Options"] == "DENY"
-
-
 # --- Signing in -------------------------------------------------------------------------------
 
 
