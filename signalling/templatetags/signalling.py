@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from django import template
+from django.contrib.auth.views import redirect_to_login
 from django.template.context import Context
 from django.urls import get_script_prefix
 from django.utils.html import format_html
@@ -12,7 +14,27 @@ from django.utils.html import format_html
 from signalling import page_headers
 from signalling.conf import conf
 
+if TYPE_CHECKING:
+    from rooms.models import Room
+
 register = template.Library()
+
+
+@register.inclusion_tag("signalling/embedded_call.html", takes_context=True)
+def signalling_call(context: Context, room: Room, return_url: str = "") -> dict[str, Any]:
+    """Render the call in a room as a part of the page: style sheet, script and controls.
+
+    The template needs ``request``. ``return_url``: where the button after the end of the call leads;
+    by default, to this page.
+    """
+    request = context["request"]
+    return {
+        "code": room.code,
+        "title": room.name or room.code,
+        "user": request.user,
+        "return_url": return_url or request.get_full_path(),
+        "login_url": redirect_to_login(request.get_full_path()).url,
+    }
 
 
 @register.simple_tag
