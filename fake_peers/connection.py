@@ -117,8 +117,8 @@ class PeerConnection:
         return self._local_description()
 
     async def set_answer(self, answer: Description) -> None:
-        """Set an answer. Ignores it if no offer is pending."""
-        if self.has_pending_offer:
+        """Set an answer. Ignores it if no offer is pending, or if another one follows it."""
+        if self.has_pending_offer and answer["type"] == "answer":
             await self._set_remote_description(answer)
 
     async def add_candidate(self, candidate: Candidate) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from .candidates import normalise
 from .errors import CloseCode, ErrorCode, ProtocolError, authentication_required
 from .events import Error, RelayedAnswer, RelayedIce, RelayedOffer, ServerEvent
 from .identification import identify
@@ -51,12 +53,11 @@ class _Envelope(Struct):
     id: RequestId | None = None
 
 
-_envelope_decoder = msgspec.json.Decoder(_Envelope)
-_event_decoders = {name: msgspec.json.Decoder(struct) for name, struct in CLIENT_EVENTS.items()}
-_payload_decoders = {
-    relay: msgspec.json.Decoder(relay.payload_type)
-    for relay in CLIENT_EVENTS.values()
-    if issubclass(relay, Relay)
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_event = {name: msgspec.json.Decoder(type_).decode for name, type_ in CLIENT_EVENTS.items()}
+_decode_candidate = msgspec.json.Decoder(WebrtcIce.payload_type).decode
+_decode_description: dict[type[Relay], Callable[[Any], Any]] = {
+    relay: msgspec.json.Decoder(relay.payload_type).decode for relay in (WebrtcOffer, WebrtcAnswer)
 }
 
 
@@ -102,41 +103,56 @@ def _decode(frame: str | bytes, limits: FrameLimits) -> Request:
         raise FrameRefused(
             ErrorCode.BAD_REQUEST, f"JSON may be nested {limits.depth} levels deep.", path="$"
         )
-    envelope = _read(_envelope_decoder, frame, "$")
+    envelope = _read(_decode_envelope, frame, "$")
     if not limits.is_authenticated and envelope.event != Authenticate.event:
         required = authentication_required()
         raise FrameRefused(required.code, required.message, close=required.close)
-    decoder = _event_decoders.get(envelope.event)
-    if decoder is None:
+    decode_event = _decode_event.get(envelope.event)
+    if decode_event is None:
         raise FrameRefused(ErrorCode.UNKNOWN_EVENT, "Unknown event.")
     # Some clients send `"data": null` for an event without data.
     data = b"{}" if bytes(envelope.data) == b"null" else envelope.data
-    event = _read(decoder, data, "$.data")
-    if isinstance(event, Relay):
-        _check_payload(event, limits)
+    event = _read(decode_event, data, "$.data")
+    if isinstance(event, WebrtcIce):
+        _check_candidate(event, limits)
+    elif isinstance(event, Relay):
+        _check_description(event, limits)
     return Request(event, envelope.id)
 
 
-def _check_payload(event: Relay, limits: FrameLimits) -> None:
-    payload = event.payload
-    value = _read(_payload_decoders[type(event)], payload, "$.data.", event.payload_name)
-    is_candidate = isinstance(event, WebrtcIce)
-    limit = limits.candidate if is_candidate else limits.sdp
-    if event.target_peer_id == SFU_SUBSCRIBE and not is_candidate:
+def _check_candidate(event: WebrtcIce, limits: FrameLimits) -> None:
+    candidate = event.candidate
+    if len(memoryview(candidate)) > limits.candidate:
+        raise _too_large(event, limits.candidate)
+    try:
+        _decode_candidate(candidate)
+    except msgspec.MsgspecError:
+        event.candidate = _read(normalise, candidate, "$.data.", event.payload_name)
+
+
+def _check_description(event: Relay, limits: FrameLimits) -> None:
+    payload, limit = event.payload, limits.sdp
+    value = _read(_decode_description[type(event)], payload, "$.data.", event.payload_name)
+    if event.target_peer_id == SFU_SUBSCRIBE:
         limit = limits.frame  # one answer describes the streams of every peer in the room
+        if value.type == "pranswer":
+            path = f"$.data.{event.payload_name}.type"
+            raise FrameRefused(ErrorCode.BAD_REQUEST, "An SFU needs a final answer.", path=path)
     size = len(memoryview(payload))
-    if size > limit and not is_candidate:  # JSON text is never shorter than its value
+    if size > limit:  # JSON text is never shorter than its value
         size = len(value.sdp.encode())
     if size > limit:
-        path = f"$.data.{event.payload_name}"
-        raise FrameRefused(ErrorCode.MESSAGE_TOO_LARGE, f"At most {limit} bytes.", path=path)
+        raise _too_large(event, limit)
 
 
-def _read(
-    decoder: msgspec.json.Decoder[Any], text: str | bytes | Raw, path: str, name: str = ""
-) -> Any:
+def _too_large(event: Relay, limit: int) -> FrameRefused:
+    path = f"$.data.{event.payload_name}"
+    return FrameRefused(ErrorCode.MESSAGE_TOO_LARGE, f"At most {limit} bytes.", path=path)
+
+
+def _read(decode: Callable[[Any], Any], text: str | Raw | bytes, path: str, name: str = "") -> Any:
     try:
-        return decoder.decode(text)
+        return decode(text)
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at `")
         where = path + name + where.rstrip("`").removeprefix("$")

@@ -58,12 +58,14 @@ class OfferDescription(Struct):
 
 
 class AnswerDescription(Struct):
-    type: Literal["answer"]
+    """``"pranswer"`` is a provisional answer, which another answer follows (RFC 9429, 4.1.8)."""
+
+    type: Literal["answer", "pranswer"]
     sdp: str
 
 
 class IceCandidate(Struct, rename="camel"):
-    """RTCIceCandidateInit (W3C WebRTC, section 4.8.1)."""
+    """RTCIceCandidateInit (W3C WebRTC, section 4.8.1). ``candidates`` has other forms."""
 
     candidate: str = ""
     sdp_mid: str | None = None

@@ -77,7 +77,7 @@ export class FakeConnection {
     if (description.sdp === "broken") throw new DOMException("cannot be read", "OperationError");
     this.remoteDescription = description;
     for (const [, kind, mid] of description.sdp.matchAll(/m=(\w+)[^]*?a=mid:(\S+)/g)) this.#addOffered(kind, mid);
-    this.signalingState = description.type === "offer" ? "have-remote-offer" : "stable";
+    this.signalingState = {offer: "have-remote-offer", pranswer: "have-remote-pranswer", answer: "stable"}[description.type];
   }
 
   /** Add a media section of the other side. Its track exists before any media arrives. */

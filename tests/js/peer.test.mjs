@@ -99,6 +99,15 @@ test("drops the answer to an abandoned offer", async () => {
   assert.deepEqual(peer.pc.calls, ["offer"]);
 });
 
+test("applies a provisional answer and the answer after it", async () => {
+  const peer = createPeer(true);
+  const pranswer = {type: "pranswer", sdp: "theirs"};
+  await peer.receiveDescription(pranswer);
+  await pc.onnegotiationneeded();
+  for (const description of [pranswer, pranswer, answer, pranswer]) await peer.receiveDescription(description);
+  assert.deepEqual(pc.calls, ["pranswer", "pranswer", "answer"]);
+});
+
 test("an offer while an answer is being applied is not a collision", async () => {
   const peer = createPeer(false);
   await pc.onnegotiationneeded();

@@ -54,6 +54,17 @@ async function enterCallWith(t, ...ids) {
 const resume = (t, peers, data = {}) => enterRoom(t, {resumed: true, peers, ...data});
 const relayed = (socket) => socket.sent.filter(({event}) => event.startsWith("webrtc:"));
 
+test("a provisional answer is not taken for the final one", async (t) => {
+  const socket = await enterRoom(t, {peers: [entry("bob")]});
+  const {pc} = room.peers.get("bob");
+  await pc.onnegotiationneeded();
+  for (const type of ["pranswer", "answer"]) {
+    socket.deliver("webrtc:answer", {fromPeerId: "bob", answer: {type, sdp: "theirs"}});
+    await flush();
+  }
+  assert.deepEqual(pc.calls, ["pranswer", "answer"]);
+});
+
 test("losing the socket closes no connection", async (t) => {
   const socket = await enterCallWith(t, "bob");
   const {pc} = room.peers.get("bob");

@@ -95,7 +95,7 @@ def test_any_other_id_is_a_bad_request(request_id: object) -> None:
         ("webrtc:ice", {"targetPeerId": "p", "candidate": []}, "$.data.candidate"),
         (
             "webrtc:ice",
-            {"targetPeerId": "p", "candidate": {"sdpMid": 0}},
+            {"targetPeerId": "p", "candidate": {"sdpMid": True}},
             "$.data.candidate.sdpMid",
         ),
         (

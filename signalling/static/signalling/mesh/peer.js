@@ -94,20 +94,20 @@ export class Peer extends EventTarget {
     }, OFFER_TIMEOUT);
   }
 
-  /** @param {RTCSessionDescriptionInit} description an offer or an answer */
+  /** @param {RTCSessionDescriptionInit} description an offer or an answer, final or provisional */
   async receiveDescription(description) {
-    if (description.type === "answer" && !this.#pc) return;
+    const isAnswer = description.type !== "offer";
+    if (isAnswer && !this.#pc) return;
     if (this.#isRepeatedOffer(description)) return this.#sendDescription();
     const stable = this.pc.signalingState === "stable" || this.#isSettingRemoteAnswerPending;
-    const readyForOffer = !this.#makingOffer && stable;
-    const offerCollision = description.type === "offer" && !readyForOffer;
+    const offerCollision = !isAnswer && (this.#makingOffer || !stable);
     this.#ignoreOffer = !this.polite && offerCollision;
     if (this.#ignoreOffer) return;
     if (offerCollision && !this.pc.remoteDescription) this.#replaceConnection();
     // An answer to an offer that we have since rolled back.
-    if (description.type === "answer" && this.pc.signalingState !== "have-local-offer") return;
+    if (isAnswer && !["have-local-offer", "have-remote-pranswer"].includes(this.pc.signalingState)) return;
 
-    this.#isSettingRemoteAnswerPending = description.type === "answer";
+    this.#isSettingRemoteAnswerPending = isAnswer;
     try {
       await this.pc.setRemoteDescription(description); // rolls back our own offer if we are polite
     } finally {
@@ -115,7 +115,7 @@ export class Peer extends EventTarget {
     }
     this.#openOffer = null;
     const early = this.#early.take().map((init) => this.#addCandidate(init));
-    if (description.type === "offer") await this.#sendAnswer(description);
+    if (!isAnswer) await this.#sendAnswer(description);
     await Promise.all(early);
   }
 

@@ -193,7 +193,7 @@ export class Room extends EventTarget {
     if (offer && participant && !this.peers.has(id)) this.mesh.open(id, participant.isOlder);
     const peer = this.peers.get(id);
     if (event === "webrtc:ice") return peer?.receiveCandidate(candidate);
-    const type = offer ? "offer" : "answer";
+    const type = offer ? "offer" : answer?.type === "pranswer" ? "pranswer" : "answer";
     return peer?.receiveDescription({type, sdp: (offer ?? answer)?.sdp});
   }
 
