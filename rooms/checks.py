@@ -7,11 +7,12 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.utils.module_loading import import_string
 
-from . import addresses, codes, visibility
+from . import addresses, codes, user_info, visibility
 from .conf import RoomSettings, conf
 
 SAFE_BITS = 50
@@ -38,6 +39,23 @@ def _find_problem(path: str) -> str | None:
     except (ImportError, AttributeError, TypeError) as error:
         return f"cannot be imported: {error}"
     return None if callable(found) else f"is {path!r}, which is not callable."
+
+
+@register()
+def check_user_info(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn if users have no public name: the default never shows email addresses."""
+    users, is_default = get_user_model(), conf().user_info == RoomSettings.user_info
+    if not is_default or not user_info.signs_in_with_email(users):
+        return []
+    return [
+        CheckWarning(
+            f"Users sign in with {users.__name__}.{users.USERNAME_FIELD}, which is an email address. "
+            "The default USER_INFO does not show it to the other peers.",
+            hint="They see the full or short name, or a name such as 'User 3f9a2c71'. Set "
+            "SIGNALLING['USER_INFO'] to a function that returns a public name.",
+            id="signalling_rooms.W008",
+        )
+    ]
 
 
 @register()

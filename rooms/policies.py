@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .user_info import default
+
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
@@ -38,5 +40,5 @@ def is_host(user: AbstractBaseUser, room: Room) -> bool:
 
 
 def user_info(user: AbstractBaseUser) -> dict[str, Any]:
-    """Return the data about a user that is sent to the other peers; any JSON object."""
-    return {"username": user.get_username()}
+    """Return the data about a user that is sent to the other peers; see ``rooms.user_info``."""
+    return default(user)

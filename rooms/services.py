@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
 
-from . import admission, codes, names, rosters, seats, signals, visibility
+from . import admission, codes, names, rosters, seats, signals, user_info, visibility
 from .conf import conf, hook
 from .digests import digest
 from .exceptions import CodeInvalid, CodeTaken, Forbidden, NotInRoom, RoomClosed, RoomNotFound
@@ -277,7 +277,7 @@ def _join(
         newcomer.room, newcomer.joined_at = room, room.now
         newcomer.seat = admission.free_seat(room, others)
         newcomer.role = admission.role(user, room)
-        newcomer.user_info = names.clean_info(hook(conf().user_info)(user))
+        newcomer.user_info = user_info.describe(user)
         newcomer.save(force_insert=True)
         newcomer.roster_version = rosters.advance(room)
         signals.send_on_commit(signals.participant_joined, Participant, participant=newcomer)

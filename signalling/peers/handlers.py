@@ -11,16 +11,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from rooms import names, services, switching
-from rooms.conf import hook
+from rooms import names, services, switching, user_info
 from rooms.exceptions import DisplayNameInvalid
 from rooms.logs import RareWarning
+from rooms.services import Joined
 from signalling import protocol, sfu
 from signalling.auth.tokens import Identity, TokenRefused
-from signalling.conf import conf
 from signalling.database import DATABASE_UNAVAILABLE
 from signalling.protocol import ErrorCode, ProtocolError
 from signalling.protocol.errors import authentication_required, peer_not_found
+from signalling.transport.send_queue import Overflow
 
 from . import joining, messages
 from .joining import require_membership
@@ -67,7 +67,7 @@ async def authenticate(peer: Peer, event: protocol.Authenticate) -> None:
     if peer.membership is not None:
         peer.membership.identity = identity
     expires_at = identity.expires_at.isoformat() if identity.expires_at else None
-    info = await peer.database(hook(conf().user_info), identity.user)
+    info = await peer.database(user_info.describe, identity.user)
     await peer.answer(protocol.Authenticated(user_info=info, expires_at=expires_at))
 
 
@@ -82,6 +82,17 @@ async def join_room(peer: Peer, event: protocol.JoinRoom) -> None:
     if peer.membership is not None:
         raise ProtocolError(ErrorCode.ALREADY_JOINED, "Leave your current room first.")
     joined = await joining.take_seat(peer, identity, event)
+    try:
+        await _enter(peer, joined)
+    except (ProtocolError, Overflow):
+        raise
+    except Exception:  # a bug: a client that gets an error has no seat
+        await leave_quietly(peer, reason="disconnected")
+        raise
+
+
+async def _enter(peer: Peer, joined: Joined) -> None:
+    """Answer a join or a resume that has its seat, and announce it."""
     if joined.resumed is not None:
         await joining.fetch_held(peer, joined.resumed)
     if joined.resume_token is not None:

@@ -11,6 +11,7 @@ from django.template.context import Context
 from django.urls import get_script_prefix
 from django.utils.html import format_html
 
+from rooms import user_info
 from signalling import page_headers
 from signalling.conf import conf
 
@@ -48,3 +49,9 @@ def csp_nonce(context: Context) -> str:
     """Return the attribute ``nonce`` for a script or style sheet, if the site's policy has a nonce."""
     nonce = page_headers.nonce(getattr(context, "request", None))
     return format_html(' nonce="{}"', nonce) if nonce else ""
+
+
+@register.filter
+def public_name(user: Any) -> str:
+    """Return the name of a user that the other peers of a room see: ``{{ user|public_name }}``."""
+    return user_info.label(user_info.describe(user))

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection
+from django.db.models import TextChoices
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy
 
 from rooms.models import Room
 
@@ -66,3 +72,52 @@ def explode(*arguments: object) -> bool:
 def full_name(user: Any) -> dict[str, Any]:
     """Return the first name as the display name."""
     return {"username": user.get_username(), "displayName": user.first_name}
+
+
+class Colour(TextChoices):
+    RED = "red"
+
+
+def rich(user: Any) -> dict[str, Any]:
+    """Return values of the kinds that models have."""
+    return {
+        "username": mark_safe(user.get_username()),
+        "displayName": mark_safe("Bob"),
+        "title": gettext_lazy("User"),
+        "since": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+        "local": datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=1))),
+        "born": date(2000, 1, 2),
+        "at": time(9, 30),
+        "shift": timedelta(hours=1),
+        "id": UUID(int=1),
+        "balance": Decimal("1.50"),
+        "colour": Colour.RED,
+        "tags": ("a", mark_safe("b")),
+        "more": {1: None, "score": 0.5, "big": 2**63},
+    }
+
+
+PLAIN = {
+    "username": "bob",
+    "displayName": "Bob",
+    "title": "User",
+    "since": "2026-01-02T03:04:05.678Z",
+    "local": "2026-01-02T03:04:05+01:00",
+    "born": "2000-01-02",
+    "at": "09:30:00",
+    "shift": "P0DT01H00M00S",
+    "id": "00000000-0000-0000-0000-000000000001",
+    "balance": "1.50",
+    "colour": "red",
+    "tags": ["a", "b"],
+    "more": {"1": None, "score": 0.5, "big": 2**63},
+}
+"""What the others get of it."""
+
+
+def faulty(user: Any) -> Any:
+    """Return the faulty value that a test has set."""
+    return fault[0]
+
+
+fault: list[Any] = [None]

@@ -24,6 +24,6 @@ def test_is_host_is_false_for_a_room_without_a_host(alice: User) -> None:
     assert not policies.is_host(AnonymousUser(), Room())  # type: ignore[arg-type]
 
 
-def test_user_info_contains_only_the_username(alice: User) -> None:
+def test_user_info_contains_only_the_user_name(alice: User) -> None:
     alice.email = "alice@example.org"
     assert policies.user_info(alice) == {"username": "alice"}

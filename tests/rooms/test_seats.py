@@ -190,6 +190,28 @@ def test_a_storm_of_reloads_never_fills_a_room(room: Room, bob: User, enter: Ent
     assert len(live(room)) == 3
 
 
+@pytest.mark.parametrize("others", [0, 6, 8, 9])
+def test_reloads_of_a_user_take_no_seat_of_others_and_always_get_in(
+    room: Room, bob: User, guests: list[Participant], enter: Enter, others: int
+) -> None:
+    """However the former page was lost: without a close, with its worker, or with a close."""
+    for guest in guests[others:]:
+        services.leave(guest.peer_id)
+    dead = Worker.objects.create(name="dead", expires_at=timezone.now() - timedelta(seconds=1))
+    for number in range(12):
+        peer = enter(bob, resumable=True).participant
+        own = room.participants.live().filter(user=bob).count()
+        assert own <= min(3, 10 - others)
+        assert live(room)[:others] == guests[:others]
+        match number % 4:
+            case 0 | 1:
+                lose(peer, seconds=30 - number)
+            case 2:
+                Participant.objects.filter(pk=peer.pk).update(worker=dead)
+            case 3:
+                services.leave(peer.peer_id)
+
+
 def test_a_ghost_that_gave_up_its_seat_has_to_join_again(
     room: Room, bob: User, enter: Enter
 ) -> None:

@@ -9,7 +9,7 @@ from unittest.mock import Mock, call
 import pytest
 from django.db import OperationalError
 
-from rooms import policies, services
+from rooms import services, user_info
 from rooms.logs import RareWarning
 from rooms.models import Room
 from rooms.services import Joined
@@ -41,7 +41,7 @@ async def test_a_renewed_token_counts_for_the_membership() -> None:
     peer = in_room()
     expires_at = datetime.now(UTC) + timedelta(hours=1)
     peer.tokens["t"] = Identity(user=BOB, expires_at=expires_at)
-    peer.results[policies.user_info] = {"username": "bob"}
+    peer.results[user_info.describe] = {"username": "bob"}
     await handlers.authenticate(peer, protocol.Authenticate(token="t"))
     assert peer.membership is not None
     assert peer.membership.identity is peer.tokens["t"]

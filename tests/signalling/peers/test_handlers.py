@@ -11,9 +11,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError
 from msgspec import Raw
-from pytest_django import Settings
 
-from rooms import exceptions, names, policies, services
+from rooms import exceptions, names, services, user_info
 from rooms.logs import RareWarning
 from rooms.models import Participant, Room
 from rooms.services import Joined
@@ -24,7 +23,6 @@ from signalling.peers.membership import Membership
 from signalling.peers.messages import Announcement, RosterChange
 from signalling.peers.port import P, T
 from signalling.protocol import ProtocolError, ServerEvent
-from tests.rooms.hooks import shout
 
 BOB = User(pk=2, username="bob")
 ALICE = User(pk=1, username="alice")
@@ -152,7 +150,7 @@ async def test_a_valid_token_sets_the_identity() -> None:
     peer = FakePeer(user=None)
     expires_at = datetime(2030, 1, 1, tzinfo=UTC)
     peer.tokens["t"] = Identity(user=BOB, expires_at=expires_at)
-    peer.results[policies.user_info] = {"username": "bob"}
+    peer.results[user_info.describe] = {"username": "bob"}
     await handlers.authenticate(peer, protocol.Authenticate(token="t"))
     assert peer.identity is peer.tokens["t"]
     assert peer.calls[1:] == [
@@ -160,18 +158,6 @@ async def test_a_valid_token_sets_the_identity() -> None:
             user_info={"username": "bob"}, expires_at="2030-01-01T00:00:00+00:00"
         )
     ]
-
-
-async def test_the_user_info_of_authenticated_comes_from_the_configured_hook(
-    settings: Settings,
-) -> None:
-    settings.SIGNALLING = {"USER_INFO": "tests.rooms.hooks.shout"}
-    peer = FakePeer(user=None)
-    peer.tokens["t"] = Identity(user=BOB)
-    peer.results[shout] = {"username": "BOB"}
-    await handlers.authenticate(peer, protocol.Authenticate(token="t"))
-    _, answer = peer.calls
-    assert (answer.user_info["username"], answer.expires_at) == ("BOB", None)
 
 
 async def test_the_user_of_a_socket_cannot_change() -> None:
