@@ -1,0 +1,5 @@
+from django.apps import AppConfig
+
+
+class RoomsConfig(AppConfig):
+    name = "praxis.rooms"  # the label stays "rooms"; see docs/embedding.md
