@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, expect
 
 from tests.browser.demo import Demo
 from tests.browser.existing_site import PASSWORD, SERVERS, ExistingSite
@@ -30,10 +30,12 @@ def contexts(site: ExistingSite, browser: Browser) -> Iterator[dict[str, Browser
 def visit(url: str, name: str, contexts: dict[str, BrowserContext], path: str) -> Person:
     """Open a page as a person, who signs in on the site's own page if that is necessary."""
     person = Person(Demo(url, {}), name, contexts[name])
-    person.page.on(
-        "console",
-        lambda line: line.type == "error" and person.errors.append(f"{line.text} {line.location}"),
-    )
+
+    def note(line: ConsoleMessage) -> None:
+        if line.type == "error":
+            person.errors.append(f"{line.text} {line.location}")
+
+    person.page.on("console", note)
     person.page.goto(url + path)
     if "/login/" in person.page.url:
         person.page.locator("[name=username]").fill(f"{name}@example.org")
