@@ -4,12 +4,14 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import takewhile
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
+from django.urls import NoReverseMatch, reverse
 
 from rooms import extras
 from rooms.checks import has_one_process
@@ -18,6 +20,11 @@ from . import sfu
 from .auth import origins
 from .conf import RATE_LIMITS, SignallingSettings
 
+PROBES = "signalling.middleware.ProbeMiddleware"
+CHECK_HOST = {
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+}
 UNTHROTTLED_BACKENDS = {
     "django.contrib.auth.backends.ModelBackend",
     "django.contrib.auth.backends.AllowAllUsersModelBackend",
@@ -212,6 +219,22 @@ def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
     return problems
 
 
+@register(Tags.urls, deploy=True)
+def check_probes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn if the site refuses or redirects the probes (``check --deploy``)."""
+    before = takewhile(lambda path: path != PROBES, settings.MIDDLEWARE)
+    is_strict = settings.SECURE_SSL_REDIRECT or "*" not in settings.ALLOWED_HOSTS
+    if not is_strict or not CHECK_HOST.intersection(before) or not _has_probes():
+        return []
+    return [
+        CheckWarning(
+            "Probes that send another Host than ALLOWED_HOSTS, or plain HTTP, do not get an answer.",
+            hint=f"In MIDDLEWARE, put {PROBES!r} before Django's.",
+            id="signalling.W017",
+        )
+    ]
+
+
 @register(Tags.security, deploy=True)
 def check_password_throttle(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
@@ -229,6 +252,13 @@ def check_password_throttle(
             id="signalling.W005",
         )
     ]
+
+
+def _has_probes() -> bool:
+    try:
+        return bool(getattr(settings, "ROOT_URLCONF", "") and reverse("signalling:live"))
+    except NoReverseMatch:
+        return False
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:

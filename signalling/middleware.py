@@ -1,4 +1,4 @@
-"""ASGI middleware for the WebSocket handshake, and two middleware classes of Django.
+"""ASGI middleware for the WebSocket handshake, and three middleware classes of Django.
 
 The ASGI middleware limits the sockets of an address, checks the origin, identifies the client,
 limits the sockets of the user, and finds the path at which the site is mounted.
@@ -43,7 +43,7 @@ from .protocol import CloseCode, ProtocolError
 from .protocol.errors import unavailable
 from .throttling import occupancy
 from .throttling.occupancy import UserPlace
-from .worker import pushes
+from .worker import health, pushes
 
 logger = logging.getLogger("signalling")
 
@@ -239,6 +239,28 @@ def CharsetMiddleware(get_response: Any) -> Any:  # noqa: N802  (named like Djan
 
     def respond(request: HttpRequest) -> Any:
         return HttpResponse(status=415) if is_refused(request) else get_response(request)
+
+    return respond
+
+
+@sync_and_async_middleware
+def ProbeMiddleware(get_response: Any) -> Any:  # noqa: N802  (named like Django's classes)
+    """Answers the probes ``health/live/`` and ``health/ready/`` before any other middleware.
+
+    It is a middleware of Django. A probe sends the address of the process as its ``Host``, over plain
+    HTTP. Other middleware would refuse that, redirect it, or use the database.
+    """
+    if iscoroutinefunction(get_response):
+
+        async def respond_async(request: HttpRequest) -> Any:
+            probe = health.find_probe(request.path_info)
+            return await (probe or get_response)(request)
+
+        return respond_async
+
+    def respond(request: HttpRequest) -> Any:
+        probe = health.find_probe(request.path_info)
+        return async_to_sync(probe)(request) if probe else get_response(request)
 
     return respond
 

@@ -8,6 +8,6 @@ app_name = "signalling"
 urlpatterns = [
     path("", views.home, name="home"),
     path("r/<str:code>/", views.call, name="call"),
-    path("health/live/", health.live, name="live"),
-    path("health/ready/", health.ready, name="ready"),
+    path(health.LIVE, health.live, name="live"),
+    path(health.READY, health.ready, name="ready"),
 ]

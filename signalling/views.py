@@ -11,7 +11,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from rooms import codes, guessing, services
 from rooms.addresses import request_address
@@ -45,7 +45,7 @@ class CodeForm(forms.Form):
 
 @secured
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def home(request: HttpRequest) -> HttpResponse:
     """Render the user's rooms, with forms to create and to join one."""
     user = cast(AbstractBaseUser, request.user)
@@ -108,7 +108,7 @@ def _open_room(form: NewRoomForm, request: HttpRequest) -> str | None:
 
 @secured
 @login_required
-@require_GET
+@require_safe
 def call(request: HttpRequest, code: str) -> HttpResponse:
     """Render the call page. The socket decides who may join, and reports it if the room is missing.
 

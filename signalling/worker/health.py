@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any
 
 from channels.layers import get_channel_layer
+from django.contrib.auth.decorators import login_not_required
+from django.db import connections, transaction
 from django.http import HttpRequest, JsonResponse
+from django.urls import Resolver404, resolve
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
 
 from signalling import database
 
@@ -18,9 +24,29 @@ logger = logging.getLogger("signalling")
 
 TIMEOUT = 2.0  # seconds for the database and the channel layer
 GROUP = "signalling.health"  # has no members
+LIVE, READY = "health/live/", "health/ready/"
+
+Probe = Callable[[HttpRequest], Coroutine[Any, Any, JsonResponse]]
 
 
-@never_cache
+def probe(view: Probe) -> Probe:
+    """Decorate a view: no transaction of ``ATOMIC_REQUESTS``, no login, no cache."""
+    view = login_not_required(require_safe(never_cache(view)))
+    for alias in connections:
+        view = transaction.non_atomic_requests(alias)(view)
+    return view
+
+
+def find_probe(path_info: str) -> Probe | None:
+    """Return the view of a probe, wherever the site includes ``signalling.urls``."""
+    if path_info.endswith((LIVE, READY)):
+        with suppress(Resolver404):
+            view = resolve(path_info).func
+            return view if view in (live, ready) else None
+    return None
+
+
+@probe
 async def live(request: HttpRequest) -> JsonResponse:
     """Return 200 while the process serves requests.
 
@@ -29,7 +55,7 @@ async def live(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"live": True})
 
 
-@never_cache
+@probe
 async def ready(request: HttpRequest) -> JsonResponse:
     """Return 200, or 503 while the process drains or cannot reach a store.
 

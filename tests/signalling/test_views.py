@@ -23,6 +23,14 @@ def signed_in(client: Client, alice: User) -> Client:
     return client
 
 
+@pytest.mark.parametrize("path", ["/", "/?code=ABC123", "/r/ABC123/", "/login/", "/api/rooms/"])
+def test_head_is_answered_like_get(signed_in: Client, room: Room, path: str) -> None:
+    get, head = signed_in.get(path), signed_in.head(path)
+    assert head.status_code == get.status_code < 400
+    assert {*head.headers} == {*get.headers}
+    assert head.content == b""
+
+
 # --- Signing in -------------------------------------------------------------------------------
 
 
