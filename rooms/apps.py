@@ -22,7 +22,7 @@ class RoomsConfig(AppConfig):
         super().__init__(app_name, app_module)
 
     def ready(self) -> None:
-        from . import checks, receivers  # noqa: F401  (connects the receivers)
+        from . import checks, database_checks, receivers  # noqa: F401  (connects the receivers)
 
 
 def check_other_rooms() -> None:

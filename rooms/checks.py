@@ -268,20 +268,3 @@ def check_cache_timeout(
             id="signalling_rooms.W006",
         )
     ]
-
-
-@register(Tags.database)
-def check_sqlite(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Warn about deferred SQLite transactions, which fail if they read, wait and then write."""
-    return [
-        CheckWarning(
-            f"The SQLite database {alias!r} does not use IMMEDIATE transactions.",
-            hint='Set "OPTIONS": {"transaction_mode": "IMMEDIATE", "init_command": '
-            '"PRAGMA journal_mode=WAL;"}, or use PostgreSQL. Otherwise concurrent joins of a '
-            'room fail with "database is locked".',
-            id="signalling_rooms.W001",
-        )
-        for alias, database in settings.DATABASES.items()
-        if database["ENGINE"].endswith("sqlite3")
-        and str(database.get("OPTIONS", {}).get("transaction_mode", "")).upper() != "IMMEDIATE"
-    ]

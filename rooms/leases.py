@@ -14,12 +14,11 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
-from . import rosters, signals
+from . import primary, rosters, signals
 from .clock import clock
 from .conf import conf
 from .models import Participant, Worker
@@ -87,15 +86,18 @@ class LeaseMonitor:
 def register_worker() -> str:
     """Register this process as a worker with a new lease. Return the worker's ID."""
     name = f"{socket.gethostname()}:{os.getpid()}"
-    worker_id = Worker.objects.create(name=name, started_at=Now(), expires_at=_lease_end()).pk
+    worker = Worker(name=name, started_at=Now(), expires_at=_lease_end())
+    with primary.write():
+        worker.save(force_insert=True)
     read_all()  # for the time of the database
-    return worker_id
+    return str(worker.pk)
 
 
 def renew(worker_id: str) -> bool:
     """Renew the lease of a worker. Return false if another process has declared it dead."""
     living = Worker.objects.filter(pk=worker_id, is_dead=False)
-    return bool(living.update(expires_at=_lease_end()))
+    with primary.write():
+        return bool(living.update(expires_at=_lease_end()))
 
 
 def read_all() -> list[Lease]:
@@ -127,7 +129,7 @@ def retire(worker_id: str) -> int:
 
 def _delete(workers: QuerySet[Worker], *, last_seen: datetime | None = None) -> int:
     """Delete a worker. The windows of its resumable peers begin at ``last_seen``, or now."""
-    with transaction.atomic():
+    with primary.atomic():
         # Do not lock the key: a concurrent resume may write a reference to it.
         worker: Any = workers.select_for_update(no_key=True).annotate(now=Now()).first()
         if worker is None:

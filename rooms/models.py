@@ -19,6 +19,7 @@ from . import choices, codes
 from .defaults import default_p2p_limit, default_total_limit, new_peer_id, new_worker_id
 from .fields import RoomCodeField
 from .liveness import Liveness
+from .primary import PrimaryQuerySet
 from .querysets import ParticipantQuerySet, RoomQuerySet
 
 MESH_MAX = 10  # every peer in a mesh sends its media to every other peer
@@ -146,6 +147,8 @@ class Worker(models.Model):
     started_at = models.DateTimeField(_("started at"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(_("lease expires at"), editable=False)
     is_dead = models.BooleanField(default=False, db_default=False, editable=False)
+
+    objects = PrimaryQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("worker")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from django.db import models
 from django.db.models import Count, OuterRef, Subquery
 from django.db.models.functions import Coalesce, Now
+
+from .primary import PrimaryQuerySet, Row
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-Row = TypeVar("Row", bound=models.Model)
 
-
-class RoomQuerySet(models.QuerySet[Row]):
+class RoomQuerySet(PrimaryQuerySet[Row]):
     def with_live_counts(self) -> Self:
         """Annotate ``live_count``, the number of peers now in the room, in the same query.
 
@@ -35,7 +34,7 @@ class RoomQuerySet(models.QuerySet[Row]):
         return self.filter(host=user.pk, is_active=True).order_by("-created_at", "-pk")
 
 
-class ParticipantQuerySet(models.QuerySet[Row]):
+class ParticipantQuerySet(PrimaryQuerySet[Row]):
     def live(self) -> Self:
         """Return the participants that have not left."""
         # Every live participant has a seat. Testing it makes SQLite use the partial index too.

@@ -7,12 +7,11 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import router
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 
-from . import services
-from .models import Participant, Room
+from . import primary, services
+from .models import Room
 
 
 @receiver(pre_delete, sender=Room, dispatch_uid="signalling_rooms.close_deleted_room")
@@ -33,4 +32,4 @@ def remove_deleted_user(*, instance: AbstractBaseUser, using: str, **kwargs: Any
 
 def _is_written_by_services(using: str) -> bool:
     """Return whether ``using`` is the database that the services write to."""
-    return using == router.db_for_write(Participant)
+    return using == primary.alias()

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from time import monotonic
 
-from django.db import router
 from django.db.models import QuerySet
 
 from . import resuming, signals
@@ -54,7 +53,7 @@ def read_rosters(codes: Collection[str]) -> dict[str, Roster]:
 
     One statement, so the version and the participants fit together at any isolation level.
     """
-    live = Participant.objects.live().using(_primary()).filter(room__code__in=codes)
+    live = Participant.objects.live().filter(room__code__in=codes)
     rosters: dict[str, Roster] = {}
     for participant in live.select_related("room").order_by("room", "seat"):
         room = participant.room
@@ -64,7 +63,7 @@ def read_rosters(codes: Collection[str]) -> dict[str, Roster]:
 
 def read_rooms(codes: Collection[str]) -> list[Room]:
     """Return the rooms with these codes, with ``live_count``."""
-    rooms = Room.objects.with_live_counts().using(_primary())
+    rooms = Room.objects.with_live_counts()
     return list(rooms.filter(code__in=codes))
 
 
@@ -94,11 +93,6 @@ def release(peer_id: str, *, epoch: int, may_resume: bool) -> None:
         signals.participants_lost.send_robust(Participant, left=[], away=[lost])
 
 
-def _primary() -> str:
-    """Return the database that the services write to: a replica has the rosters of the past."""
-    return router.db_for_write(Participant)
-
-
 def _rows(found: QuerySet[Participant]) -> list[Row]:
     columns = [field.name for field in fields(Row)]
-    return [Row(*values) for values in found.using(_primary()).order_by().values_list(*columns)]
+    return [Row(*values) for values in found.order_by().values_list(*columns)]

@@ -11,11 +11,10 @@ from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from . import admission, codes, rosters, services, signals
+from . import admission, codes, primary, rosters, services, signals
 from .conf import conf, hook
 from .digests import digest
 from .exceptions import (
@@ -46,7 +45,7 @@ def mark_away(peer_id: str, *, epoch: int, lost_at: float, gap: bool = False) ->
     lost = {"has_gap": True} if gap else {}
     left = timedelta(seconds=conf().resume_window - (monotonic() - lost_at))
     mine = Participant.objects.of_socket(peer_id, epoch).filter(away_until=None)
-    with transaction.atomic():
+    with primary.atomic():
         for room in rosters.lock(mine):
             return rosters.change(room, mine, away_until=Now() + left, **lost)
     return 0
@@ -57,7 +56,8 @@ def store_held(peer_id: str, *, epoch: int, held: Any) -> None:
 
     ``held``: any JSON value. ``resume`` returns it in ``ResumeState``.
     """
-    Participant.objects.of_socket(peer_id, epoch).update(held=held)
+    with primary.write():
+        Participant.objects.of_socket(peer_id, epoch).update(held=held)
 
 
 def resume(
@@ -70,7 +70,7 @@ def resume(
     still admits its participants, and no limit of seats applies: the peer has its seat.
     """
     codes.learn_format()
-    with transaction.atomic():
+    with primary.atomic():
         try:
             room = admission.lock_room(code, user)
         except RoomNotFound:
@@ -114,7 +114,7 @@ def end_expired() -> None:
     transaction has locked are left to the next call, so that they delay no other room.
     """
     late = Participant.objects.live().filter(away_until__lt=Now())
-    with transaction.atomic():
+    with primary.atomic():
         ended = rosters.end_unlocked(late, reason=Participant.Reason.DISCONNECTED)
     if ended:
         signals.participants_lost.send_robust(Participant, left=ended, away=[])

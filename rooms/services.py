@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
-from . import admission, codes, names, rosters, seats, signals, user_info, visibility
+from . import admission, codes, names, primary, rosters, seats, signals, user_info, visibility
 from .conf import conf, hook
 from .digests import digest
 from .exceptions import CodeInvalid, CodeTaken, Forbidden, NotInRoom, RoomClosed, RoomNotFound
@@ -86,6 +86,7 @@ def check_may_create(user: AbstractBaseUser) -> None:
         raise Forbidden
 
 
+@primary.reads()
 def find_room(code: str, user: AbstractBaseUser | None = None) -> Room:
     """Return the open room with ``code``, annotated with ``live_count``.
 
@@ -108,7 +109,7 @@ def find_room(code: str, user: AbstractBaseUser | None = None) -> Room:
 
 def close_room(room: Room) -> None:
     """Close a room and end all its memberships. Closing a closed room has no effect."""
-    with transaction.atomic():
+    with primary.atomic():
         if not Room.objects.filter(pk=room.pk, is_active=True).update(is_active=False):
             return
         room.is_active = False
@@ -119,7 +120,7 @@ def close_room(room: Room) -> None:
 
 def set_locked(room: Room, locked: bool) -> bool:
     """Lock a room, so that only its host can join, or unlock it. Return whether it changed."""
-    with transaction.atomic():
+    with primary.atomic():
         changed = Room.objects.filter(pk=room.pk, is_locked=not locked).update(is_locked=locked)
         room.is_locked = locked
     return bool(changed)
@@ -178,7 +179,7 @@ def leave(peer_id: str, *, reason: str = Participant.Reason.LEFT, epoch: int | N
     ``epoch``: do nothing if a later socket has taken the membership over.
     Return the version of the roster without it, or 0 if this call has not ended it.
     """
-    with transaction.atomic():
+    with primary.atomic():
         for room in rosters.lock(Participant.objects.of_socket(peer_id, epoch)):
             return rosters.end(room, peer_id, reason=reason, epoch=epoch)
     return 0
@@ -196,7 +197,7 @@ def remove_participant(
     peers. ``reason``: a value of ``Participant.Reason``. ``locked_room``: its room, if the caller
     has locked the row.
     """
-    with transaction.atomic():
+    with primary.atomic():
         if locked_room is None:
             version = leave(participant.peer_id, reason=reason)
         else:
@@ -211,7 +212,7 @@ def remove_participant(
 
 def remove_user(user: AbstractBaseUser) -> None:
     """Remove a user from all rooms."""
-    with transaction.atomic():
+    with primary.atomic():
         live = Participant.objects.live().filter(user_id=user.pk)
         for participant in live.order_by("room"):  # as ``rosters.lock`` locks the rooms
             remove_participant(participant)
@@ -231,7 +232,7 @@ def update_participant(
     Return the participant. Raise ``DisplayNameInvalid`` or ``NotInRoom``.
     """
     stored_name = names.clean(display_name) if display_name is not None else None
-    with transaction.atomic():
+    with primary.atomic():
         mine = Participant.objects.of_socket(peer_id, epoch)
         participant = mine.select_for_update(no_key=True).first()
         if participant is None:
@@ -246,7 +247,7 @@ def update_participant(
 
 def _open(code: str, fields: dict[str, Any], unlimited: bool) -> Room:
     try:
-        with transaction.atomic():
+        with primary.atomic():
             if fields["host"] and not unlimited:
                 admission.check_may_open(fields["host"])
             room = Room.objects.create(code=code, **fields)
@@ -265,7 +266,7 @@ def _join(
     token: str | None,
     sfu: str | None,
 ) -> Joined:
-    with transaction.atomic():
+    with primary.atomic():
         room = admission.lock_room(code, user)
         admission.check_may_join(room, user)
         others = list(room.participants.live().order_by("seat"))

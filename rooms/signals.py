@@ -27,6 +27,8 @@ from django.db import transaction
 from django.db.models import Model
 from django.dispatch import Signal
 
+from . import primary
+
 room_opened = Signal()
 room_closed = Signal()
 room_mode_changed = Signal()
@@ -38,4 +40,5 @@ participants_lost = Signal()
 
 def send_on_commit(signal: Signal, sender: type[Model], **arguments: Any) -> None:
     """Send a signal after the current transaction has been committed."""
-    transaction.on_commit(partial(signal.send_robust, sender, **arguments))
+    send = partial(signal.send_robust, sender, **arguments)
+    transaction.on_commit(send, using=primary.alias())

@@ -12,10 +12,9 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.db import transaction
 from django.db.models import Q
 
-from . import rosters, transitions
+from . import primary, rosters, transitions
 from .conf import conf, hook
 from .exceptions import Forbidden, NotInRoom, RoomFull, RoomNotFound, SfuUnavailable
 from .models import Participant, Room
@@ -42,7 +41,7 @@ def set_mode(code: str, mode: str, *, user: AbstractBaseUser, sfu: str | None) -
     """
     if not (hook(conf().is_host)(user, get_room(code)) or getattr(user, "is_staff", False)):
         raise Forbidden
-    with transaction.atomic():
+    with primary.atomic():
         room = _lock(code)
         if mode == room.mode:
             return
@@ -65,7 +64,7 @@ def record_sfu_state(peer_id: str, *, epoch: int, version: int, state: str) -> b
     ``state``: a value of ``Participant.SfuState``.
     Raise ``NotInRoom``.
     """
-    with transaction.atomic():
+    with primary.atomic():
         mine = Participant.objects.of_socket(peer_id, epoch)
         participant = mine.select_related("room").first()
         if participant is None:
@@ -93,8 +92,9 @@ def record_carried(code: str, *, version: int, peer_ids: Collection[str]) -> Non
     """
     live = Participant.objects.live().filter(room__code=code)
     carried, known = Q(peer_id__in=peer_ids), Q(sfu_carried_version=version)
-    live.filter(carried & ~known).update(sfu_carried_version=version)
-    live.filter(known & ~carried).update(sfu_carried_version=0)
+    for changed, value in ((carried & ~known, version), (known & ~carried, 0)):
+        with primary.write():
+            live.filter(changed).update(sfu_carried_version=value)
 
 
 def save_claim(peer_id: str, *, epoch: int, claim: dict[str, int] | None) -> bool:
@@ -102,7 +102,8 @@ def save_claim(peer_id: str, *, epoch: int, claim: dict[str, int] | None) -> boo
 
     ``claim``: the IDs that the SFU gave them. Return whether the peer is live in this epoch.
     """
-    return bool(Participant.objects.of_socket(peer_id, epoch).update(sfu_claim=claim))
+    with primary.write():
+        return bool(Participant.objects.of_socket(peer_id, epoch).update(sfu_claim=claim))
 
 
 def find_orphans(peer_ids: Collection[str]) -> dict[str, dict[str, int] | None]:
@@ -123,7 +124,7 @@ def handle_sfu_loss(code: str, version: int) -> bool:
     A room that is too large for a mesh keeps its mode, except during a switch, when the mesh
     still exists. ``version``: the mode version in which the SFU was lost.
     """
-    with transaction.atomic():
+    with primary.atomic():
         room = _lock(code)
         if room.mode != Room.Mode.SFU or room.mode_version != version:
             return room.mode == Room.Mode.P2P
@@ -155,7 +156,7 @@ def _may_change(room: Room, aliases: frozenset[str]) -> bool:
 
 def _reconcile_room(code: str, aliases: frozenset[str]) -> bool:
     """Return whether the room still has an SFU."""
-    with transaction.atomic():
+    with primary.atomic():
         unlocked = Room.objects.select_for_update(no_key=True, skip_locked=True)
         room = unlocked.with_now().filter(code=code).first()
         if room is None:  # locked by another transaction, which delays no other room

@@ -15,9 +15,9 @@ from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connections
 
-from rooms import outages
+from rooms import outages, primary
 from rooms.deadlines import Workers
 from rooms.outages import DatabaseUnavailable, RowLocked
 from signalling.conf import conf
@@ -83,7 +83,7 @@ class _Database:
     """The calls of one event loop."""
 
     def __init__(self) -> None:
-        is_server = connection.vendor != "sqlite"
+        is_server = connections[primary.alias()].vendor != "sqlite"
         self.breaker = Breaker(_probe(), on_open=self._fail, may_open=is_server)
         self.calls = Calls(_threads() if is_server else None, self.breaker, DEADLINE)
         self.background = Calls(

@@ -18,9 +18,9 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from channels.db import database_sync_to_async
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import connections
 
-from rooms import outages
+from rooms import outages, primary
 from rooms.deadlines import Workers
 from rooms.outages import DatabaseUnavailable, RowLocked
 
@@ -81,9 +81,10 @@ class Call:
         if self.outcome.done():  # no one waits for it any more
             return None
         self.begun = now if self.begun is None else self.begun
-        self.thread, self._connection = threading.current_thread(), connections[DEFAULT_DB_ALIAS]
+        self.thread, self._connection = threading.current_thread(), connections[primary.alias()]
         try:
-            with timeouts.limited(), self._connection.execute_wrapper(self._execute):
+            wrapper = self._connection.execute_wrapper(self._execute)
+            with timeouts.limited(), wrapper, primary.reads():
                 return self._function()
         except Exception as error:
             if outages.is_read_only(error):

@@ -8,8 +8,9 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from django.db import connection, connections
+from django.db import connections
 
+from rooms import primary
 from rooms.deadlines import Workers
 from rooms.outages import DatabaseUnavailable
 
@@ -41,8 +42,8 @@ class Probe:
         sever(self._connection)
 
     def _check(self, thoroughly: bool) -> None:
-        if connection.vendor != "postgresql":
-            _use_django(connection)
+        if _connection().vendor != "postgresql":
+            _use_django(_connection())
             return
         try:
             self._require_writable()
@@ -54,7 +55,7 @@ class Probe:
 
     def _require_writable(self) -> None:
         if self._connection is None:
-            wrapper: Any = connection
+            wrapper = _connection()
             options = {"connect_timeout": CONNECT_SECONDS, **wrapper.get_connection_params()}
             self._connection = wrapper.Database.connect(**options)
             self._connection.autocommit = True
@@ -70,10 +71,14 @@ class Probe:
         self._connection = None
 
 
+def _connection() -> Any:
+    return connections[primary.alias()]
+
+
 def _check_pool() -> None:
     """Use a connection as calls do. Drop those that are still read-only."""
     for _ in range(POOLED):
-        if _use_django(connection, "SHOW transaction_read_only") != "on":
+        if _use_django(_connection(), "SHOW transaction_read_only") != "on":
             return
     raise DatabaseUnavailable("the connections are read-only")
 

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, Error, connections
+from django.db import Error, connections
 from django.db.backends.signals import connection_created
+
+from rooms import primary
 
 STATEMENT_TIMEOUT = 2000
 """Milliseconds."""
@@ -47,7 +49,7 @@ def _limit(*, connection: Any, **kwargs: Any) -> None:
     if (
         not getattr(_thread, "is_limited", False)
         or connection.vendor != "postgresql"
-        or connection.alias != DEFAULT_DB_ALIAS
+        or connection.alias != primary.alias()
         # Behind PgBouncer in transaction mode, others would get what is set here.
         or settings.get("DISABLE_SERVER_SIDE_CURSORS")
     ):
@@ -66,7 +68,7 @@ def _limit(*, connection: Any, **kwargs: Any) -> None:
 
 def _restore() -> None:
     changed, _thread.changed = getattr(_thread, "changed", None), None
-    connection = connections[DEFAULT_DB_ALIAS]
+    connection = connections[primary.alias()]
     if changed and connection.connection is not None and not connection.in_atomic_block:
         with suppress(Error), connection.cursor() as cursor:
             cursor.execute("; ".join(f"RESET {name}" for name in changed))

@@ -13,11 +13,10 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-from django.db import close_old_connections, connections, router
+from django.db import close_old_connections, connections
 
-from rooms import leases, outages
+from rooms import leases, outages, primary
 from rooms.logs import RareWarning
-from rooms.models import Worker
 from signalling.database.timeouts import limited
 
 logger = logging.getLogger("signalling")
@@ -31,7 +30,7 @@ def use_own_connection() -> None:
 
     Requests may use up the pool, and after an outage it waits longer and longer.
     """
-    alias = router.db_for_write(Worker)
+    alias = primary.alias()
     own = connections[alias].copy()
     own.settings_dict["OPTIONS"].pop("pool", None)
     own.settings_dict |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import copy
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.core import checks
 from pytest_django import Settings
 
 from rooms import checks as room_checks
-from rooms import codes
+from rooms import codes, database_checks
 
 pytestmark = pytest.mark.django_db  # ``check --database`` asks the database for its features
 
@@ -86,18 +86,40 @@ def test_limits_that_the_constraints_accept_pass(
     assert problems() == []
 
 
-@pytest.mark.parametrize("options", [None, {}, {"transaction_mode": "DEFERRED"}])
-def test_sqlite_without_immediate_transactions_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, options: dict[str, str] | None
-) -> None:
-    databases = copy.deepcopy(settings.DATABASES)
-    databases["default"]["ENGINE"] = "django.db.backends.sqlite3"
-    databases["default"].pop("OPTIONS", None)
-    if options is not None:
-        databases["default"]["OPTIONS"] = options
+def use_sqlite(monkeypatch: pytest.MonkeyPatch, **database: Any) -> None:
+    database["ENGINE"] = "django.db.backends.sqlite3"
     # Not through `settings`: Django does not support overriding DATABASES and warns about it.
-    monkeypatch.setattr("rooms.checks.settings", SimpleNamespace(DATABASES=databases))
+    found = SimpleNamespace(DATABASES={"default": database})
+    monkeypatch.setattr("rooms.database_checks.settings", found)
+
+
+@pytest.mark.parametrize("options", [{}, {"transaction_mode": "DEFERRED"}])
+def test_sqlite_without_immediate_transactions_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    use_sqlite(monkeypatch, OPTIONS=options)
     assert problems() == ["signalling_rooms.W001"]
+    use_sqlite(monkeypatch)
+    assert problems() == ["signalling_rooms.W001"]
+
+
+@pytest.mark.parametrize(
+    "database",
+    [
+        {"ATOMIC_REQUESTS": True},
+        {"ATOMIC_REQUESTS": True, "OPTIONS": {"transaction_mode": "deferred"}},
+        {"OPTIONS": {"init_command": "PRAGMA journal_mode=WAL"}},
+    ],
+)
+def test_sqlite_with_which_requests_of_the_site_fail_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, database: dict[str, Any]
+) -> None:
+    use_sqlite(monkeypatch, **database)
+    (problem,) = database_checks.check_sqlite(None)
+    assert problem.is_serious()
+    text = f"{problem.msg} {problem.hint}"
+    for part in ("Requests of your site will fail", "transaction_mode", problem.id, "SILENCED"):
+        assert str(part) in text
 
 
 def test_sqlite_with_immediate_transactions_and_postgresql_pass(
@@ -110,7 +132,7 @@ def test_sqlite_with_immediate_transactions_and_postgresql_pass(
         },
         "other": {"ENGINE": "django.db.backends.postgresql"},
     }
-    monkeypatch.setattr("rooms.checks.settings", SimpleNamespace(DATABASES=databases))
+    monkeypatch.setattr("rooms.database_checks.settings", SimpleNamespace(DATABASES=databases))
     assert problems() == []
 
 

@@ -61,6 +61,8 @@ DATABASES = {
         "ATOMIC_REQUESTS": True,
     }
 }
+# This site keeps Django's default: requests that write at the same time may fail.
+SILENCED_SYSTEM_CHECKS = ["signalling_rooms.E009"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"
