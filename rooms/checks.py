@@ -29,11 +29,12 @@ def check_hooks(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
             id="signalling_rooms.E001",
         )
         for name in hooks
-        if (problem := _find_problem(getattr(conf(), name)))
+        if (problem := find_hook_problem(getattr(conf(), name)))
     ]
 
 
-def _find_problem(path: str) -> str | None:
+def find_hook_problem(path: str) -> str | None:
+    """Return what is wrong with the import path of a function, ``None`` if nothing is."""
     try:
         found = import_string(path)
     except (ImportError, AttributeError, TypeError) as error:

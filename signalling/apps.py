@@ -23,6 +23,7 @@ class SignallingConfig(AppConfig):
 
         from . import (  # noqa: F401  (registers checks and signal receivers)
             checks,
+            identity_checks,
             package_checks,
             receivers,
         )

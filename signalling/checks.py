@@ -25,10 +25,6 @@ CHECK_HOST = {
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
 }
-UNTHROTTLED_BACKENDS = {
-    "django.contrib.auth.backends.ModelBackend",
-    "django.contrib.auth.backends.AllowAllUsersModelBackend",
-}
 
 
 @register()
@@ -231,25 +227,6 @@ def check_probes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
             "Probes that send another Host than ALLOWED_HOSTS, or plain HTTP, do not get an answer.",
             hint=f"In MIDDLEWARE, put {PROBES!r} before Django's.",
             id="signalling.W017",
-        )
-    ]
-
-
-@register(Tags.security, deploy=True)
-def check_password_throttle(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[CheckMessage]:
-    """Warn if passwords can be guessed without a limit (``check --deploy``)."""
-    backends = settings.AUTHENTICATION_BACKENDS
-    unthrottled = [path for path in backends if path in UNTHROTTLED_BACKENDS]
-    if not unthrottled or any(path.startswith("axes.") for path in backends):
-        return []
-    return [
-        CheckWarning(
-            f"{unthrottled[0]} does not limit the guessing of passwords.",
-            hint="In AUTHENTICATION_BACKENDS, replace it by "
-            "'signalling.auth.backends.ThrottledModelBackend'.",
-            id="signalling.W005",
         )
     ]
 

@@ -44,6 +44,10 @@ class SignallingSettings(RoomSettings):
     """
     session_auth: bool = True
     """Accept the Django session on pages of the site's own origin."""
+    authenticate: str = field(default="", metadata={"hook": True})
+    """Import path of ``(token) -> user | None``, which validates tokens in place of SimpleJWT."""
+    token_cookie: str = ""
+    """Name of a cookie with an access token; it counts on pages of the site's own origin."""
     query_token: bool = True
     """Accept ``?token=``, for clients that can set neither header nor subprotocol."""
     token_expiry: Literal["keep", "close"] = "keep"

@@ -35,6 +35,7 @@ from .auth.identify import (
     identify_token,
     may_be_shared,
     own_address,
+    token_cookie,
 )
 from .auth.tokens import Identity
 from .conf import conf
@@ -151,11 +152,14 @@ class JWTAuthMiddleware(BaseMiddleware):
     async def identify(self, scope: Scope, token: str | None) -> Identity | None:
         """Return the client's identity, ``None`` if the handshake has no credentials.
 
-        A token takes precedence over the session, which counts on pages of the site only.
+        A token takes precedence over the session. Cookies count on pages of the site only.
         """
+        is_own_page = _is_same_origin(scope)
+        if token is None and is_own_page:
+            token = token_cookie(scope)
         if token is not None:
             return await identify_token(token, own_address(scope))
-        if conf().session_auth and _is_same_origin(scope):
+        if conf().session_auth and is_own_page:
             return await identify_session(scope)
         return None
 

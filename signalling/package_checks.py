@@ -17,7 +17,8 @@ def check_token_support(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Report a site whose clients cannot authenticate: neither by session nor by token."""
-    if getattr(settings, "SIGNALLING", {}).get("SESSION_AUTH", True) or tokens.is_supported():
+    given = getattr(settings, "SIGNALLING", {})
+    if given.get("SESSION_AUTH", True) or given.get("AUTHENTICATE") or tokens.is_supported():
         return []
     return [
         Error(

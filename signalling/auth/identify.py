@@ -12,10 +12,11 @@ from django.conf import settings
 
 from rooms import addresses
 from signalling import database
-from signalling.protocol import ErrorCode
+from signalling.conf import conf
+from signalling.protocol import TOKEN_LENGTH, ErrorCode
 from signalling.throttling import failures
 
-from . import sessions, tokens
+from . import hook, sessions, tokens
 from .headers import header_lines
 from .tokens import Identity, TokenRefused
 
@@ -36,21 +37,34 @@ async def identify_token(token: str, address: str | None) -> Identity:
     address; the error ``unavailable`` if the token cannot be checked now; a member of
     ``database.DATABASE_UNAVAILABLE`` if the database is down.
     """
+    try:
+        return await _validate(token)
+    except TokenRefused as error:
+        # The other codes are for tokens that were once issued.
+        if error.code != ErrorCode.TOKEN_INVALID or address is None:
+            raise
+        if wait := await database.database_sync(failures.wrong_token)(address):
+            error.details["retry_after"] = wait
+        raise
+
+
+async def _validate(token: str) -> Identity:
+    if len(token) > TOKEN_LENGTH:
+        raise TokenRefused(ErrorCode.TOKEN_INVALID)
+    if hook.is_set():
+        return await hook.identify(token)
     await tokens.fetch_key(token)
-    identity: Identity = await database.database_sync(_authenticate)(token, address)
+    identity: Identity = await database.database_sync(tokens.authenticate)(token)
     return identity
 
 
-def _authenticate(token: str, address: str | None) -> Identity:
-    try:
-        return tokens.authenticate(token)
-    except TokenRefused as error:
-        # The other codes are for tokens that we once issued.
-        if error.code != ErrorCode.TOKEN_INVALID or address is None:
-            raise
-        if wait := failures.wrong_token(address):
-            error.details["retry_after"] = wait
-        raise
+def token_cookie(scope: Scope) -> str | None:
+    """Return the token in the cookie ``TOKEN_COOKIE``, ``None`` without one.
+
+    The caller must check the origin first: browsers send the cookie from any page.
+    """
+    name = conf().token_cookie
+    return find_cookie(scope, name) or None if name else None
 
 
 async def identify_session(scope: Scope) -> Identity | None:

@@ -98,7 +98,7 @@ def auth_hash(user: AbstractBaseUser) -> str:
 
 async def fetch_key(token: str) -> None:
     """Wait a moment for the key of a token, if it is on another server; before ``authenticate``."""
-    if len(token) <= TOKEN_LENGTH and is_supported():
+    if is_supported():
         from . import simple_jwt
 
         await simple_jwt.fetch_key(token)

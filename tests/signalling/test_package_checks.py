@@ -35,6 +35,8 @@ def test_a_site_whose_clients_cannot_authenticate(settings: Settings, missing: s
     assert hints("signalling.E030") == []
     missing.add("rest_framework_simplejwt")
     assert hints("signalling.E030") == ['Install it: pip install "django-signalling[jwt]"']
+    settings.SIGNALLING = {"SESSION_AUTH": False, "AUTHENTICATE": "builtins.str"}
+    assert hints("signalling.E030") == []
     settings.SIGNALLING = {}
     assert hints("signalling.E030") == []
 
