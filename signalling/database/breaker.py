@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from time import monotonic
 from typing import Protocol
 
@@ -121,8 +120,10 @@ class Breaker:
             return
         self.is_open = True
         logger.warning("Database unavailable: %s", failure)
-        with suppress(Exception):
+        try:
             self._on_open()
+        except Exception:  # go on probing
+            logger.exception("The calls of the database could not be failed")
 
     def _close(self) -> None:
         if self.is_open:

@@ -72,6 +72,20 @@ async def test_an_outage_lasts_until_a_thorough_probe_succeeds(
     assert opened == ["open"]
 
 
+async def test_an_outage_ends_although_its_begin_was_not_handled(
+    probe: FakeProbe, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    tested = Breaker(probe, on_open=fail)
+    probe.error = OSError("unavailable")
+    assert not await tested.check()
+    probe.error = None
+    await until(lambda: not tested.is_open)
+    assert "a bug" in caplog.text
+
+
 async def test_recent_results_are_shared(probe: FakeProbe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaker, "PROBE_SECONDS", 3600)
     tested = Breaker(probe, on_open=lambda: None)
