@@ -188,7 +188,7 @@ class Membership:
                 if is_unwritten and number < self.epochs.get(peer_id, 0):
                     return False
                 self._depart(peer_id, version)
-                if is_unwritten:
+                if is_unwritten and not self.departed.get(peer_id):
                     self.unwritten[peer_id] = max(number, self.unwritten.get(peer_id, 0))
                 return known_channel is not None
             case "away":  # out of date if the peer is back already

@@ -90,6 +90,15 @@ def test_the_late_announcement_of_a_peer_that_has_left_changes_nothing() -> None
     assert len(mine.departed) < 100
 
 
+def test_a_leave_whose_announcement_without_a_version_comes_late_is_forgotten() -> None:
+    mine = membership()
+    left = roster_change("left", number=2)
+    assert mine.apply(left | RosterChange(version=2))  # type: ignore[typeddict-item]
+    assert not mine.apply(left | RosterChange(version=0))  # type: ignore[typeddict-item]
+    mine.note(1)
+    assert (mine.departed, mine.unwritten) == ({}, {})
+
+
 @pytest.mark.parametrize(
     ("peer_id", "channel", "is_news"),
     [
