@@ -106,7 +106,8 @@ class Stores:
             version = await self.database(function, *args, **kwargs)
         except database.DATABASE_UNAVAILABLE as error:
             _queued.log(error)
-            self._pending.add(partial(self._record_late, announce, function, *args, **kwargs))
+            late = database.database_sync(function, room=self._room)
+            self._pending.add(partial(self._record_late, announce, partial(late, *args, **kwargs)))
             await self.publish(announce(0))
             return True
         if version:
@@ -114,10 +115,10 @@ class Stores:
         return bool(version)
 
     async def _record_late(
-        self, announce: Announce, function: Callable[P, int], *args: P.args, **kwargs: P.kwargs
+        self, announce: Announce, write: Callable[[], Coroutine[Any, Any, int]]
     ) -> None:
         """Write a change that was announced before, and announce it again with its version."""
-        version = await database.database_sync(function, room=self._room)(*args, **kwargs)
+        version = await write()
         if version:
             await self.publish(announce(version))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from typing import Any
-from unittest.mock import Mock, call
+from unittest.mock import AsyncMock, Mock, call
 
 import pytest
 from channels.exceptions import ChannelFull
@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError
 
 from rooms import guessing
+from signalling import database
 from signalling.auth import revocation
 from signalling.auth.tokens import Identity
 from signalling.layers import ChannelGone, Undeliverable
@@ -136,13 +137,31 @@ async def test_a_write_during_an_outage_is_announced_now_and_when_it_is_repeated
     assert announced == ["version 0", "version 7"]
 
 
+async def test_a_late_write_takes_its_turn_in_the_room_that_it_is_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    database_sync, rooms = database.database_sync, []
+
+    def spy(function: Any, *, room: str | None = None) -> Any:
+        rooms.append(room)
+        return database_sync(function, room=room)
+
+    monkeypatch.setattr(database, "database_sync", spy)
+    stores = make()
+    await stores.subscribe("FORMER")
+    await stores.record(lambda version: LEFT, Mock(side_effect=[OperationalError, 0]))
+    await stores.subscribe("LATER")
+    await stores._pending.flush()
+    assert {*rooms} == {"FORMER"}
+
+
 async def test_a_write_that_changed_nothing_is_not_announced_then_or_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stores, publish = make(), Mock()
     monkeypatch.setattr(stores, "publish", publish)
     assert not await stores.record(Mock(), Mock(return_value=0))
-    await stores._record_late(Mock(), Mock(return_value=0))
+    await stores._record_late(Mock(), AsyncMock(return_value=0))
     assert not publish.called
 
 
