@@ -24,9 +24,11 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from rooms import reconciling
 from rooms.reconciling import Roster, Row
-from signalling.database import DATABASE_UNAVAILABLE, RowLocked, run_in_background_thread
+from signalling.database import DATABASE_UNAVAILABLE, run_in_background_thread
 from signalling.sfu.mode import Mode
 from signalling.transport.tasks import spawn
+
+from .releases import Release, Releases
 
 logger = logging.getLogger("signalling")
 
@@ -36,8 +38,6 @@ RETRY_SECONDS = 1.0
 """How long a read waits after the database was unavailable."""
 CHUNK = 500
 """Peers or rooms per query."""
-RELEASES = 200
-"""Rows that are released at one heartbeat: each needs a transaction."""
 ROSTERS = 20
 """Rosters per query, because each has up to TOTAL_LIMIT rows."""
 
@@ -130,6 +130,7 @@ class Reconciler:
         self._detached = detached
         self._due: dict[str, float] = {}
         self._suspects: set[tuple[str, int]] = set()
+        self._releases = Releases()
         self._is_reading = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -151,7 +152,8 @@ class Reconciler:
                     await self._read(due)
                 except DATABASE_UNAVAILABLE as error:
                     logger.warning("Database unavailable, rosters not refreshed yet: %s", error)
-                    self._due = due | self._due
+                    for room_code, version in due.items():
+                        self.request(room_code, version)
                     await asyncio.sleep(RETRY_SECONDS)
                 except Exception:  # the next heartbeat finds what is still wrong
                     logger.exception("Rosters could not be refreshed")
@@ -181,8 +183,8 @@ class Reconciler:
     async def reconcile(self, worker_id: str | None) -> None:
         """Compare everything once. Raises ``DATABASE_UNAVAILABLE``."""
         rows = await self.check_sockets(worker_id)
-        await self._check_detached(rows)
-        await self._release_orphans([row for row in rows.values() if row.worker_id == worker_id])
+        mine = [row for row in rows.values() if row.worker_id == worker_id]
+        await self._releases.run([*self._check_detached(rows), *self._find_orphans(mine)])
         await self._check_rosters()
 
     async def check_sockets(self, worker_id: str | None) -> dict[str, Row]:
@@ -212,12 +214,13 @@ class Reconciler:
             member.lose(row)
         return rows
 
-    async def _check_detached(self, rows: dict[str, Row]) -> None:
-        """End detached peers that have left or moved, and those that the database believes here.
+    def _check_detached(self, rows: dict[str, Row]) -> list[Release]:
+        """End detached peers that have left or moved. Return those that count as connected.
 
         A takeover, or the write that a peer is away, may be on its way: only what is still wrong at
         the next heartbeat is repaired.
         """
+        found = []
         suspects, self._suspects = self._suspects, set()
         for peer in tuple(self._detached()):
             row = rows.get(peer.peer_id)
@@ -233,23 +236,21 @@ class Reconciler:
             elif row.epoch != peer.epoch:
                 peer.end()
             else:
-                await _release(row, may_resume=True)
+                found.append(Release(row, may_resume=True))
+        return found
 
-    async def _release_orphans(self, rows: list[Row]) -> None:
-        """Let go of live rows without a socket: the answer to a COMMIT was lost."""
+    def _find_orphans(self, rows: list[Row]) -> list[Release]:
+        """Return the live rows without a socket: the answer to a COMMIT was lost."""
         members = {socket.room.channel_name: socket.room for socket in self._sockets()}
         detached = {peer.channel_name for peer in self._detached()}
-        orphans = [
-            row
+        return [
+            Release(row, row.may_resume)
             for row in rows
             if row.is_live
             and not row.is_away
             and row.channel_name not in detached
             and _has_given_up(members.get(row.channel_name), row)
         ]
-        for row in orphans[:RELEASES]:
-            logger.warning("Releasing peer %s, which has no socket", row.peer_id)
-            await _release(row, may_resume=row.may_resume)
 
     async def _check_rosters(self) -> None:
         seen: defaultdict[str, list[tuple[Member, Membership, int]]] = defaultdict(list)
@@ -283,14 +284,6 @@ def _has_given_up(member: Member | None, row: Row) -> bool:
     if mine is None:
         return not member.is_busy
     return mine.is_seated and mine.peer_id != row.peer_id
-
-
-async def _release(row: Row, *, may_resume: bool) -> None:
-    release = run_in_background_thread(reconciling.release)
-    try:
-        await release(row.peer_id, epoch=row.epoch, may_resume=may_resume)
-    except RowLocked as error:  # the next heartbeat tries again; others do not wait for this room
-        logger.warning("Peer %s not released: %s", row.peer_id, error)
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -12,6 +12,7 @@ from signalling.peers.messages import RosterChange
 from signalling.peers.room_events import RoomEvents
 from signalling.peers.versions import SeenVersions
 from signalling.worker.reconciler import Mark, Reconciler
+from signalling.worker.releases import Release
 
 from .rules import Design, Scope
 from .scopes import ARRIVAL, CRASH, FORMER, JOINS, MOVE, RELAYS, RETRY
@@ -121,18 +122,18 @@ class BelievesAfterTheRead(Reconciler):
 class ReleasesNothing(Reconciler):
     """A row without a socket stays."""
 
-    async def _release_orphans(self, rows: list[Row]) -> None:
-        pass
+    def _find_orphans(self, rows: list[Row]) -> list[Release]:
+        return []
 
 
 class ForgetsJoinsInFlight(Reconciler):
     """A row whose join has not been answered yet has no socket."""
 
-    async def _release_orphans(self, rows: list[Row]) -> None:
+    def _find_orphans(self, rows: list[Row]) -> list[Release]:
         seated = {member.channel_name for member, _ in self._seated()}
         kept, self._sockets = self._sockets, lambda: ()
         try:
-            await super()._release_orphans([row for row in rows if row.channel_name not in seated])
+            return super()._find_orphans([row for row in rows if row.channel_name not in seated])
         finally:
             self._sockets = kept
 

@@ -7,8 +7,8 @@ the worker's sockets have done during the query is what the code has to expect.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Coroutine, Generator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from types import SimpleNamespace, coroutine
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from rooms.models import Room
 from rooms.reconciling import Roster
 from rooms.reconciling import Row as ReadRow
 from signalling.worker import reconciler as code
+from signalling.worker import releases
 from signalling.worker.reconciler import Reconciler
 
 from .sockets import (
@@ -119,7 +120,7 @@ class _Run:
 
     def go(self, work: Coroutine[Question, Any, Any], now: tuple[Socket, ...]) -> None:
         """Run the coroutine; after its first query the sockets are those of ``now``."""
-        with patch.object(code, "run_in_background_thread", _query), suppress(StopIteration):
+        with _database_calls(), suppress(StopIteration):
             try:
                 answer = self._answer(work.send(None), self._read)
             finally:  # also if it has nothing to ask
@@ -225,6 +226,16 @@ def _rosters(codes: Collection[str], snapshot: Snapshot) -> dict[str, Roster]:
 @coroutine
 def _ask(question: Question) -> Generator[Question, Any, Any]:
     return (yield question)
+
+
+@contextmanager
+def _database_calls() -> Iterator[None]:
+    """Let ``_Run.go`` answer the calls of the reconciler."""
+    with (
+        patch.object(code, "run_in_background_thread", _query),
+        patch.object(releases, "run_in_background_thread", _query),
+    ):
+        yield
 
 
 def _query(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from rooms import reconciling, resuming, services
 from rooms.models import Participant, Room
 from signalling import database, receivers
 from signalling.peers import stores
-from signalling.worker import process, reconciler
+from signalling.worker import process, reconciler, releases
 from tests.conftest import Enter
 from tests.patience import PATIENCE
 from tests.signalling.sockets import AppSocket, connected, in_room
@@ -144,13 +144,13 @@ async def test_a_join_whose_commit_was_not_answered_ends_at_the_next_heartbeat(
 async def test_rows_whose_sockets_are_gone_end_a_few_at_a_time(
     room: Room, alice: User, bob: User, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconciler, "RELEASES", 2)
+    monkeypatch.setattr(releases, "RELEASE_SECONDS", 0.0)
     async with in_room(alice) as (witness,):
         worker_id = process.get_worker().worker_id
         lost = [(await run(enter, bob, worker_id=worker_id)).participant for _ in range(3)]
-        await process.get_worker().reconciler.reconcile(worker_id)
-        assert len(await live()) == 2
-        await process.get_worker().reconciler.reconcile(worker_id)
+        for still_there in (3, 2, 1):
+            await process.get_worker().reconciler.reconcile(worker_id)
+            assert len(await live()) == still_there
         assert await live() == {witness.peer_id}
         rows = [row async for row in Participant.objects.exclude(peer_id=witness.peer_id)]
         assert {(row.peer_id, row.reason) for row in rows} == {
@@ -305,6 +305,30 @@ async def test_a_read_waits_for_a_database_that_is_unavailable(
         monkeypatch.setattr(reconciling, "read_rosters", fail_once)
         process.get_worker().reconciler.request("ABC123")
         await see(socket, ("peer:joined", peer.peer_id))
+
+
+async def test_a_failed_read_is_repeated_although_less_is_asked_for_by_then(
+    room: Room, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested = process.get_worker().reconciler
+    reads: list[Any] = []
+    read_twice = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def fail_once(codes: Any) -> Any:
+        reads.append(codes)
+        if len(reads) == 1:
+            loop.call_soon_threadsafe(tested.request, "ABC123", 1)  # which the socket has seen
+            raise OperationalError("the database is starting up")
+        loop.call_soon_threadsafe(read_twice.set)
+        return {}
+
+    monkeypatch.setattr(reconciler, "RETRY_SECONDS", 0.0)
+    async with in_room(alice):
+        monkeypatch.setattr(reconciling, "read_rosters", fail_once)
+        tested.request("ABC123")
+        async with asyncio.timeout(PATIENCE):
+            await read_twice.wait()
 
 
 async def test_a_leave_while_both_stores_are_unavailable_reaches_the_others(
