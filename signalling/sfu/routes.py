@@ -23,10 +23,8 @@ def sfu_room(mode: Mode, room_code: str) -> SfuRoom:
 
 def route(mode: Mode, room_code: str, peer_id: str) -> dict[str, Any] | None:
     """Return how the client of a peer reaches the SFU, or None if no SFU serves the room."""
-    backend = get_sfus().get(mode.sfu)
-    if not mode.is_sfu or backend is None:
-        return None
-    return backend.route(sfu_room(mode, room_code), peer_id)
+    backend = get_sfus().get(mode.sfu) if mode.is_sfu else None
+    return None if backend is None else backend.route(sfu_room(mode, room_code), peer_id)
 
 
 def event(
