@@ -14,7 +14,7 @@ def main() -> int:
     """Return 1 if a scope has a counterexample."""
     parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="SCOPE", help="only these scopes")
-    parser.add_argument("--states", type=int, default=1_000_000, help="the most states of a scope")
+    parser.add_argument("--states", type=int, default=10_000_000, help="the most states of a scope")
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from .database import set_worker
 from .rules import Rules
 from .sockets import Event, Outcome
-from .state import Call, Change, Message, Relay, Seen, Socket, Takeover, World
+from .state import Call, Change, Message, Relay, Seen, Socket, Switch, Takeover, World
 
 
 class Violated(Exception):
@@ -26,14 +26,14 @@ def publish_all(rules: Rules, world: World, worker: int, changes: Iterable[Chang
     return world
 
 
-def send(rules: Rules, world: World, change: Change, *, skip: int) -> World:
+def send(rules: Rules, world: World, message: Change | Switch, *, skip: int) -> World:
     """Put an announcement on its way to all workers but one."""
     return _fly(
         world,
         [
-            (worker, change)
+            (worker, message)
             for worker, other in enumerate(world.workers)
-            if other.is_alive and worker != skip and rules.scope.concerns(worker, change)
+            if other.is_alive and worker != skip and rules.scope.concerns(worker, message)
         ],
     )
 
@@ -50,13 +50,13 @@ def deliver(rules: Rules, world: World, worker: int, message: Message) -> World:
     for socket in world.sockets:
         if socket.worker != worker:
             continue
-        if not isinstance(message, Change) and message.channel != socket.channel:
+        if isinstance(message, Takeover | Relay) and message.channel != socket.channel:
             continue
         match socket.phase:
             case "seated":
                 outcome = rules.sockets.deliver(socket.member, socket.channel, message)
                 world = settle(rules, world, socket, outcome, message)
-            case "joining" if isinstance(message, Change):
+            case "joining" if isinstance(message, Change | Switch):
                 world = replace(world, socket._replace(early=(*socket.early, message)))
             case "detached":
                 world = _deliver_detached(world, socket, message)
@@ -113,6 +113,9 @@ def tell(socket: Socket, events: Iterable[Event], *, is_written: bool = True) ->
     """Return the socket after its client was told of changes. Raises ``Violated``."""
     seen = list(socket.seen)
     for kind, peer in events:
+        if kind == "mode":
+            socket = _switched(socket, peer)
+            continue
         known = seen[peer].view
         allowed = {"joined": {"unknown", "doubtful"}}.get(kind, {"in", "away"})
         if known not in allowed:
@@ -142,11 +145,18 @@ def _deliver_detached(world: World, socket: Socket, message: Message) -> World:
     """End a detached peer, as ``DetachedPeer`` does."""
     if isinstance(message, Takeover):
         return without(world, socket)
-    if isinstance(message, Relay) or message.peer != socket.peer:
+    if isinstance(message, Relay | Switch) or message.peer != socket.peer:
         return world
     is_back = message.kind == "back" and message.epoch > socket.epoch
     has_ended = is_back or message.kind in ("left", "removed")
     return without(world, socket) if has_ended else world
+
+
+def _switched(socket: Socket, mode: int) -> Socket:
+    if mode <= socket.mode:
+        text = f"the client of peer {socket.peer} gets mode {mode}: it was {socket.mode}"
+        raise Violated(text)
+    return socket._replace(mode=mode)
 
 
 def _relayed(socket: Socket, relay: Relay) -> Socket:

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from rooms.models import Participant
 from rooms.reconciling import Roster, Row
 from signalling.peers.membership import Membership
-from signalling.peers.messages import RosterChange
+from signalling.peers.messages import ModeChanged, RosterChange
 from signalling.peers.room_events import RoomEvents
 from signalling.peers.versions import SeenVersions
+from signalling.sfu.mode import MESH, Mode
 from signalling.worker.reconciler import Mark, Reconciler
 from signalling.worker.releases import Release
 
 from .rules import Design, Scope
-from .scopes import ARRIVAL, CRASH, FORMER, JOINS, MOVE, RELAYS, RETRY
+from .scopes import ARRIVAL, CRASH, FENCE, FORMER, JOINS, MODES, MOVE, RELAYS, RETRY
 from .sockets import Classes
 
 
@@ -108,6 +109,21 @@ class TrustsEveryRead(RoomEvents):
         return super().refresh(roster, Mark.of(mine))
 
 
+class AdoptsOldModes(RoomEvents):
+    """A mode is adopted, although a later one is known."""
+
+    def _mode_changed(self, membership: Membership, message: ModeChanged) -> None:
+        membership.mode = MESH._replace(version=-1)
+        super()._mode_changed(membership, message)
+
+
+class ComparesNoModes(RoomEvents):
+    """A mode whose announcement was lost stays unknown."""
+
+    def agrees_with(self, live_count: int, mode: Mode) -> bool:
+        return super().agrees_with(live_count, MESH)
+
+
 class BelievesAfterTheRead(Reconciler):
     """Sockets that were seated during the read are compared with it."""
 
@@ -175,10 +191,13 @@ ERRORS = [
     _membership(ReturnsNoPeer, FORMER, "the roster"),
     _membership(NotesEarlyChanges, CRASH, "believes"),
     _membership(HasNoFence, RELAYS, STALE),
+    Error("HasNoFence after a false death", FENCE, STALE, Classes(membership=HasNoFence)),
     _membership(FencesByRosterOnly, RELAYS, STALE),
     _membership(OverlooksReturns, MOVE, "the roster"),
     Error("SkipsGaps", CRASH, "the roster", Classes(versions=SkipsGaps)),
     Error("TrustsEveryRead", MOVE, "gets joined", Classes(room=TrustsEveryRead)),
+    Error("AdoptsOldModes", MODES, "gets mode", Classes(room=AdoptsOldModes)),
+    Error("ComparesNoModes", MODES, "knows mode", Classes(room=ComparesNoModes)),
     _reconciler(BelievesAfterTheRead, ARRIVAL, "is closed"),
     _reconciler(ReleasesNothing, MOVE, "has 0 sockets"),
     _reconciler(ForgetsJoinsInFlight, ARRIVAL, "is ended"),

@@ -6,7 +6,7 @@ import dataclasses
 from collections import deque
 from typing import Any
 
-SKIPPED = {"identity", "link", "mode", "user"}
+SKIPPED = {"identity", "link", "user"}
 """The fields of a ``Membership`` that concern no other peer."""
 
 

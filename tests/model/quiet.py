@@ -92,6 +92,9 @@ def check_agreement(rules: Rules, world: World) -> None:
         row = rows[socket.peer]
         if not row.is_live or (row.channel, row.epoch) != (socket.channel, socket.epoch):
             raise Violated(f"a socket of peer {socket.peer} goes on: its row is {row}")
+        if socket.mode != world.mode:
+            text = f"the client of peer {socket.peer} knows mode {socket.mode}, not {world.mode}"
+            raise Violated(text)
         _check_roster(rules, world, socket)
     for peer, row in enumerate(rows):
         sockets = sum(socket.peer == peer for socket in seated)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from .replay import Replays
 from .sockets import Classes, Sockets
-from .state import Budget, Change, Client
+from .state import Budget, Change, Client, Switch
 
 Fault = Literal["lose", "duplicate", "give up", "crash", "reap", "remove", "refresh"]
 
@@ -37,15 +37,17 @@ class Scope:
     same_user: tuple[int | None, ...] = ()
     workers: int = 3
 
-    def concerns(self, worker: int, change: Change) -> bool:
+    def concerns(self, worker: int, message: Change | Switch) -> bool:
         """Return whether an announcement may change anything at a worker."""
         peers = {
             peer
             for peer, places in enumerate(self.places)
             if worker in places or self.seated[peer] == worker
         }
-        is_own = peers <= {change.peer}
-        return bool(peers) and not (is_own and change.kind in ("joined", "away"))
+        if isinstance(message, Switch):
+            return bool(peers)
+        is_own = peers <= {message.peer}
+        return bool(peers) and not (is_own and message.kind in ("joined", "away"))
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,31 @@ RETRY = Scope(
 )
 """A peer resumes again after the answer to its resume was lost."""
 
-SCOPES = (MOVE, RELAYS, CRASH, JOINS, SEATS, FALSE_DEATH, FORMER, ARRIVAL, RETRY)
+FENCE = Scope(
+    "fence",
+    clients=(OBSERVER, Client(opens=1)),
+    resumable=(False, True),
+    seated=(0, 1),
+    places=((), (2,)),
+    faults=frozenset({"reap"}),
+    budget=Budget(faults=1, heartbeats=0, relays=2),
+    same_user=(None, None),
+)
+"""A worker that is declared dead goes on relaying, while its peer resumes elsewhere."""
+
+MODES = Scope(
+    "modes",
+    clients=(OBSERVER, Client(opens=1)),
+    resumable=(False, True),
+    seated=(0, None),
+    places=((), (1,)),
+    faults=NETWORK | {"give up"},
+    budget=Budget(faults=2, heartbeats=0, switches=2),
+    same_user=(None, None),
+)
+"""A peer joins while the room switches to another mode."""
+
+SCOPES = (MOVE, RELAYS, CRASH, JOINS, SEATS, FALSE_DEATH, FORMER, ARRIVAL, RETRY, FENCE, MODES)
 """For ``make model``."""
 
 

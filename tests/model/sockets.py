@@ -6,6 +6,7 @@ call of the code with the same arguments is made once.
 
 from __future__ import annotations
 
+import json
 import math
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from signalling.peers.versions import SeenVersions
 from signalling.worker.reconciler import Reconciler
 
 from .freezing import freeze, thaw
-from .state import Change, Message, Relay, Row, Snapshot, Takeover
+from .state import Change, Message, Relay, Row, Snapshot, Switch, Takeover
 
 CODE = "ROOM"
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
@@ -36,7 +37,7 @@ ANY_VERSION = 1_000_000
 CACHED = 200_000
 
 Event = tuple[str, int]
-"""What a client is sent: ``joined``, ``left``, ``away`` or ``back``, and the peer."""
+"""What a client is sent: ``joined``, ``left``, ``away`` or ``back``, and the peer; or ``mode``."""
 Fate = str
 """``"open"``; ``"closed"``: without its peer; ``"fenced"``: its peer is detached; ``"lost"``: it is
 being closed, and its peer is lost or leaves."""
@@ -144,7 +145,7 @@ class Sockets:
         self.deliver = lru_cache(CACHED)(self._deliver)
         self.roster = lru_cache(CACHED)(self._roster)
 
-    def _seat(self, peer: int, snapshot: Snapshot, early: tuple[Change, ...]) -> Outcome:
+    def _seat(self, peer: int, snapshot: Snapshot, early: tuple[Change | Switch, ...]) -> Outcome:
         """Seat a socket whose join or resume has returned ``snapshot``."""
         membership = self.classes.membership(CODE)
         live = [(other, row) for other, row in enumerate(snapshot.rows) if row.is_live]
@@ -160,8 +161,8 @@ class Sockets:
             version = snapshot.version
             membership.versions = self.classes.versions(complete=version, latest=version)
         socket = Open(self.classes, snapshot.rows[peer].channel, membership)
-        for change in early:
-            socket.room.deliver(announcement(change))
+        for message in early:
+            socket.room.deliver(announcement(message))
         socket.room.seated()
         return self.outcome(socket)
 
@@ -176,7 +177,7 @@ class Sockets:
         assert socket.membership is not None
         mine = socket.membership.peer_id
         match message:
-            case Change():
+            case Change() | Switch():
                 return announcement(message)
             case Takeover():
                 return messages.Takeover(
@@ -233,6 +234,9 @@ def _without_tasks(classes: Classes) -> type[RoomEvents]:
 
 @cache
 def _event(frame: str) -> Event:
+    if frame.startswith('{"event":"room:mode"'):
+        data = json.loads(frame)["data"]
+        return "mode", 2 * data["version"] - data.get("switching", False)
     _, _, _, event, _, _, _, _, _, peer_id, *_ = frame.split('"')
     return event.removeprefix("peer:"), index(peer_id)
 
@@ -250,9 +254,16 @@ def index(peer_id: str) -> int:
 @cache
 def room(snapshot: Snapshot) -> Room:
     """Return the row of the room as the code gets it."""
-    room = Room(code=CODE, roster_version=snapshot.version)
+    version, is_switching = _mode(snapshot.mode)
+    room = Room(code=CODE, roster_version=snapshot.version, mode_version=version)
+    room.switching_until = LATER if is_switching else None
     room.live_count = sum(row.is_live for row in snapshot.rows)
     return room
+
+
+def _mode(number: int) -> tuple[int, bool]:
+    """Return the version of a mode, and whether the switch to it has not been committed."""
+    return (number + 1) // 2, bool(number % 2)
 
 
 @cache
@@ -269,8 +280,10 @@ def participant(peer: int, row: Row) -> Participant:
 
 
 @cache
-def announcement(change: Change) -> Any:
+def announcement(change: Change | Switch) -> Any:
     """Return the announcement of a change as the code gets it."""
+    if isinstance(change, Switch):
+        return messages.mode_changed(room(Snapshot(0, (), change.mode)), "")
     peer_id, version = name(change.peer), change.version
     row = Row(epoch=change.epoch, channel=change.channel, number=change.number)
     match change.kind:

@@ -37,6 +37,7 @@ class Snapshot(NamedTuple):
 
     version: int
     rows: tuple[Row, ...]
+    mode: int = 0
 
 
 class Change(NamedTuple):
@@ -67,7 +68,14 @@ class Relay(NamedTuple):
     kind: Literal["relay"] = "relay"
 
 
-Message = Change | Takeover | Relay
+class Switch(NamedTuple):
+    """To the room: its mode. Odd numbers are those of switches that have not been committed."""
+
+    mode: int
+    kind: Literal["mode"] = "mode"
+
+
+Message = Change | Takeover | Relay | Switch
 
 
 class Seen(NamedTuple):
@@ -87,8 +95,10 @@ class Socket(NamedTuple):
     epoch: int = 0
     member: int = 0
     """The number of a real ``Membership``; see ``sockets``."""
-    early: tuple[Change, ...] = ()
+    early: tuple[Change | Switch, ...] = ()
     seen: tuple[Seen, ...] = ()
+    mode: int = 0
+    """The mode that its client knows."""
 
 
 class Call(NamedTuple):
@@ -156,6 +166,7 @@ class Budget(NamedTuple):
     """Faults of the kinds that the scope has."""
     heartbeats: int = 0
     relays: int = 0
+    switches: int = 0
 
 
 class World(NamedTuple):
@@ -170,7 +181,9 @@ class World(NamedTuple):
     calls: tuple[Call, ...] = ()
     flight: tuple[tuple[int, Message], ...] = ()
     """The messages on their way, each with the worker that it goes to, in any order."""
+    mode: int = 0
+    """The mode of the room; see ``Switch``."""
 
     @property
     def snapshot(self) -> Snapshot:
-        return Snapshot(self.version, self.rows)
+        return Snapshot(self.version, self.rows, self.mode)

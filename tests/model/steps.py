@@ -10,7 +10,7 @@ from .database import set_worker
 from .delivery import Violated, publish, publish_all, without
 from .rules import Fault, Rules
 from .sockets import ANY_VERSION
-from .state import NOWHERE, Call, Change, Relay, Seen, Socket, Takeover, View, World
+from .state import NOWHERE, Call, Change, Relay, Seen, Socket, Switch, Takeover, View, World
 
 Label = tuple[object, ...]
 Step = tuple[Label, World | Violated]
@@ -152,9 +152,10 @@ def _seat(rules: Rules, world: World, socket: Socket, call: Call) -> World:
         for peer, row in enumerate(snapshot.rows)
     )
     epoch = snapshot.rows[call.peer].epoch
-    seated = socket._replace(phase="seated", epoch=epoch, early=(), seen=seen)
+    seated = socket._replace(phase="seated", epoch=epoch, early=(), seen=seen, mode=snapshot.mode)
     outcome = rules.sockets.seat(call.peer, snapshot, socket.early)
-    unwritten = next((change for change in socket.early if not change.version), None)
+    changes = [message for message in socket.early if isinstance(message, Change)]
+    unwritten = next((change for change in changes if not change.version), None)
     return delivery.settle(rules, delivery.replace(world, seated), seated, outcome, unwritten)
 
 
@@ -260,6 +261,10 @@ def _store_steps(rules: Rules, world: World) -> Iterator[Step]:
         before = _fail(world) if worker.is_alive else world
         after, changes = database.reap(rules, before, number)
         yield _step(("reap", number), publish_all, rules, after, NOWHERE, changes)
+    if world.budget.switches:
+        spent = world.budget._replace(switches=world.budget.switches - 1)
+        after = world._replace(mode=world.mode + 1, budget=spent)
+        yield ("switch", after.mode), delivery.send(rules, after, Switch(after.mode), skip=NOWHERE)
     for peer, row in enumerate(world.rows):
         if row.state == "away":
             after, changes = database.expire(world, peer)
