@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import FieldDoesNotExist
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import EmailField
+from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from . import names
@@ -23,6 +25,15 @@ INTEGERS = range(-(2**63), 2**64)
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
+class Encoder(DjangoJSONEncoder):
+    """Django's encoder. Times have an offset, also those of sites without ``USE_TZ``."""
+
+    def default(self, o: Any) -> Any:
+        if isinstance(o, datetime) and timezone.is_naive(o):
+            o = timezone.make_aware(o, timezone.get_default_timezone())
+        return super().default(o)
+
+
 def describe(user: AbstractBaseUser) -> dict[str, Any]:
     """Return the data of ``USER_INFO`` about a user, as every frame and the database contain it.
 
@@ -32,7 +43,7 @@ def describe(user: AbstractBaseUser) -> dict[str, Any]:
     info = hook(conf().user_info)(user)
     if not isinstance(info, dict):
         raise TypeError(f"SIGNALLING['USER_INFO'] must return a dict, not {type(info).__name__}")
-    text = json.dumps(info, cls=DjangoJSONEncoder, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(info, cls=Encoder, ensure_ascii=False, allow_nan=False)
     text.encode()  # raises for half of a surrogate pair
     plain: dict[str, Any] = names.clean_info(json.loads(text, parse_int=_integer))
     return plain

@@ -81,7 +81,8 @@ async def identify(token: str) -> Identity:
 async def _call(function: Callable[[str], Any], token: str) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(token)
-    return await asyncio.wrap_future(_threads().submit(_call_in_thread, function, token))
+    found = await asyncio.wrap_future(_threads().submit(_call_in_thread, function, token))
+    return await found if inspect.isawaitable(found) else found  # of an object with async __call__
 
 
 def _call_in_thread(function: Callable[[str], Any], token: str) -> Any:

@@ -23,6 +23,14 @@ async def by_name_async(token: str) -> User | None:
     return await User.objects.filter(username=token).afirst()
 
 
+class ByName:
+    async def __call__(self, token: str) -> User | None:
+        return await by_name_async(token)
+
+
+by_name_object = ByName()
+
+
 def hang(token: str) -> User | None:
     may_return.wait()
     return by_name(token)

@@ -51,7 +51,7 @@ async def refusal(token: str, address: str | None = None) -> ProtocolError:
     return refused.value
 
 
-@pytest.mark.parametrize("name", ["by_name", "by_name_async"])
+@pytest.mark.parametrize("name", ["by_name", "by_name_async", "by_name_object"])
 async def test_the_site_decides_whose_token_it_is(
     room: Room, bob: User, use: Use, name: str
 ) -> None:

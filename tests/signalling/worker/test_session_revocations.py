@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
@@ -18,7 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from rooms.models import Room
+from rooms.models import Participant, Room
 from signalling.auth import revocation
 from signalling.middleware import SessionRotationMiddleware
 from signalling.worker import pushes
@@ -238,3 +239,63 @@ async def test_a_handshake_does_not_change_a_session_with_a_former_secret(
     await socket.receive_nothing()
     assert await Session.objects.values().aget() == before
     await socket.disconnect()
+
+
+@pytest.mark.usefixtures("engine")
+async def test_after_a_change_of_the_secret_a_socket_leaves_the_user_signed_in(
+    bob: User, settings: Settings
+) -> None:
+    """The socket comes first; then the page replaces the key of the session."""
+    client = await change(sign_in, bob)
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "n" * 50
+    before = key_of(client)
+    socket = await open_page(client)
+    await socket.receive_nothing()
+    page = await change(client.get, "/")
+    assert page.context["user"] == bob
+    assert key_of(client) != before
+    assert (await change(client.get, "/")).context["user"] == bob
+    await sweep()
+    await asyncio.sleep(0.2)
+    await socket.receive_nothing()
+    await socket.disconnect()
+
+
+# --- Acts of a session that has been revoked without a signal -----------------------------------
+
+
+async def delete_session() -> None:
+    await Session.objects.all().adelete()
+
+
+async def update_password() -> None:
+    await User.objects.aupdate(password="other")
+
+
+async def deactivate_users() -> None:
+    await User.objects.aupdate(is_active=False)
+
+
+@pytest.mark.parametrize("is_resume", [False, True])
+@pytest.mark.parametrize(
+    ("revoke", "code"),
+    [
+        (delete_session, "token_revoked"),
+        (update_password, "token_revoked"),
+        (deactivate_users, "user_inactive"),
+    ],
+)
+async def test_each_join_and_resume_reads_the_session_again(
+    room: Room, bob: User, is_resume: bool, revoke: Callable[[], Awaitable[None]], code: str
+) -> None:
+    client = await change(sign_in, bob)
+    first, second = await open_page(client), await open_page(client)
+    token = (await first.join(resumable=True))["resumeToken"]
+    await first.disconnect(1006)
+    await revoke()
+    data = {"roomCode": "ABC123", **({"resumeToken": token} if is_resume else {})}
+    answer = await second.request("join:room", data)
+    assert answer["data"]["code"] == code
+    assert await second.receive_close() == 4401
+    await second.disconnect(1006)
+    assert (await Participant.objects.aget()).epoch == 0  # neither joined nor resumed
