@@ -10,7 +10,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-sfu fake-peers test lint types unit integration browser hostile fuzz soak model mutants matrix \
-	screenshots bench lock clean
+	screenshots messages bench lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ matrix: .venv/dev node_modules/.done ## Run the unit tests on every installed Py
 screenshots: .venv/dev ## Update the pictures in docs/images
 	@scripts/system-packages
 	UPDATE_SCREENSHOTS=1 $(BIN)/pytest tests/browser
+
+messages: .venv/dev ## Update the translations from the sources, and compile them
+	@scripts/system-packages gettext
+	@PATH="$(abspath $(BIN)):$$PATH" scripts/messages
 
 bench: .venv/bench benchmarks/peers/node_modules/.done ## Compare with other servers (BENCH="--quick", BENCH="--help")
 	@scripts/system-packages

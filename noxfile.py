@@ -42,6 +42,7 @@ NOT_RUN = [
     "test_packaging.py",
     "test_requirements.py",
     "test_security_docs.py",
+    "test_translations.py",
 ]
 """Tests that no interpreter and no Django changes, and tests of servers."""
 

@@ -7,7 +7,7 @@ from django.contrib.auth import get_permission_codename, get_user_model
 from django.db.models import Count, F, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext_lazy
 
 from . import services
 from .models import Participant, Room, Worker
@@ -20,7 +20,11 @@ class OccupancyFilter(admin.SimpleListFilter):
     parameter_name = "occupancy"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("empty", _("empty")), ("in_use", _("in use")), ("full", _("full (mesh)"))]
+        return [
+            ("empty", pgettext_lazy("room", "empty")),
+            ("in_use", _("in use")),
+            ("full", _("full (mesh)")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         match self.value():

@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class Mode(models.TextChoices):
@@ -22,8 +23,8 @@ class Topology(models.TextChoices):
 class Role(models.TextChoices):
     """The role of a participant in its room."""
 
-    HOST = "host", _("host")
-    MEMBER = "member", _("member")
+    HOST = "host", pgettext_lazy("participant", "host")
+    MEMBER = "member", pgettext_lazy("participant", "member")
 
 
 class SfuState(models.TextChoices):
@@ -36,7 +37,7 @@ class SfuState(models.TextChoices):
 class LeaveReason(models.TextChoices):
     """Why a membership ended."""
 
-    LEFT = "left", _("left")
+    LEFT = "left", pgettext_lazy("participant", "left")
     DISCONNECTED = "disconnected", _("disconnected")
     REMOVED = "removed", _("removed")
     EVICTED = "evicted", _("gave the seat to the host")

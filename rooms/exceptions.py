@@ -20,9 +20,8 @@
     ├── RateLimited      too many failures; details: {"retry_after": seconds}
     └── Forbidden        a policy refused the request
 
-Clients act on ``code``, which is stable. The message is for people. It is marked for
-translation; without a catalogue of the host site it is English. Sockets use ``LANGUAGE_CODE``,
-the REST API and pages use the language of the request.
+Clients act on ``code``, which is stable. The message is for people, and translated.
+Sockets use ``LANGUAGE_CODE``, the REST API and pages use the language of the request.
 """
 
 from typing import ClassVar

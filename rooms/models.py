@@ -14,6 +14,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from . import choices, codes
 from .defaults import default_p2p_limit, default_total_limit, new_peer_id, new_worker_id
@@ -41,7 +42,7 @@ class Room(models.Model):
     name = models.CharField(_("name"), max_length=100, blank=True)
     host = models.ForeignKey(
         settings.AUTH_USER_MODEL,
-        verbose_name=_("host"),
+        verbose_name=pgettext_lazy("participant", "host"),
         on_delete=models.SET_NULL,
         related_name="hosted_rooms",
         null=True,
@@ -268,7 +269,8 @@ class Participant(Liveness, models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.user_info.get('username', self.user_id)} in {self.room_id}"
+        who = self.user_info.get("username", self.user_id)
+        return _("%(user)s in %(room)s") % {"user": who, "room": self.room_id}
 
     def receives_through_sfu(self, version: int) -> bool:
         """Return whether the peer reported that it receives media in this mode version."""

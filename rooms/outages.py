@@ -6,9 +6,11 @@ import sqlite3
 from collections.abc import Callable
 
 from django.db import InterfaceError, InternalError, OperationalError
+from django.utils.translation import gettext_lazy as _
 
 RETRY_AFTER = 2
 """Seconds until a refused request may be sent again."""
+MESSAGE = _("The service is unavailable. Try again in a few seconds.")
 
 # Codes of PostgreSQL, Appendix A. After a failover the server may be a read-only standby. Then the
 # first write fails with 25006, the rest of its transaction with 25P02; 25P03 ends an idle one.

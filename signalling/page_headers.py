@@ -12,7 +12,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.http.response import ResponseHeaders
 from django.template.loader import get_template
 from django.templatetags.static import static
-from django.utils.translation import gettext as _
 
 from rooms import outages
 
@@ -81,9 +80,8 @@ def secured(view: View) -> View:
 
 def unavailable() -> HttpResponse:
     """Return 503 with ``Retry-After``."""
-    text = _("The service is unavailable. Try again in a few seconds.")
     headers = {"Retry-After": str(outages.RETRY_AFTER)}
-    return HttpResponse(text, content_type="text/plain", status=503, headers=headers)
+    return HttpResponse(outages.MESSAGE, content_type="text/plain", status=503, headers=headers)
 
 
 def nonce(request: HttpRequest | None) -> str:

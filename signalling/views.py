@@ -11,6 +11,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from rooms import codes, guessing, services
@@ -27,8 +28,10 @@ LISTED_ROOMS = 50
 class NewRoomForm(forms.Form):
     """The options of a new room. ``rooms.services`` validates the code."""
 
-    name = forms.CharField(label="Name (optional)", max_length=100, required=False)
-    new_code = forms.CharField(label="Code (optional)", max_length=codes.MAX_LENGTH, required=False)
+    name = forms.CharField(label=_("Name (optional)"), max_length=100, required=False)
+    new_code = forms.CharField(
+        label=_("Code (optional)"), max_length=codes.MAX_LENGTH, required=False
+    )
 
 
 class CodeForm(forms.Form):
@@ -116,7 +119,7 @@ def call(request: HttpRequest, code: str) -> HttpResponse:
     """
     context = {
         "code": code.upper(),
-        "title": _room_name(request, code) or f"Room {code.upper()}",
+        "title": _room_name(request, code) or _("Room %(code)s") % {"code": code.upper()},
         "return_url": _return_url(request),
         "login_url": redirect_to_login(request.get_full_path()).url,
     }

@@ -20,7 +20,7 @@ class KeyServerUnavailable(APIException):
     """The token cannot be checked now: 503."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "The service is unavailable; try again soon."
+    default_detail = outages.MESSAGE
     default_code = "unavailable"
     wait = outages.RETRY_AFTER
     """Sent as ``Retry-After`` by Django REST framework."""

@@ -16,7 +16,7 @@ def unavailable() -> Response:
     """Return 503 with the code ``unavailable`` and ``Retry-After``."""
     set_rollback()
     return Response(
-        {"code": "unavailable", "detail": "The service is unavailable; try again soon."},
+        {"code": "unavailable", "detail": str(outages.MESSAGE)},
         status=status.HTTP_503_SERVICE_UNAVAILABLE,
         headers={"Retry-After": str(outages.RETRY_AFTER)},
     )

@@ -9,10 +9,10 @@ from django import template
 from django.contrib.auth.views import redirect_to_login
 from django.template.context import Context
 from django.urls import get_script_prefix
-from django.utils.html import format_html
+from django.utils.html import format_html, json_script
 
 from rooms import user_info
-from signalling import page_headers
+from signalling import page_headers, page_texts
 from signalling.conf import conf
 
 if TYPE_CHECKING:
@@ -55,3 +55,9 @@ def csp_nonce(context: Context) -> str:
 def public_name(user: Any) -> str:
     """Return the name of a user that the other peers of a room see: ``{{ user|public_name }}``."""
     return user_info.label(user_info.describe(user))
+
+
+@register.simple_tag
+def page_translations() -> str:
+    """Return an element with the translations of the page's JavaScript."""
+    return json_script(page_texts.translations(), "signalling-translations")

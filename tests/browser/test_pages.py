@@ -57,6 +57,21 @@ def test_leaving_a_call_returns_to_the_page_that_linked_to_it(room: str, enter: 
     expect(alice.page).to_have_url(f"{alice.demo.url}/r/TEA/")  # where /?code=tea leads
 
 
+def test_the_call_page_speaks_german(room: str, enter: Enter) -> None:
+    anna = enter("alice", locale="de-DE")
+    anna.page.goto(f"{anna.demo.url}/r/{room}/")
+    anna.button("Beitreten").click()
+    expect(anna.tile("alice (Sie)")).to_be_visible()
+    expect(anna.page.get_by_role("status").first).to_contain_text(
+        "Außer Ihnen ist noch niemand hier"
+    )
+    enter("bob").join(room)
+    expect(anna.tile("bob")).to_contain_text("direkt")
+    anna.page.goto(f"{anna.demo.url}/r/NOWHERE/")
+    anna.button("Beitreten").click()
+    expect(anna.page.get_by_role("alert")).to_contain_text("Prüfen Sie den Code")
+
+
 def test_code_errors_are_shown_at_the_field(enter: Enter) -> None:
     alice = enter("alice")
     alice.page.goto(alice.demo.url)

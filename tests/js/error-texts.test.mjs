@@ -4,7 +4,7 @@ import {CLOSES, DEVICES, ERRORS, explain} from "../../signalling/static/signalli
 import {DeviceError, SignallingError} from "../../signalling/static/signalling/index.js";
 
 test("every text has a title, advice and an action", () => {
-  for (const text of [ERRORS, CLOSES, DEVICES].flatMap(Object.values)) {
+  for (const text of [ERRORS, CLOSES, DEVICES.audio, DEVICES.video].flatMap(Object.values)) {
     assert.match(text.title, /^[A-Z].+[.]$/);
     assert.match(text.advice, /^[A-Z].+[.]$/);
     assert.ok(["home", "again", "signin"].includes(text.action));

@@ -7,8 +7,10 @@
 import {
   Devices, Membership, Room, SignallingClient, SignallingError, isReservedId, sameOriginSocket,
 } from "../index.js";
-import {RECONNECTING, SFU_LOST, explain} from "./error-texts.js";
+import {explain} from "./error-texts.js";
+import {fill} from "./gettext.js";
 import {Screen} from "./screen.js";
+import {TEXTS} from "./texts.js";
 import {Tile} from "./tile.js";
 
 /** @import {ErrorFrame, Participant, WantedDevices} from "../index.js" */
@@ -126,7 +128,8 @@ export class Call {
   /** Show whether the socket or the SFU is being reconnected. */
   #showConnection() {
     const {membership, room} = this.session ?? {};
-    this.screen.showConnection(membership?.state === "away" ? RECONNECTING : room?.switch.isLost ? SFU_LOST : "");
+    const isAway = membership?.state === "away";
+    this.screen.showConnection(isAway ? TEXTS.reconnecting : room?.switch.isLost ? TEXTS.sfuLost : "");
   }
 
   /** @param {Participant} participant */
@@ -134,14 +137,14 @@ export class Call {
     const tile = new Tile(this.screen.tile, participant);
     this.tiles.set(participant.id, tile);
     this.screen.stage.append(tile.figure);
-    this.screen.showStatus(`${participant.name} joined`);
+    this.screen.showStatus(fill(TEXTS.joined, participant));
   }
 
   /** @param {Participant} participant */
   #removeTile(participant) {
     this.tiles.get(participant.id)?.remove();
     this.tiles.delete(participant.id);
-    this.screen.showStatus(`${participant.name} left`);
+    this.screen.showStatus(fill(TEXTS.left, participant));
   }
 
   /** Update the user's own tile, and the buttons that show the same state. */
@@ -177,9 +180,9 @@ export class Call {
     const link = location.origin + location.pathname; // the query is the user's own: where they return to
     try {
       await navigator.clipboard.writeText(link);
-      this.screen.showStatus("Link copied");
+      this.screen.showStatus(TEXTS.linkCopied);
     } catch {
-      this.screen.showProblem(`Your browser does not allow copying. The link is ${link}`);
+      this.screen.showProblem(fill(TEXTS.linkNotCopied, {link}));
     }
   }
 

@@ -1,5 +1,7 @@
 /** The page around the tiles: the visible section, status messages and error messages. */
 import {find} from "./dom.js";
+import {fill} from "./gettext.js";
+import {TEXTS} from "./texts.js";
 
 /** @import {ErrorText} from "./error-texts.js" */
 /** @typedef {"lobby" | "joining" | "call" | "ended"} State the `data-state` of the root element */
@@ -45,8 +47,7 @@ export class Screen {
   /** @param {number} others how many others are in the call */
   showCall(others) {
     this.#show("call");
-    const isFirst = "You are the first one here. Copy the link to invite others.";
-    this.showStatus(others ? `Others in the call: ${others}` : isFirst);
+    this.showStatus(others ? fill(TEXTS.othersInCall, {count: others}) : TEXTS.firstOne);
     this.#part("call-title").focus();
   }
 

@@ -1,5 +1,7 @@
 /** One participant on the stage: a <figure> with the video, the name and their state in words. */
 import {find} from "./dom.js";
+import {fill} from "./gettext.js";
+import {TEXTS} from "./texts.js";
 
 /** @import {Participant, Path, PeerState} from "../index.js" */
 
@@ -11,16 +13,14 @@ import {find} from "./dom.js";
 
 /** @type {Record<PeerState, string>} */
 const STATES = {
-  connecting: "connecting…",
+  connecting: TEXTS.peerConnecting,
   connected: "",
-  reconnecting: "connection interrupted…",
-  failed: "no connection, retrying…",
+  reconnecting: TEXTS.peerInterrupted,
+  failed: TEXTS.peerFailed,
   closed: "",
 };
 
-const AWAY = "reconnecting…";
-
-const PATHS = {mesh: "direct", sfu: "via server"};
+const PATHS = {mesh: TEXTS.direct, sfu: TEXTS.viaServer};
 
 export class Tile {
   /**
@@ -42,15 +42,16 @@ export class Tile {
   show({name, username = name, displayName, media, state, away, stream, path}) {
     // Some clients do not report their media: then show video if there is a video track.
     const hasVideo = media.video ?? stream.getVideoTracks().length > 0;
-    this.figure.setAttribute("aria-label", this.own ? `${name} (you)` : name);
+    const caption = this.own ? fill(TEXTS.you, {name}) : name;
+    this.figure.setAttribute("aria-label", caption);
     this.figure.dataset.state = state;
     if (path) this.figure.dataset.path = path;
-    this.#setText("name", this.own ? `${name} (you)` : name);
+    this.#setText("name", caption);
     find(this.figure, "[data-name]", HTMLElement).title = username;
     this.#setText("avatar", [...(displayName || username)][0]?.toUpperCase() ?? "?");
-    this.#setText("microphone", media.audio === false ? "muted" : "");
-    this.#setText("camera", media.video === false ? "camera off" : "");
-    this.#setText("state", away ? AWAY : STATES[state]);
+    this.#setText("microphone", media.audio === false ? TEXTS.muted : "");
+    this.#setText("camera", media.video === false ? TEXTS.cameraOff : "");
+    this.#setText("state", away ? TEXTS.peerAway : STATES[state]);
     this.#setText("via", path ? PATHS[path] : "");
     this.figure.classList.toggle("no-video", !hasVideo);
     if (this.video.srcObject !== stream) this.video.srcObject = stream;
