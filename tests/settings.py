@@ -13,6 +13,9 @@ os.environ.setdefault("JWT_LEEWAY", "0")  # tests of an expiry do not wait for i
 
 from signalling_project.settings import *  # noqa: F403
 
+# Only `runserver` needs it, and it imports Twisted, even into uvicorn and `migrate`.
+INSTALLED_APPS.remove("daphne")  # noqa: F405
+
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 if "SIGNALLING" not in os.environ:  # tests without a server fill rooms with few users

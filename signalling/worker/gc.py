@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 
 THRESHOLDS = (50_000, 20, 1_000)  # Python's defaults are (700, 10, 10)
@@ -24,12 +25,14 @@ class Cycles:
         self._is_frozen = False
 
     def collect_rarely(self) -> None:
-        """Change the thresholds of this process.
+        """Change the thresholds of this process, and let it end without a collection.
 
-        For our servers only: other processes keep theirs.
+        For our servers only: other processes keep theirs. At its end Python visits every object to
+        find cycles, which takes 0.1 s to 0.2 s and frees what the kernel frees anyway.
         """
         self.is_rare = True
         gc.set_threshold(*THRESHOLDS)
+        atexit.register(gc.freeze)
 
     def socket_opened(self) -> None:
         """Exclude the objects that exist now from collections, at the first socket."""

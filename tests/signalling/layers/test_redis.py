@@ -257,7 +257,7 @@ async def test_named_queues_are_spread_over_two_hosts(
 async def test_closing_a_layer_ends_its_tasks_and_connections(own_redis: Redis) -> None:
     before = asyncio.all_tasks()
     connections = len(clients(own_redis))
-    layer = RedisChannelLayer(hosts=[own_redis.url])
+    layer = RedisChannelLayer(hosts=[own_redis.url], timeout=PATIENCE)
     attached = await attach(layer, "tea")
     await layer.group_send("tea", {"type": "one"})
     receiver = asyncio.ensure_future(layer.receive("thumbnails"))
@@ -272,7 +272,7 @@ async def test_closing_a_layer_ends_its_tasks_and_connections(own_redis: Redis) 
 
 
 async def test_closing_a_layer_raises_in_waiting_senders(own_redis: Redis) -> None:
-    here, there = (RedisChannelLayer(hosts=[own_redis.url]) for _ in range(2))
+    here, there = (RedisChannelLayer(hosts=[own_redis.url], timeout=PATIENCE) for _ in range(2))
     channel = await there.new_channel()
     sending = asyncio.ensure_future(here.send(channel, {"type": "one"}))
     await asyncio.sleep(0)

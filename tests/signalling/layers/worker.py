@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from signalling.layers import RedisChannelLayer
+from tests.patience import PATIENCE
 
 Received = dict[str, list[list[Any]]]  # by channel: [run, sender, number]
 
@@ -38,7 +39,7 @@ def write(data: Any) -> None:
 
 
 async def serve(url: str, prefix: str) -> None:
-    layer = RedisChannelLayer(hosts=[url], prefix=prefix, capacity=100_000)
+    layer = RedisChannelLayer(hosts=[url], prefix=prefix, capacity=100_000, timeout=PATIENCE)
     received: Received = {}
     tasks: list[asyncio.Task[None]] = []
 
