@@ -15,7 +15,8 @@ from tests.browser.demo import Demo, serve
 from tests.browser.person import Person
 
 # Chromium obeys only the last list of features to disable, so this begins with Playwright's own. The
-# three pop-ups of the address bar cost more than a page: each new context would load two of them.
+# three pop-ups of the address bar cost more than a page: each new context would load two of them. Nor
+# does each page need a spare renderer for the next one.
 DISABLED_FEATURES = [
     "AvoidUnnecessaryBeforeUnloadCheckSync",
     "DestroyProfileOnBrowserClose",
@@ -24,6 +25,7 @@ DISABLED_FEATURES = [
     "MediaRouter",
     "OptimizationHints",
     "PaintHolding",
+    "SpareRendererForSitePerProcess",
     "ThirdPartyStoragePartitioning",
     "WebUIOmniboxAimPopup",
     "WebUIOmniboxFullPopup",
