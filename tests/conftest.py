@@ -13,9 +13,11 @@ import hypothesis
 import pytest
 from channels.layers import channel_layers
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.core.cache import cache
 from django.db import connection
+from django.db.models.signals import post_migrate
 from django.test.utils import CaptureQueriesContext
 from rest_framework_simplejwt.tokens import AccessToken
 
@@ -63,6 +65,28 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         database.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("db") / "db.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Keep content types and permissions when a test that commits empties the tables.
+
+    Django would create their rows again after each of these tests, which takes most of their time.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        introspection = connection.introspection
+        names = introspection.django_table_names
+        patch.setattr(
+            introspection,
+            "django_table_names",
+            lambda *args, **kwargs: [
+                name
+                for name in names(*args, **kwargs)
+                if name not in {ContentType._meta.db_table, Permission._meta.db_table}
+            ],
+        )
+        patch.setattr(post_migrate, "receivers", [])
+        yield
 
 
 @pytest.fixture(autouse=True)
