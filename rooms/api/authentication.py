@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import wait
+from contextlib import contextmanager
 from typing import Any
 
 from rest_framework import status
@@ -13,7 +15,7 @@ from rest_framework_simplejwt.tokens import RefreshToken
 from rooms import key_server, outages
 from rooms.key_server import KeysUnavailable
 
-from .tolerance import TolerantAuthentication, fetch_keys, refuse_unusual_claims, tolerant
+from .tolerance import TolerantAuthentication, fetch_keys, tolerant
 
 
 class KeyServerUnavailable(APIException):
@@ -26,6 +28,16 @@ class KeyServerUnavailable(APIException):
     """Sent as ``Retry-After`` by Django REST framework."""
 
 
+@contextmanager
+def key_of(raw_token: str | bytes) -> Iterator[None]:
+    """Wait a moment for the key of a token. Raise ``KeyServerUnavailable`` if it is needed and missing."""
+    wait(fetch_keys(raw_token), key_server.SECONDS)
+    try:
+        yield
+    except KeysUnavailable as error:
+        raise KeyServerUnavailable from error
+
+
 class Authentication(TolerantAuthentication):
     """Authenticate with an access token in the header ``Authorization: Bearer …``.
 
@@ -33,11 +45,8 @@ class Authentication(TolerantAuthentication):
     """
 
     def get_validated_token(self, raw_token: Any) -> Any:
-        wait(fetch_keys(raw_token), key_server.SECONDS)
-        try:
+        with key_of(raw_token):
             return super().get_validated_token(raw_token)
-        except KeysUnavailable as error:
-            raise KeyServerUnavailable from error
 
 
 class RefreshSerializer(TokenRefreshSerializer):
@@ -50,6 +59,6 @@ class RefreshSerializer(TokenRefreshSerializer):
     token_class = tolerant(RefreshToken)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
-        Authentication().get_user(self.token_class(attrs["refresh"]))
-        with refuse_unusual_claims():
+        with key_of(attrs["refresh"]):
+            Authentication().get_user(self.token_class(attrs["refresh"]))
             return super().validate(attrs)
