@@ -17,19 +17,17 @@ UNTHROTTLED_BACKENDS = {
 
 
 @register()
-def check_authenticate(
-    app_configs: Sequence[AppConfig] | None, **kwargs: Any
-) -> list[CheckMessage]:
-    """Require ``AUTHENTICATE`` to be the import path of a callable, if it is set."""
-    path = getattr(settings, "SIGNALLING", {}).get("AUTHENTICATE")
-    if not path or not (problem := find_hook_problem(path)):
-        return []
+def check_hooks(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Require the hooks that may be empty to be import paths of callables."""
+    given = getattr(settings, "SIGNALLING", {})
     return [
         Error(
-            f"SIGNALLING['AUTHENTICATE'] {problem}",
-            hint="Set it to the import path of a function, such as 'myproject.calls.authenticate'.",
+            f"SIGNALLING[{key!r}] {problem}",
+            hint=f"Set it to the import path of a function, such as 'myproject.calls.{key.lower()}'.",
             id="signalling.E017",
         )
+        for key in ("AUTHENTICATE", "CONTEXT")
+        if given.get(key) and (problem := find_hook_problem(given[key]))
     ]
 
 

@@ -39,6 +39,7 @@ from .auth.identify import (
 )
 from .auth.tokens import Identity
 from .conf import conf
+from .handshakes import ContextMiddleware, ScriptNameMiddleware
 from .peers.replies import internal_error
 from .protocol import CloseCode, ProtocolError
 from .protocol.errors import unavailable
@@ -164,29 +165,9 @@ class JWTAuthMiddleware(BaseMiddleware):
         return None
 
 
-class ScriptNameMiddleware:
-    """Lets a ``URLRouter`` match the path below the one at which the site is mounted.
-
-    ``URLRouter`` requires ``root_path`` at the beginning of the path, and ignores
-    ``FORCE_SCRIPT_NAME``. Here both are optional, as in Django: proxies may have removed them, and
-    servers differ in whether ``path`` contains ``root_path``.
-    """
-
-    def __init__(self, application: Any) -> None:
-        self.application = application
-
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> Any:
-        mounted_at = (settings.FORCE_SCRIPT_NAME or scope.get("root_path", "")).rstrip("/")
-        if mounted_at and "path_remaining" not in scope:  # otherwise a router has begun
-            path = scope["path"]
-            is_below = path.startswith(f"{mounted_at}/")
-            scope = {**scope, "path_remaining": path.removeprefix(mounted_at) if is_below else path}
-        return await self.application(scope, receive, send)
-
-
 def SignallingMiddlewareStack(inner: Any) -> Any:  # noqa: N802  (named like Channels' stacks)
     """Return ``inner``, usually a ``URLRouter``, wrapped in the middleware classes above."""
-    identified = JWTAuthMiddleware(ScriptNameMiddleware(inner))
+    identified = ContextMiddleware(JWTAuthMiddleware(ScriptNameMiddleware(inner)))
     return AddressLimitMiddleware(OriginMiddleware(identified))
 
 

@@ -11,7 +11,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -22,6 +22,7 @@ from rooms.conf import hook
 from rooms.deadlines import Workers
 from rooms.logs import RareWarning
 from signalling.conf import conf
+from signalling.database import current, surrounded
 from signalling.protocol import ErrorCode, errors
 
 from .tokens import Identity, TokenRefused, auth_hash
@@ -81,7 +82,8 @@ async def identify(token: str) -> Identity:
 async def _call(function: Callable[[str], Any], token: str) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(token)
-    found = await asyncio.wrap_future(_threads().submit(_call_in_thread, function, token))
+    call = partial(_call_in_thread, surrounded(function, current()), token)
+    found = await asyncio.wrap_future(_threads().submit(call))
     return await found if inspect.isawaitable(found) else found  # of an object with async __call__
 
 

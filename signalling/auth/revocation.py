@@ -17,6 +17,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import BooleanField
 
 from rooms import admission, outages
+from signalling.database import surrounded
 from signalling.protocol import ErrorCode, ProtocolError, errors
 
 from . import sessions, tokens
@@ -60,7 +61,10 @@ def check_all(held: list[tuple[Identity, str | None]]) -> list[ProtocolError | N
     Return for each the error to close its socket with, or ``None``: 4401 if the credential is gone,
     4403 if ``CAN_STAY`` no longer allows the user to be in the room.
     """
-    return [_check(identity, room_code) for identity, room_code in held]
+    return [
+        surrounded(_check, identity.surroundings)(identity, room_code)
+        for identity, room_code in held
+    ]
 
 
 def find_changed(known: dict[Any, int]) -> dict[Any, int | None]:

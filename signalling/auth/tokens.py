@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote_plus
@@ -19,6 +19,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from rooms import extras
 from rooms.leeway import leeway
 from rooms.logs import RareWarning
+from signalling.database import Surroundings, current
 from signalling.protocol import BEARER_PREFIX, TOKEN_LENGTH, CloseCode, ErrorCode, ProtocolError
 
 from .headers import Headers, header_value
@@ -64,6 +65,8 @@ class Identity:
     issued_at: datetime | None = None
     expires_at: datetime | None = None
     credential: Credential | None = None
+    surroundings: Surroundings = field(default_factory=current, compare=False, repr=False)
+    """Those of the socket that has proved the identity."""
 
     @property
     def user_key(self) -> str:

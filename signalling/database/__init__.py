@@ -26,14 +26,18 @@ from signalling.transport.loops import PerLoop
 from .breaker import Breaker
 from .calls import Calls
 from .probe import Probe
+from .surroundings import NONE, Surroundings, current
 
 __all__ = [
     "DATABASE_UNAVAILABLE",
     "DatabaseUnavailable",
     "RowLocked",
+    "Surroundings",
+    "current",
     "database_sync",
     "is_available",
     "run_in_background_thread",
+    "surrounded",
 ]
 
 P = ParamSpec("P")
@@ -52,26 +56,43 @@ BACKGROUND_DEADLINE = 10.0
 
 
 def database_sync(
-    function: Callable[P, T], *, room: str | None = None
+    function: Callable[P, T],
+    *,
+    room: str | None = None,
+    surroundings: Surroundings | None = None,
 ) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Return an async version of ``function`` that runs in a thread of the pool.
+    """Return an async version of ``function``, for a socket, that runs in a thread of the pool.
 
-    ``room``: the code of the room whose rows it may lock or wait for. Raises ``DATABASE_UNAVAILABLE``.
+    ``room``: the code of the room whose rows it may lock or wait for. ``surroundings``: those of the
+    socket; by default those of the running task. Raises ``DATABASE_UNAVAILABLE``.
     """
+    inside = surrounded(function, surroundings or current())
 
     def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
-        return _databases.get().calls.run(function, args, kwargs, room)
+        return _databases.get().calls.run(inside, args, kwargs, room)
 
     return call
 
 
 def run_in_background_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """``database_sync`` in a separate thread, which locked statements of sockets do not delay."""
+    """``database_sync`` for the worker: a separate thread, which sockets do not delay."""
 
     def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         return _databases.get().background.run(function, args, kwargs)
 
     return call
+
+
+def surrounded(function: Callable[P, T], surroundings: Surroundings) -> Callable[P, T]:
+    """Return ``function`` as a call of the socket that has these surroundings."""
+    if surroundings is NONE:
+        return function
+
+    def inside(*args: P.args, **kwargs: P.kwargs) -> T:
+        with surroundings():
+            return function(*args, **kwargs)
+
+    return inside
 
 
 async def is_available() -> bool:

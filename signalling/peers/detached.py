@@ -12,7 +12,7 @@ from channels.exceptions import ChannelFull
 
 from rooms import resuming
 from signalling.auth.tokens import Identity
-from signalling.database import run_in_background_thread
+from signalling.database import run_in_background_thread, surrounded
 from signalling.protocol import CloseCode, ProtocolError
 from signalling.transport.shares import Shares
 from signalling.transport.subscription import ChannelSubscription
@@ -226,9 +226,8 @@ class DetachedPeer:
 
     async def _revoke(self, reason: str) -> None:
         try:
-            await run_in_background_thread(resuming.end_revoked)(
-                self.peer_id, epoch=self.epoch, reason=reason
-            )
+            end = surrounded(resuming.end_revoked, self.membership.surroundings)
+            await run_in_background_thread(end)(self.peer_id, epoch=self.epoch, reason=reason)
         except Exception as error:  # the seat is free after the resume window
             logger.warning("Could not end the membership of %s: %r", self.peer_id, error)
         self.end(has_left=True)

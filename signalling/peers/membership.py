@@ -11,6 +11,7 @@ from channels.exceptions import ChannelFull
 from rooms.defaults import new_peer_id
 from rooms.models import Participant
 from rooms.services import Joined
+from signalling import database
 from signalling.auth.tokens import Identity
 from signalling.sfu.link import SfuLink
 from signalling.sfu.mode import MESH, Mode
@@ -80,6 +81,7 @@ class Membership:
     """The number of the last relay from each peer."""
     identity: Identity | None = None
     """The identity of the peer's socket, or of the one that it has lost."""
+    surroundings: database.Surroundings = field(default_factory=database.current, compare=False)
     mode: Mode = MESH
     link: SfuLink | None = None
     """The peer's connections to the SFU, in a room that has one."""

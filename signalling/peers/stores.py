@@ -49,6 +49,7 @@ class Stores:
         """Whether the layer can send without waiting, and reports losses by itself."""
         self._running: asyncio.Future[Any] | None = None
         self._room: str | None = None  # that the socket joined last
+        self._surroundings = database.current()  # other tasks call this, too
 
     @property
     def channel_name(self) -> str:
@@ -58,8 +59,10 @@ class Stores:
 
     async def database(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``function`` in a database thread, to its end even if the caller is cancelled."""
-        call = database.database_sync(function, room=self._room)
-        return await self.shield(call(*args, **kwargs))
+        return await self.shield(self._sync(function)(*args, **kwargs))
+
+    def _sync(self, function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+        return database.database_sync(function, room=self._room, surroundings=self._surroundings)
 
     async def shield(self, work: Coroutine[Any, Any, T]) -> T:
         """Await ``work``, which goes on if the caller is cancelled; ``settled`` waits for it."""
@@ -81,7 +84,7 @@ class Stores:
         """
 
         async def take() -> Joined:
-            perform: Any = database.database_sync(revocation.perform, room=self._room)
+            perform: Any = self._sync(revocation.perform)
             joined: Joined = await perform(identity, guess, service, **arguments)
             adopt(joined)
             return joined
@@ -106,7 +109,7 @@ class Stores:
             version = await self.database(function, *args, **kwargs)
         except database.DATABASE_UNAVAILABLE as error:
             _queued.log(error)
-            late = database.database_sync(function, room=self._room)
+            late = self._sync(function)
             self._pending.add(partial(self._record_late, announce, partial(late, *args, **kwargs)))
             await self.publish(announce(0))
             return True

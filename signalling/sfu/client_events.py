@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from signalling import protocol
+from signalling.database import Surroundings
 from signalling.protocol import SFU_PUBLISH, SFU_SUBSCRIBE
 
 from . import routes
@@ -24,6 +25,9 @@ class Member(Protocol):
     room_code: str
     peer_id: str
     epoch: int
+
+    @property
+    def surroundings(self) -> Surroundings: ...
 
 
 class ClientEvents:

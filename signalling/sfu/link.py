@@ -153,7 +153,7 @@ class SfuLink:
     async def _store_claim(self, claim: Claim) -> None:
         """Store a claim in the database, so that any worker can take over the connections."""
         member = self.membership
-        store = database.database_sync(domain.save_claim)
+        store = database.database_sync(domain.save_claim, surroundings=member.surroundings)
         try:
             await store(member.peer_id, epoch=member.epoch, claim=claim)
         except database.DATABASE_UNAVAILABLE as error:

@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 from rooms.models import Room
 from signalling.auth import tokens
+from signalling.handshakes import ContextMiddleware
 from signalling.middleware import (
     AddressLimitMiddleware,
     JWTAuthMiddleware,
@@ -386,8 +387,10 @@ def test_the_stack_checks_the_address_first_and_then_the_origin() -> None:
     assert isinstance(outer, AddressLimitMiddleware)
     stack = outer.application
     assert isinstance(stack, OriginMiddleware)
-    assert isinstance(stack.application, JWTAuthMiddleware)
-    assert stack.application.inner.application == "the consumer"
+    surrounded = stack.application
+    assert isinstance(surrounded, ContextMiddleware)
+    assert isinstance(surrounded.application, JWTAuthMiddleware)
+    assert surrounded.application.inner.application == "the consumer"
 
 
 async def test_nothing_remains_in_the_channel_layer(room: Room, bob: User) -> None:

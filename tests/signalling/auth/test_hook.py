@@ -21,7 +21,7 @@ from rooms.models import Room
 from signalling.auth import hook, revocation
 from signalling.auth.identify import identify_token
 from signalling.auth.tokens import TokenRefused
-from signalling.identity_checks import check_authenticate
+from signalling.identity_checks import check_hooks
 from signalling.protocol import TOKEN_LENGTH, ProtocolError
 from signalling.throttling import failures
 from tests.documents import section
@@ -150,6 +150,7 @@ async def test_the_user_is_read_again(bob: User, use: Use, act: Any, code: str) 
     assert refused.value.code == code
 
 
+@pytest.mark.parametrize("key", ["AUTHENTICATE", "CONTEXT"])
 @pytest.mark.parametrize(
     ("path", "ids"),
     [
@@ -160,10 +161,10 @@ async def test_the_user_is_read_again(bob: User, use: Use, act: Any, code: str) 
     ],
 )
 def test_a_function_that_does_not_exist_is_an_error(
-    settings: Settings, path: str, ids: list[str]
+    settings: Settings, key: str, path: str, ids: list[str]
 ) -> None:
-    settings.SIGNALLING = {"AUTHENTICATE": path}
-    assert [problem.id for problem in check_authenticate(None)] == ids
+    settings.SIGNALLING = {key: path}
+    assert [problem.id for problem in check_hooks(None)] == ids
 
 
 # --- The example in docs/embedding.md -----------------------------------------------------------

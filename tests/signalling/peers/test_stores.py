@@ -142,9 +142,9 @@ async def test_a_late_write_takes_its_turn_in_the_room_that_it_is_about(
 ) -> None:
     database_sync, rooms = database.database_sync, []
 
-    def spy(function: Any, *, room: str | None = None) -> Any:
+    def spy(function: Any, *, room: str | None = None, **options: Any) -> Any:
         rooms.append(room)
-        return database_sync(function, room=room)
+        return database_sync(function, room=room, **options)
 
     monkeypatch.setattr(database, "database_sync", spy)
     stores = make()
