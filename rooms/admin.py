@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -10,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext_lazy
 
 from . import services
+from .clock import local
 from .models import Participant, Room, Worker
 
 
@@ -147,7 +149,7 @@ class ParticipantAdmin(admin.ModelAdmin):
     actions = ("end_memberships",)
     fields = (
         "peer_id", "room", "user", "display_name", "role", "seat", "media", "sfu_state",
-        "joined_at", "away_until", "left_at", "reason", "worker",
+        "joined_at", "away", "left_at", "reason", "worker",
     )  # fmt: skip
     readonly_fields = fields
 
@@ -166,6 +168,10 @@ class ParticipantAdmin(admin.ModelAdmin):
     def display_name(self, participant: Participant) -> str:
         """Return the name that the peer chose. ``user`` says which user that is."""
         return str(participant.user_info.get("displayName", ""))
+
+    @admin.display(description=_("away until"))
+    def away(self, participant: Participant) -> datetime | None:
+        return local(participant.away_until) if participant.away_until else None
 
     @admin.display(description=_("in the room"), boolean=True, ordering="left_at")
     def live(self, participant: Participant) -> bool:
@@ -194,8 +200,12 @@ class ParticipantAdmin(admin.ModelAdmin):
 class WorkerAdmin(admin.ModelAdmin):
     """Worker processes and their leases. Only the workers write them."""
 
-    list_display = ("name", "started_at", "expires_at", "people")
-    fields = readonly_fields = ("name", "started_at", "expires_at")
+    list_display = ("name", "started_at", "lease", "people")
+    fields = readonly_fields = ("name", "started_at", "lease")
+
+    @admin.display(description=_("lease expires at"), ordering="expires_at")
+    def lease(self, worker: Worker) -> datetime:
+        return local(worker.expires_at)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         live = Q(participants__left_at=None)

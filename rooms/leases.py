@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from . import primary, rosters, signals
-from .clock import clock
+from .clock import LocalNow, clock, local
 from .conf import conf
 from .models import Participant, Worker
 
@@ -86,7 +86,7 @@ class LeaseMonitor:
 def register_worker() -> str:
     """Register this process as a worker with a new lease. Return the worker's ID."""
     name = f"{socket.gethostname()}:{os.getpid()}"
-    worker = Worker(name=name, started_at=Now(), expires_at=_lease_end())
+    worker = Worker(name=name, started_at=LocalNow(), expires_at=_lease_end())
     with primary.write():
         worker.save(force_insert=True)
     read_all()  # for the time of the database
@@ -103,11 +103,11 @@ def renew(worker_id: str) -> bool:
 def read_all() -> list[Lease]:
     """Return the leases of all workers."""
     at = monotonic()
-    workers = Worker.objects.annotate(now=Now())
-    found = list(workers.values_list("pk", "expires_at", "now", "is_dead"))
-    for _, _, now, _ in found[:1]:
+    workers = Worker.objects.annotate(now=Now(), is_expired=Q(expires_at__lt=Now()))
+    found = list(workers.values_list("now", "pk", "expires_at", "is_expired", "is_dead"))
+    for now, *_ in found[:1]:
         clock.observe(now, at=at)
-    return [Lease(pk, expires_at, expires_at < now, dead) for pk, expires_at, now, dead in found]
+    return [Lease(*lease) for _, *lease in found]
 
 
 def reap(lease: Lease) -> int:
@@ -164,7 +164,7 @@ def _detach_or_end(
     # Frames held for them were lost with the worker, unless it stored them before it stopped.
     resumable.filter(held__isnull=True).update(has_gap=True)
     resumable.filter(away_until=None).update(away_until=away_until)
-    lost = {"left_at": now, "seat": None, "reason": Participant.Reason.SERVER_LOST}
+    lost = {"left_at": local(now), "seat": None, "reason": Participant.Reason.SERVER_LOST}
     mine.filter(resume_hash="").update(**lost)
     away = [peer for peer in peers if peer.resume_hash and peer.away_until is None]
     left = [peer for peer in peers if not peer.resume_hash]

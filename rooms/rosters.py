@@ -12,9 +12,9 @@ from collections.abc import Collection
 from typing import Any
 
 from django.db.models import F, QuerySet
-from django.db.models.functions import Now
 
 from . import signals
+from .clock import LocalNow
 from .models import Participant, Room
 
 
@@ -56,7 +56,7 @@ def change(room: Room, mine: QuerySet[Participant], **values: Any) -> int:
 def end(room: Room, peer_id: str, *, reason: str, epoch: int | None = None) -> int:
     """End a membership of a locked room, as ``change`` does; see ``services.leave``."""
     mine = Participant.objects.of_socket(peer_id, epoch)
-    version = change(room, mine, left_at=Now(), seat=None, reason=reason, held=None)
+    version = change(room, mine, left_at=LocalNow(), seat=None, reason=reason, held=None)
     if version:
         _send_left_on_commit({peer_id: version})
     return version
@@ -68,7 +68,7 @@ def end_unlocked(memberships: QuerySet[Participant], *, reason: str) -> list[Par
     unlocked = memberships.filter(room__in=rooms).select_related("room")
     ended = list(unlocked.select_for_update(of=("self",), no_key=True, skip_locked=True))
     mine = memberships.filter(pk__in=[peer.pk for peer in ended])
-    mine.update(left_at=Now(), seat=None, reason=reason, held=None)
+    mine.update(left_at=LocalNow(), seat=None, reason=reason, held=None)
     advance_for(ended, rooms)
     for peer in ended:
         peer.reason, peer.seat = reason, None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError
 
 from . import admission, codes, names, primary, rosters, seats, signals, user_info, visibility
+from .clock import local
 from .conf import conf, hook
 from .digests import digest
 from .exceptions import CodeInvalid, CodeTaken, Forbidden, NotInRoom, RoomClosed, RoomNotFound
@@ -275,7 +276,7 @@ def _join(
         admission.choose_mode(room, others, sfu)
         evicted = seats.evictions(room, user, others)
         others = _vacate(room, others, evicted, Participant.Reason.EVICTED)
-        newcomer.room, newcomer.joined_at = room, room.now
+        newcomer.room, newcomer.joined_at = room, local(room.now)
         newcomer.seat = admission.free_seat(room, others)
         newcomer.role = admission.role(user, room)
         newcomer.user_info = user_info.describe(user)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal, NotRequired, TypedDict
 
 from rooms import names
-from rooms.clock import clock
+from rooms.clock import clock, with_offset
 from rooms.models import Participant, Room
 from signalling import protocol
 from signalling.sfu.mode import Mode
@@ -197,7 +197,9 @@ def left(room: str, peer_id: str, reason: str, version: int = 0, *, epoch: int =
 def away(room: str, peer_id: str, channel: str, until: datetime, version: int = 0) -> RosterChange:
     """Return the announcement that the peer at ``channel`` has lost its socket."""
     event = protocol.PeerAway(
-        peer_id=peer_id, until=until.isoformat(), seconds=clock.seconds_until(until)
+        peer_id=peer_id,
+        until=with_offset(until).isoformat(),
+        seconds=clock.seconds_until(until),
     )
     return _change(room, peer_id, "away", event, channel=channel, version=version)
 
@@ -236,7 +238,7 @@ def mode_changed(room: Room, reason: str, surplus: list[Participant] | None = No
         is_switching=mode.is_switching,
         sfu=mode.sfu,
         total=mode.total,
-        until=until.isoformat() if until else "",
+        until=with_offset(until).isoformat() if until else "",
         reason=reason,
         surplus=[peer.peer_id for peer in surplus or ()],
     )
