@@ -40,6 +40,7 @@ from .daphne_http import bounded_channel
 from .daphne_websocket import BoundedProtocol, Event, Receive, Send
 from .ending import SPARE_SECONDS, end_within
 from .limits import CLOSE_SECONDS
+from .proxies import OPTION, check_options
 from .redaction import redact_logs, shorten
 
 FRAME_BYTES = 64 * 1024
@@ -48,10 +49,6 @@ DRAIN_MARGIN = 2.0
 """How much longer than ``DRAIN_SECONDS`` a drain may take, if it stores held frames."""
 CANCEL_SECONDS = 2.0
 """How long applications may take to clean up after the drain."""
-FORGEABLE = (
-    "--proxy-headers lets clients forge their addresses: Daphne takes the first entry of "
-    "X-Forwarded-For. Set SIGNALLING['TRUSTED_PROXIES'] and SECURE_PROXY_SSL_HEADER instead"
-)
 LOGGERS = ["daphne.cli", "daphne.http_protocol", "daphne.server", "daphne.ws_protocol"]
 
 
@@ -166,7 +163,7 @@ class CommandLineInterface(DaphneCommandLineInterface):
 
     def run(self, args: list[str]) -> None:
         if self.parser.parse_args(args).proxy_headers:
-            self.parser.error(FORGEABLE)
+            check_options([OPTION])
         super().run(args)
 
     @classmethod

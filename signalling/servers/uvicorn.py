@@ -35,6 +35,7 @@ from signalling.worker.gc import cycles
 
 from . import descriptors, uvicorn_http
 from .limits import CONTROL_BURST, CONTROL_RATE, PIECE_BYTES, limits, refusal
+from .proxies import check_options
 from .redaction import redact_logs
 from .uvicorn_http import close_after
 from .uvicorn_shutdown import GRACEFUL_SECONDS, bound_shutdown
@@ -281,6 +282,7 @@ if __name__ in {"__main__", "__mp_main__"}:  # "__mp_main__" in the processes of
     bound_shutdown()
 
 if __name__ == "__main__":
+    check_options(sys.argv)
     signal.signal(signal.SIGTERM, _exit)
     sys.argv[1:1] = DEFAULTS
     cycles.collect_rarely()

@@ -1,17 +1,20 @@
-"""Options of Daphne that its command refuses."""
+"""Options that the server commands refuse."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
+import pytest
 
-def test_proxy_headers_are_refused() -> None:
+
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+def test_proxy_headers_are_refused(server: str) -> None:
     """In a process of its own: Daphne installs its reactor when it is imported."""
     command = [
         sys.executable,
         "-m",
-        "signalling.servers.daphne",
+        f"signalling.servers.{server}",
         "--proxy-headers",
         "x:application",
     ]
