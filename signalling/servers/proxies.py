@@ -20,5 +20,5 @@ FORGEABLE = (
 def check_options(options: Iterable[str]) -> None:
     """End the process with status 2 if an option lets clients choose their address."""
     if OPTION in options:
-        print(f"error: {FORGEABLE}", file=sys.stderr)
+        sys.stderr.write(f"error: {FORGEABLE}\n")
         raise SystemExit(2)
