@@ -27,7 +27,7 @@ async def outage(deployment: Deployment) -> list[Figure]:
     """Measure leaves and refused joins without a database, and joins while a row is locked."""
     figures = await _in_fault(deployment, stopped, "stopped")
     figures += await _in_fault(deployment, hanging, "hangs")
-    return figures + await _with_alocked_row(deployment)
+    return figures + await _with_a_locked_row(deployment)
 
 
 async def _in_fault(deployment: Deployment, fault: Fault, name: str) -> list[Figure]:
@@ -48,7 +48,7 @@ async def _in_fault(deployment: Deployment, fault: Fault, name: str) -> list[Fig
     ]
 
 
-async def _with_alocked_row(deployment: Deployment) -> list[Figure]:
+async def _with_a_locked_row(deployment: Deployment) -> list[Figure]:
     async with AsyncExitStack() as stack:
         waiting = await _clients(deployment, stack, JOINS)
         others = await _clients(deployment, stack, JOINS)
