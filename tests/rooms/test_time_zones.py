@@ -1,4 +1,4 @@
-"""Times with ``USE_TZ = False`` on SQLite."""
+"""``USE_TZ = False`` on SQLite; see ``tests/integration/test_time_zones.py`` for PostgreSQL."""
 
 from __future__ import annotations
 
