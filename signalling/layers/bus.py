@@ -38,7 +38,7 @@ from .connections import ALL, host_index
 from .exceptions import Undeliverable
 from .namespaces import Namespace
 from .publisher import Publisher
-from .subscriber import Receiver, Subscriber
+from .subscriber import Receiver, Subscriber, Undelivered
 
 
 class MessageBus:
@@ -112,6 +112,10 @@ class MessageBus:
         """Send to a group's members in all other processes. Raises as ``send`` does."""
         item = msgpack.packb(["group", group, message])
         await asyncio.gather(*(publisher.send(ALL, item) for publisher in self.publishers))
+
+    def report(self, target: str, kind: Undelivered, sender: str, channel: str) -> None:
+        """Notify a process that a message of its channel ``sender`` to ``channel`` was lost."""
+        self.subscriber.report(target, kind, [sender, channel])
 
     async def close(self) -> None:
         await self.subscriber.close()

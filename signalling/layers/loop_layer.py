@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from channels.exceptions import ChannelFull
+from redis.exceptions import RedisError
 
 from . import drops
 from .bus import MessageBus
@@ -16,6 +17,7 @@ from .local import LocalChannelLayer, Message
 from .named_queues import NamedQueues
 from .namespaces import Namespace, Refused
 from .subscriber import Undelivered
+from .tasks import BackgroundTasks
 
 
 class RedisLoopLayer:
@@ -50,6 +52,8 @@ class RedisLoopLayer:
         self.local.channel_capacity = channel_capacity
         self.queues = NamedQueues(hosts, namespaces=namespaces, expiry=expiry)
         self._timeout = timeout
+        self._tasks = BackgroundTasks()
+        self._is_closing = False
 
     def target(self, channel: str) -> str | None:
         """Return the id of a channel's process, ``None`` for a named queue."""
@@ -57,6 +61,8 @@ class RedisLoopLayer:
         return process.rpartition(".")[2] if mark else None
 
     async def close(self) -> None:
+        self._is_closing = True
+        await self._tasks.cancel()
         await self.queues.close(self._timeout)
         await self.bus.close()
 
@@ -79,12 +85,31 @@ class RedisLoopLayer:
             drops.bus.add("full", "A group message did not reach all members: %s", error)
 
     def message_lost(self, sender: str, channel: str) -> None:
-        with suppress(ChannelFull):
-            self.local.put(sender, {"type": "channel.lost", "channel": channel})
+        self._report("gone", sender, {"type": "channel.lost", "channel": channel})
 
     def message_refused(self, sender: str, channel: str) -> None:
-        with suppress(ChannelFull):
-            self.local.put(sender, {"type": "channel.refused", "channel": channel})
+        self._report("full", sender, {"type": "channel.refused", "channel": channel})
+
+    def _report(self, kind: Undelivered, sender: str, report: Message) -> None:
+        """Send a report to the sender of a message, also if this process had only passed it on.
+
+        A channel of another process must never get a queue here, which nobody would read: later
+        messages to it would wait there as well.
+        """
+        process = self.target(sender)
+        if process == self.bus.id:
+            with suppress(ChannelFull):
+                self.local.put(sender, report)
+        elif process is None:
+            self._tasks.start(self._push(sender, report))
+        elif not self._is_closing:
+            self.bus.report(process, kind, sender, report["channel"])
+
+    async def _push(self, queue: str, report: Message) -> None:
+        try:
+            await self.queues.push(queue, report, self.local.get_capacity(queue))
+        except (ChannelFull, RedisError, OSError) as error:
+            drops.bus.add("report", "Could not report lost messages to a queue: %r", error)
 
     def messages_missed(self, source: str) -> None:
         drops.bus.add("missed", "Missed messages from process %r", source)

@@ -204,7 +204,7 @@ class Subscriber:
                 raise Refused("number", f"number {number} of process {source!r} after {last}")
             return
         if missing is not NOTHING:
-            self._report(source, "lost", [target, *missing])
+            self.report(source, "lost", [target, *missing])
             self._receiver.messages_missed(source)
         for item in unpacker:
             try:
@@ -225,7 +225,7 @@ class Subscriber:
                 raise Refused("malformed", "no channel or no message")
             reason = self._receiver.deliver(channel, message)
             if reason is not None and "reply_channel" in message:
-                self._report(source, reason, [message["reply_channel"], channel])
+                self.report(source, reason, [message["reply_channel"], channel])
         elif kind not in FIELDS or not _is_well_formed(item):
             is_unknown = _is_well_formed(item)
             raise Refused("unknown_kind" if is_unknown else "malformed", "it is of another build")
@@ -238,7 +238,8 @@ class Subscriber:
         elif kind == "lost":
             self._publisher_for(source).report_lost(*item[1:4])
 
-    def _report(self, target: str, kind: str, item: list[Any]) -> None:
+    def report(self, target: str, kind: str, item: list[Any]) -> None:
+        """Send a report to another process, for some seconds until Redis has taken it."""
         if len(self._tasks) > MAX_REPORTS:
             drops.bus.add("report", "Too many lost messages to report them to process %r", target)
             return

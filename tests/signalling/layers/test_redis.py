@@ -151,6 +151,36 @@ async def test_a_full_channel_in_another_process_is_reported(make_layer: MakeLay
     assert await sender.receive(1) == [{"type": "channel.refused", "channel": channel}]
 
 
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_a_report_reaches_the_sender_of_a_message_that_another_process_has_passed_on(
+    make_layer: MakeLayer, is_gone: bool
+) -> None:
+    """The process that has passed it on then still reaches the sender."""
+    first, between, last = make_layer(), make_layer(), make_layer(capacity=1)
+    sender, channel = await attach(first), await last.new_channel()
+    await between.subscribed()
+    message = {"type": "relay", "reply_channel": sender.name}
+    await between.send(channel, message)
+    if is_gone:
+        last.detach(channel)
+    between.put(channel, message)
+    report = {"type": "channel.lost" if is_gone else "channel.refused", "channel": channel}
+    assert await sender.receive(1) == [report]
+    await between.send(sender.name, {"type": "later"})
+    assert await sender.receive(2) == [report, {"type": "later"}]
+
+
+async def test_a_loss_is_reported_to_a_named_queue(make_layer: MakeLayer) -> None:
+    here, there = make_layer(), make_layer(capacity=1)
+    channel = await there.new_channel()
+    await here.subscribed()
+    for _ in range(2):
+        await here.send(channel, {"type": "one", "reply_channel": "reports"})
+    async with asyncio.timeout(10):
+        report = await there.receive("reports")
+    assert report == {"type": "channel.refused", "channel": channel}
+
+
 async def test_group_send_serves_all_others_before_it_reports_a_full_member(
     make_layer: MakeLayer,
 ) -> None:
