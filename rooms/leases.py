@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
+from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
@@ -22,6 +25,7 @@ from . import primary, rosters, signals
 from .clock import LocalNow, clock, local
 from .conf import conf
 from .models import Participant, Worker
+from .outages import DatabaseUnavailable
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,20 @@ def renew(worker_id: str) -> bool:
     living = Worker.objects.filter(pk=worker_id, is_dead=False)
     with primary.write():
         return bool(living.update(expires_at=_lease_end()))
+
+
+@contextmanager
+def serving(worker_id: str | None) -> Iterator[None]:
+    """Raise ``DatabaseUnavailable`` if a seat cannot be taken because the worker is gone.
+
+    Another process has declared it dead. It notices that itself soon, and gets a new lease.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        if worker_id is None or Worker.objects.filter(pk=worker_id).exists():
+            raise
+        raise DatabaseUnavailable("other processes consider this worker dead") from error
 
 
 def read_all() -> list[Lease]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from . import admission, codes, primary, rosters, services, signals
+from . import admission, codes, leases, primary, rosters, services, signals
 from .conf import conf, hook
 from .digests import digest
 from .exceptions import (
@@ -70,7 +70,7 @@ def resume(
     still admits its participants, and no limit of seats applies: the peer has its seat.
     """
     codes.learn_format()
-    with primary.atomic():
+    with leases.serving(worker_id), primary.atomic():
         try:
             room = admission.lock_room(code, user)
         except RoomNotFound:

@@ -17,6 +17,7 @@ from .clock import local
 from .conf import conf, hook
 from .digests import digest
 from .exceptions import CodeInvalid, CodeTaken, Forbidden, NotInRoom, RoomClosed, RoomNotFound
+from .leases import serving
 from .models import Participant, Room
 
 if TYPE_CHECKING:
@@ -162,10 +163,11 @@ def join(
         worker_id=worker_id,
         resume_hash=digest(token) if token else "",
     )
-    for _ in range(ATTEMPTS - 1):
-        with suppress(IntegrityError):
-            return _join(code, user, newcomer, token, sfu)
-    return _join(code, user, newcomer, token, sfu)
+    with serving(worker_id):
+        for _ in range(ATTEMPTS - 1):
+            with suppress(IntegrityError):
+                return _join(code, user, newcomer, token, sfu)
+        return _join(code, user, newcomer, token, sfu)
 
 
 def list_participants(code: str) -> list[Participant]:

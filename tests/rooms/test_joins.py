@@ -9,8 +9,9 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError
 from pytest_django import Settings
 
-from rooms import admission, exceptions, services
+from rooms import admission, exceptions, leases, resuming, services
 from rooms.models import Room
+from rooms.outages import DatabaseUnavailable
 from tests.conftest import Enter, statements
 from tests.rooms.helpers import fill, seats
 
@@ -123,6 +124,21 @@ def test_join_fails_after_three_conflicts(
     with pytest.raises(IntegrityError):
         enter(bob)
     assert len(tries) == 3
+
+
+@pytest.mark.django_db(transaction=True)  # the constraint is checked at the end of a transaction
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_worker_that_was_declared_dead_in_the_meantime_takes_no_seat(
+    room: Room, bob: User, enter: Enter, resumes: bool
+) -> None:
+    token = enter(bob, resumable=True).resume_token
+    place: dict[str, Any] = {"worker_id": leases.register_worker(), "channel_name": "c!2"}
+    leases.retire(place["worker_id"])
+    place |= {"code": room.code, "user": bob}
+    take_seat: Any = resuming.resume if resumes else services.join
+    with pytest.raises(DatabaseUnavailable, match="consider this worker dead"):
+        take_seat(**place, **({"token": token} if resumes else {"peer_id": "peer_2"}))
+    assert seats(room) == [1]
 
 
 @pytest.mark.parametrize("deleted", [True, False])
