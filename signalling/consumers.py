@@ -116,13 +116,13 @@ class SignallingConsumer(BoundedConsumer):
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
     ) -> None:
         """Handle one frame. A binary frame of UTF-8 JSON is handled like a text frame."""
-        if (now := monotonic()) > self.worker.suspensions.alive_until:
+        now, alive_until = monotonic(), self.worker.suspensions.alive_until
+        self.heartbeat.begin(now, alive_until)
+        if now > alive_until:
             await self.worker.suspensions.check()
-        replies = self.replies
-        if replies.is_closing:
+        if (replies := self.replies).is_closing:
             return
         frame = text_data if text_data is not None else bytes_data or b""
-        self.heartbeat.last_frame_at = now
         limits = self.settings.early_frame_limits if self.identity is None else self.frame_limits
         request: Request | None = None
         try:
@@ -138,6 +138,7 @@ class SignallingConsumer(BoundedConsumer):
             replies.refuse(error, frame, request, self.frame_limits.frame)
         finally:
             replies.request_id = None
+            self.heartbeat.end()
 
     async def handle(self, request: Request) -> None:
         """Run the handler of a request; acknowledge it unless the handler has answered."""
@@ -196,11 +197,9 @@ class SignallingConsumer(BoundedConsumer):
     async def seat(self, service: Callable[..., Joined], **arguments: Any) -> Joined:
         if self.membership is None or self.identity is None:  # closed in the meantime
             raise NotInRoom
-        adopt, identity = self.membership.adopt, self.identity
+        stores, adopt, identity = self.stores, self.membership.adopt, self.identity
         with self.limits.joining(self):
-            return await self.stores.seat(
-                adopt, identity, service, address=self.address, **arguments
-            )
+            return await stores.seat(adopt, identity, service, address=self.address, **arguments)
 
     async def act(self, service: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         assert self.identity is not None

@@ -13,6 +13,7 @@ from channels.exceptions import ChannelFull
 from rooms import resuming
 from signalling.auth.tokens import Identity
 from signalling.database import run_in_background_thread, surrounded
+from signalling.layers import ChannelGone
 from signalling.protocol import CloseCode, ProtocolError
 from signalling.transport.shares import Shares
 from signalling.transport.subscription import ChannelSubscription
@@ -50,8 +51,9 @@ class DetachedPeer:
 
     It first *holds* relays, within ``limits`` of frames and bytes. Each user has a share of these;
     beyond it the sender gets ``ShareExceeded``. When another socket takes over, on this worker or
-    another one, it hands the held frames over and then *forwards* late ones. It ends with the
-    membership, and after ``lifetime`` seconds at the latest.
+    another one, it hands the held frames over and then *forwards* late ones. If that socket could not
+    reach it, it forwards what it holds as well, once it knows that the peer has moved. It ends with
+    the membership, and after ``lifetime`` seconds at the latest.
     """
 
     def __init__(
@@ -66,12 +68,13 @@ class DetachedPeer:
     ) -> None:
         self.subscription = subscription
         self.membership = membership
-        self.frames = [*frames]
+        self._frames = [*frames]
+        self._held: list[Relayed] = []
         self.moved_to: str | None = None
         self.has_ended = False
         self._is_holding = True
-        held_bytes = sum(len(frame) for _, _, frame in self.frames)
-        self._shares = Shares(limits[0] - len(self.frames), limits[1] - held_bytes)
+        held_bytes = sum(len(frame) for _, _, frame in self._frames)
+        self._shares = Shares(limits[0] - len(self._frames), limits[1] - held_bytes)
         self._on_end = on_end
         self._closing: asyncio.Task[None] | None = None
         self._revoking: asyncio.Task[None] | None = None
@@ -133,10 +136,16 @@ class DetachedPeer:
     def room_code(self) -> str:
         return self.membership.room_code
 
+    @property
+    def frames(self) -> list[HeldFrame]:
+        """What it holds, in the order of arrival."""
+        held = [(relay["sender"], relay["number"], relay["frame"]) for relay in self._held]
+        return [*self._frames, *held]
+
     def revoke(self, error: ProtocolError) -> None:
         """End the membership: the identity or the permission of its user is gone."""
         if self.moved_to is None and self._revoking is None:
-            self.frames = []
+            self._frames, self._held = [], []
             self._revoking = asyncio.create_task(self._revoke(leave_reason(error.close)))
 
     def state(self) -> HeldState:
@@ -170,32 +179,70 @@ class DetachedPeer:
             else:
                 self.membership.link.release()
 
+    def move_to(self, channel: str) -> None:
+        """Forward everything to a socket that has resumed the peer without a takeover.
+
+        Its client knows of a gap, but relays may have been sent after that, by peers that did not
+        know of the new socket yet. What it does not take is reported to the sender.
+        """
+        held, self._frames, self._held = self._held, [], []
+        self._forward_to(channel)
+        for relay in held:
+            try:
+                self._relayed(relay)
+            except ChannelFull:
+                self._report(relay)
+
+    def _forward_to(self, channel: str) -> None:
+        self.moved_to = channel
+        self._end_link()
+        self._on_end(self)
+        self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(FORWARD_SECONDS, self.end)
+
+    def _report(self, relay: Relayed) -> None:
+        lost = ChannelLost(type="channel.lost", channel=self.channel_name, peer_id=self.peer_id)
+        with suppress(ChannelFull):  # the sender has moved, or has left
+            self.subscription.send(relay["reply_channel"], dict(lost))
+
     def _relayed(self, message: Relayed) -> None:
         if self.moved_to is not None:
             self.subscription.send(self.moved_to, dict(message))
             return
+        if self.has_ended:
+            raise ChannelGone
         if not self._is_holding:
             raise ChannelFull
-        sender, number, frame = message["sender"], message["number"], message["frame"]
+        sender = message["sender"]
         self.membership.check_sender(sender, message.get("epoch"))
-        self.membership.received[sender] = number  # later ones need not wait for a refused one
-        self._shares.take(message.get("user", sender), len(frame))
-        self.frames.append((sender, number, frame))
+        # Later ones need not wait for a refused one.
+        self.membership.received[sender] = message["number"]
+        self._shares.take(message.get("user", sender), len(message["frame"]))
+        self._held.append(message)
 
     def _lost(self, report: ChannelLost | ChannelRefused) -> None:
-        """Pass on the report of a relay of this peer that was not delivered, or note it."""
+        """Pass on the report of a relay of this peer that was not delivered, or note it.
+
+        Only the socket that has sent the relay knows for certain to which peer.
+        """
         if self.moved_to is None:
             self.membership.has_gap = True
-        else:
-            with suppress(ChannelFull):  # that socket is gone, and its successor gets a gap
-                self.subscription.send(self.moved_to, dict(report))
+            return
+        owners = [] if "peer_id" in report else self.membership.peers_at(report["channel"])
+        with suppress(ChannelFull):  # that socket is gone, and its successor gets a gap
+            for passed in [{"peer_id": owner} for owner in owners] or [{}]:
+                self.subscription.send(self.moved_to, {**report, **passed})
 
     def _changed(self, message: RosterChange) -> None:
-        """End if the peer has left, or has resumed without taking the held frames over."""
-        change, number = message["change"], message["number"]
-        has_resumed = change == "back" and number > self.membership.epoch
-        if change == "left" or (has_resumed and self.moved_to is None):
-            self.end(has_left=change == "left")
+        """End if the peer has left, and move if it has resumed without a takeover."""
+        if message["change"] == "left":
+            self.end(has_left=True)
+        elif (
+            message["change"] == "back"
+            and message["number"] > self.membership.epoch
+            and self.moved_to is None
+        ):
+            self.move_to(message["channel"])
 
     def _mode_changed(self, message: ModeChanged) -> None:
         """Drop the SFU connections that belong to an earlier mode or version."""
@@ -217,12 +264,8 @@ class DetachedPeer:
         except ChannelFull:
             logger.warning("The socket that resumed %s has closed", self.membership.peer_id)
             return
-        self.frames = []
-        self.moved_to = message["reply_channel"]
-        self._end_link()
-        self._on_end(self)
-        self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(FORWARD_SECONDS, self.end)
+        self._frames, self._held = [], []
+        self._forward_to(message["reply_channel"])
 
     async def _revoke(self, reason: str) -> None:
         try:

@@ -17,6 +17,7 @@ from signalling.sfu.link import SfuLink
 from signalling.sfu.mode import MESH, Mode
 
 from . import messages
+from .channels import PreviousChannels
 from .messages import RosterChange
 from .versions import SeenVersions
 
@@ -55,8 +56,7 @@ class Membership:
     """The epochs of the peers in the roster that have resumed."""
     restarted: set[str] = field(default_factory=set, compare=False)
     """The peers that have resumed since their last relay: they may count from 1 again."""
-    previous_channels: dict[str, str] = field(default_factory=dict)
-    """The previous channels of the peers in the roster that have resumed."""
+    previous_channels: PreviousChannels = field(default_factory=PreviousChannels)
     relay_epochs: dict[str, int] = field(default_factory=dict, compare=False)
     """The epochs of the peers that have resumed: relays of earlier ones are refused."""
     away: set[str] = field(default_factory=set, compare=False)
@@ -127,6 +127,11 @@ class Membership:
         self.restarted.discard(sender)
         self.received[sender] = number
 
+    def peers_at(self, channel: str) -> list[str]:
+        """Return the peers of the roster that have this channel, or had it before they resumed."""
+        previous = self.previous_channels.owners.get(channel)
+        return [peer for peer, known in self.roster.items() if channel == known or peer == previous]
+
     def _resumed(self, peer_id: str, epoch: int) -> None:
         self.relay_epochs[peer_id] = epoch
         self.restarted.add(peer_id)
@@ -177,8 +182,7 @@ class Membership:
         known_channel = self.roster.get(peer_id)
         match change["change"]:
             case "joined":
-                # A peer with a lower join number is in the roster, or had left before this peer
-                # joined. The message is then late: it was sent during a former membership.
+                # With a lower number it is in the roster, or had left before this peer joined.
                 is_known = known_channel is not None or peer_id in self.departed
                 is_new = not is_known and (number > self.number or peer_id in self.unwritten)
                 if is_new:
@@ -205,7 +209,7 @@ class Membership:
                     self.epochs[peer_id] = number
                     if number > self.relay_epochs.get(peer_id, 0):
                         self._resumed(peer_id, number)
-                    self.previous_channels[peer_id] = known_channel
+                    self.previous_channels.add(known_channel, peer_id)
                     self.roster[peer_id] = intern(channel)
                     self.away.discard(peer_id)
                 return is_new
@@ -288,7 +292,6 @@ class Membership:
             self.roster,
             self.epochs,
             self.relay_epochs,
-            self.previous_channels,
             self.changes,
             self.sent,
             self.received,
@@ -296,3 +299,4 @@ class Membership:
             by_peer.pop(peer_id, None)
         self.away.discard(peer_id)
         self.restarted.discard(peer_id)
+        self.previous_channels.forget(peer_id)

@@ -138,17 +138,25 @@ class ModeChanged(TypedDict):
 
 
 class ChannelLost(TypedDict):
-    """From the layer, to a ``reply_channel``: messages to ``channel`` were lost."""
+    """From the layer, to a ``reply_channel``: messages to ``channel`` were lost.
+
+    ``peer_id``: the peer that had this channel, if a detached peer has passed the report on.
+    """
 
     type: Literal["channel.lost"]
     channel: str
+    peer_id: NotRequired[str]
 
 
 class ChannelRefused(TypedDict):
-    """From the layer, to a ``reply_channel``: ``channel`` has refused a message with ``ChannelFull``."""
+    """From the layer, to a ``reply_channel``: ``channel`` has refused a message with ``ChannelFull``.
+
+    ``peer_id``: as in ``ChannelLost``.
+    """
 
     type: Literal["channel.refused"]
     channel: str
+    peer_id: NotRequired[str]
 
 
 class ChannelMissed(TypedDict):

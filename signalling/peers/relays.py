@@ -56,7 +56,11 @@ class Relays:
         """Notify the sender of a relay that was kept at first and exceeds its share now."""
         if message["type"] != "signalling.relay":
             return
-        refused = ChannelRefused(type="channel.refused", channel=self._stores.channel_name)
+        refused = ChannelRefused(
+            type="channel.refused",
+            channel=self._stores.channel_name,
+            peer_id=message["target"],  # its sender may not know this channel yet
+        )
         try:
             self._stores.forward(message["reply_channel"], refused)
         except ProtocolError as error:
@@ -66,8 +70,9 @@ class Relays:
         """Report relays that were lost or refused, after they were acknowledged, to the client."""
         metrics.totals["undelivered"] += 1
         is_lost = message["type"] == "channel.lost"
-        for peer_id, channel in membership.roster.items():
-            if message["channel"] in (channel, membership.previous_channels.get(peer_id)):
+        owner = message.get("peer_id")
+        for peer_id in membership.peers_at(message["channel"]) if owner is None else [owner]:
+            if peer_id in membership.roster:
                 error = errors.unavailable(retry_after=1) if is_lost else errors.peer_busy()
                 error.details["target_peer_id"] = peer_id
                 self._replies.send_error(error)

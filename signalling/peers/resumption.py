@@ -79,6 +79,7 @@ class Resumption:
         self._restored: list[HeldFrame] = []
         self._is_restored = False
         self._handover: asyncio.Future[HeldState] | None = None
+        self._taken_from = ""
         self._reorder: ReorderBuffer | None = None
         self._relayed_at = 0.0
 
@@ -140,28 +141,37 @@ class Resumption:
 
         After an unexpected end: true if a relay was written later than one round trip before the
         client's last frame, when the connection still worked. After a close by the server nothing
-        is lost but the frames in the queue.
+        is lost but the frames in the queue; unless this process was suspended since that frame, and
+        has then written to a client that may have gone in the meantime.
         """
         if self._send_queue.waiting or is_abandoned:
             return True
-        is_unexpected = self._replies.closed_with in {None, CloseCode.HEARTBEAT}
-        return is_unexpected and (
-            self._relayed_at > self._heartbeat.last_frame_at - ROUND_TRIP_SECONDS
-        )
+        doubtful_since = self._heartbeat.proven_at - ROUND_TRIP_SECONDS
+        if self._replies.closed_with not in {None, CloseCode.HEARTBEAT}:
+            stood_still_at = self._worker.suspensions.stood_still_at
+            if stood_still_at < doubtful_since:
+                return False
+            doubtful_since = stood_still_at
+        return self._relayed_at > doubtful_since
 
     # --- Resume -------------------------------------------------------------------------------
 
     async def take_over(self, membership: Membership, channel: str) -> None:
         """Fetch the held frames from the peer's previous ``channel`` and close the socket there.
 
-        Without an answer the peer resumes with a gap.
+        Without an answer the peer resumes with a gap. So it does on the same socket again, if that
+        did not get the answer to a resume.
         """
+        if channel == self._stores.channel_name:
+            membership.has_gap = True
+            return
         takeover = Takeover(
             type="signalling.takeover",
             peer_id=membership.peer_id,
             reply_channel=self._stores.channel_name,
         )
         self._handover = asyncio.get_running_loop().create_future()
+        self._taken_from = channel
         try:
             async with asyncio.timeout(TAKEOVER_SECONDS):
                 await self._stores.send(channel, takeover)
@@ -188,7 +198,8 @@ class Resumption:
         Return whether ``message`` was one of these.
         """
         handover = self._handover
-        if handover is None or message["type"] not in {"signalling.handover", "channel.lost"}:
+        is_lost = message["type"] == "channel.lost" and message["channel"] == self._taken_from
+        if handover is None or not (is_lost or message["type"] == "signalling.handover"):
             return False
         if handover.done():
             return True

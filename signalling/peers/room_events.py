@@ -12,6 +12,7 @@ from rooms.models import Participant
 from rooms.reconciling import Roster, Row
 from signalling import protocol
 from signalling.conf import SignallingSettings
+from signalling.layers import ChannelGone
 from signalling.protocol import CloseCode, errors
 from signalling.sfu.mode import Mode
 from signalling.transport.send_queue import Overflow
@@ -68,10 +69,12 @@ class RoomEvents:
         Raises ``Overflow``; ``ChannelFull`` to the sender of a relay that is refused.
         """
         membership = self.membership
-        if membership is None:
-            return
         message: Message = received
         try:
+            if membership is None:
+                if message["type"] == "signalling.relay":
+                    raise ChannelGone
+                return
             if not membership.is_seated:
                 self._keep(message)
                 return
@@ -95,7 +98,8 @@ class RoomEvents:
                 case "signalling.mode":
                     self._mode_changed(membership, message)
                 case "signalling.takeover":
-                    self._taken_over(membership, message)
+                    if message["peer_id"] == membership.peer_id:
+                        self._moved(membership, message)
                 case "signalling.handover":
                     logger.warning("The held frames of %s came too late", membership.peer_id)
                 case "channel.lost" | "channel.refused":
@@ -138,7 +142,7 @@ class RoomEvents:
         else:
             membership.note(message.get("version", 0))
             if message["change"] == "back" and message["number"] > membership.epoch:
-                self._resumed_elsewhere(membership)
+                self._moved(membership, message)
         if membership.versions.has_gap:
             self._worker.reconciler.request(membership.room_code, membership.versions.latest)
 
@@ -272,17 +276,12 @@ class RoomEvents:
         self.membership = None
         return detached
 
-    def _taken_over(self, membership: Membership, message: Takeover) -> None:
-        """Hand the peer over to the socket that has resumed it, and close this one."""
-        if message["peer_id"] == membership.peer_id:
-            self._replace_socket(membership, is_abandoned=False).deliver(message)
-            self._replies.push_error(errors.resumed_elsewhere())
+    def _moved(self, membership: Membership, message: Takeover | RosterChange) -> None:
+        """Leave the peer to the socket that has resumed it, and close this one.
 
-    def _resumed_elsewhere(self, membership: Membership) -> None:
-        """Close this socket, whose peer was resumed by a worker that could not reach it."""
-        if membership.link is not None:
-            membership.link.release()
-        self._forget(membership)
+        That socket takes it over, or has announced that the peer is back, if it could not reach this.
+        """
+        self._replace_socket(membership, is_abandoned=False).deliver(message)
         self._replies.push_error(errors.resumed_elsewhere())
 
     def _forget(self, membership: Membership) -> None:

@@ -69,6 +69,9 @@ class Detached(IdentityHolder, Protocol):
     @property
     def channel_name(self) -> str: ...
 
+    def move_to(self, channel: str) -> None:
+        """Forward everything to the socket that has resumed the peer."""
+
     def end(self, *, has_left: bool = False) -> None:
         """Close the peer's channel. ``has_left``: the membership has ended too."""
 

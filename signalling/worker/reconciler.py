@@ -8,8 +8,7 @@ number of queries that does not depend on the number of sockets (but for chunks)
 - A row that no socket and no detached peer of this worker believes in ends, or becomes away.
 - A roster in another version than the database has, or of another size, is read.
 
-A roster is also read when an announcement arrives and an earlier one is missing. Then all sockets of
-the room share one read.
+A roster is also read, once for all sockets of the room, when an announcement shows that one is missing.
 """
 
 from __future__ import annotations
@@ -114,6 +113,8 @@ class Detached(Protocol):
 
     @property
     def channel_name(self) -> str: ...
+
+    def move_to(self, channel: str) -> None: ...
 
     def end(self, *, has_left: bool = False) -> None: ...
 
@@ -233,7 +234,9 @@ class Reconciler:
                 continue
             elif key not in suspects:
                 self._suspects.add(key)
-            elif row.epoch != peer.epoch:
+            elif row.epoch > peer.epoch:
+                peer.move_to(row.channel_name)
+            elif row.epoch < peer.epoch:  # the database has lost its latest changes
                 peer.end()
             else:
                 found.append(Release(row, may_resume=True))

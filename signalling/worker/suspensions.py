@@ -36,6 +36,8 @@ class Suspensions:
         self._fence = fence
         self._check_sockets = check
         self._checking: asyncio.Future[None] | None = None
+        self._ticked_at = monotonic()
+        self._stood_still_at = float("-inf")
         self._trust()
 
     async def watch(self) -> None:
@@ -43,11 +45,19 @@ class Suspensions:
         while True:
             if not self._lease.check():
                 self._fence()
+            self._stood_still_at, self._ticked_at = self.stood_still_at, monotonic()
             if monotonic() > self.alive_until:
                 self._begin()
             elif self._checking is None:
                 self._trust()
             await asyncio.sleep(CHECK_SECONDS)
+
+    @property
+    def stood_still_at(self) -> float:
+        """When this process was last suspended, or shortly before (``time.monotonic``)."""
+        if monotonic() - self._ticked_at > SUSPENDED_SECONDS:
+            self._stood_still_at = self._ticked_at
+        return self._stood_still_at
 
     def distrust(self) -> None:
         """Check before the next frame is handled: announcements were lost."""

@@ -78,8 +78,7 @@ def settle(
         case "closed":
             return without(world, socket)
         case "fenced":
-            gone = isinstance(message, Takeover)  # it has handed over
-            return without(world, socket) if gone else replace(world, detached(socket))
+            return replace(world, detached(socket))
         case "lost":
             return lose(rules, world, socket)
     return replace(world, socket._replace(member=outcome.member))

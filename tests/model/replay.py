@@ -179,6 +179,7 @@ class _Run:
             peer_id=name(socket.peer),
             epoch=socket.epoch,
             channel_name=str(socket.channel),
+            move_to=lambda channel: self._ended.append(socket.channel),
             end=lambda *, has_left=False: self._ended.append(socket.channel),
         )
 

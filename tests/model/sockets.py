@@ -87,11 +87,15 @@ class ModelResumption(Resumption):
         self._replies = replies
         self._reorder = self._handover = None
         self._restored, self._is_restored = [], True
-        self.has_detached = False
+        self.has_detached = self.has_moved = False
 
     def detach(self, *args: Any, **kwargs: Any) -> Any:
         self.has_detached = True
-        return SimpleNamespace(deliver=lambda message: None)
+        return SimpleNamespace(deliver=self._move)
+
+    def _move(self, message: Any) -> None:
+        """The detached peer gets a takeover, or learns that the peer is back: it only forwards."""
+        self.has_moved = True
 
 
 class Open:
@@ -122,7 +126,7 @@ class Open:
 
     @property
     def fate(self) -> Fate:
-        if self.resumption.has_detached:
+        if self.resumption.has_detached and not self.resumption.has_moved:
             return "fenced"
         if self.room.membership is None:
             return "closed"

@@ -10,6 +10,7 @@ from channels.exceptions import ChannelFull
 from django.contrib.auth.models import User
 
 from rooms.models import Room
+from signalling.layers import ChannelGone
 from tests.signalling.consumers.helpers import OFFER, channel_of, send_to_channel
 from tests.signalling.sockets import in_room
 
@@ -99,5 +100,8 @@ async def test_messages_after_a_leave_are_ignored(room: Room, alice: User, bob: 
         await send_to_channel(channel, roster_change("joined", "peer_x"))
         await send_to_channel(channel, roster_change("left", second.peer_id))
         await send_to_channel(channel, room_closed("ABC123"))
-        await send_to_channel(channel, relay_message(target=first.peer_id, sender=second.peer_id))
+        with pytest.raises(ChannelGone):  # to the sender: nothing is lost silently
+            await send_to_channel(
+                channel, relay_message(target=first.peer_id, sender=second.peer_id)
+            )
         await first.receive_nothing()

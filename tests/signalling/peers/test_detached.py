@@ -35,6 +35,12 @@ def relayed(number: int, frame: str = "frame", target: str = "peer_me") -> dict[
     )
 
 
+def back(channel: str, number: int = 2) -> dict[str, Any]:
+    """Announce that the peer has resumed on another socket."""
+    left_elsewhere = left("ABC123", "peer_me", "")
+    return {**left_elsewhere, "change": "back", "number": number, "channel": channel}
+
+
 class Harness:
     """A detached peer on a layer, and the channel of a socket that can take it over."""
 
@@ -87,6 +93,28 @@ async def test_the_report_of_a_loss_reaches_the_socket_that_has_taken_over(kind:
     assert harness.received[1:] == [report]
     await successor.close()
     await harness.layer.send(peer.subscription.name, report)  # raises nothing
+    peer.end()
+
+
+async def test_the_report_of_a_loss_that_is_passed_on_names_the_peer() -> None:
+    """The new socket may never have known the channel."""
+    harness = Harness()
+    peer, successor = await harness.detach(), await harness.subscribe()
+    peer.membership.roster["peer_other"] = "channel!now"
+    peer.membership.previous_channels.add("channel!before", "peer_other")
+    await harness.take_over(peer, successor)
+    for channel in ("channel!now", "channel!before"):
+        await harness.layer.send(
+            peer.subscription.name, {"type": "channel.lost", "channel": channel}
+        )
+        assert harness.received[-1] == {
+            "type": "channel.lost",
+            "channel": channel,
+            "peer_id": "peer_other",
+        }
+    passed = harness.received[-1]
+    await harness.layer.send(peer.subscription.name, passed)  # from its own former socket
+    assert harness.received[-1] == passed
     peer.end()
 
 
@@ -145,7 +173,6 @@ async def test_it_ignores_messages_for_other_peers() -> None:
         left("ABC123", "peer_me", "disconnected"),
         {"type": "signalling.removed", "room": "ABC123", "peer_id": "peer_me"},
         {"type": "signalling.closed", "room": "ABC123", "reason": "closed"},
-        {**left("ABC123", "peer_me", ""), "change": "back", "number": 2, "channel": "elsewhere"},
     ],
 )
 async def test_it_ends_with_the_membership(message: dict[str, Any]) -> None:
@@ -154,10 +181,41 @@ async def test_it_ends_with_the_membership(message: dict[str, Any]) -> None:
     harness.layer.put(peer.subscription.name, message)
     assert peer.has_ended
     assert harness.ended == [peer]
+    with pytest.raises(ChannelGone):
+        harness.layer.put(peer.subscription.name, relayed(1))
     assert peer._closing is not None
     await peer._closing
     with pytest.raises(ChannelGone):
         harness.layer.put(peer.subscription.name, relayed(1))
+
+
+async def test_without_a_takeover_it_forwards_what_it_holds_and_what_follows() -> None:
+    """Peers that do not know of the new socket yet still send to this one."""
+    harness = Harness()
+    peer, socket = await harness.detach(), await harness.subscribe()
+    harness.layer.put(peer.subscription.name, relayed(1))
+    harness.layer.put(peer.subscription.name, back(socket.name))
+    harness.layer.put(peer.subscription.name, relayed(2))
+    harness.layer.put(peer.subscription.name, back("channel!later", number=3))
+    harness.layer.put(peer.subscription.name, relayed(3))
+    assert harness.received == [relayed(1), relayed(2), relayed(3)]
+    assert (peer.frames, harness.ended) == ([], [peer])
+    peer.end()
+
+
+async def test_what_a_new_socket_does_not_take_is_reported_to_its_sender() -> None:
+    harness = Harness()
+    peer, sender = await harness.detach(), await harness.subscribe()
+    held = {**relayed(1), "reply_channel": sender.name}
+    harness.layer.put(peer.subscription.name, held)
+    closed = await harness.subscribe()
+    await closed.close()
+    harness.layer.put(peer.subscription.name, back(closed.name))
+    lost = {"type": "channel.lost", "channel": peer.channel_name, "peer_id": "peer_me"}
+    assert harness.received == [lost]
+    with pytest.raises(ChannelGone):  # to the sender
+        harness.layer.put(peer.subscription.name, relayed(2))
+    peer.end()
 
 
 async def test_it_ends_after_its_lifetime() -> None:

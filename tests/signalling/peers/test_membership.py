@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 
 from rooms.models import Participant, Room
 from rooms.services import Joined
+from signalling.peers.channels import PreviousChannels
 from signalling.peers.membership import Membership
 from signalling.peers.messages import Change, RosterChange
 
@@ -22,7 +23,7 @@ def membership() -> Membership:
         number=10,
         roster={**ROSTER},
         epochs={OTHER: 2},
-        previous_channels={OTHER: "channel!previous"},
+        previous_channels=PreviousChannels({"channel!previous": OTHER}),
         sent={OTHER: 3},
         received={OTHER: 4},
     )
@@ -69,7 +70,7 @@ def test_a_known_or_earlier_join_changes_nothing(peer_id: str, number: int) -> N
 def test_a_leave_removes_everything_about_the_peer() -> None:
     mine = membership()
     assert mine.apply(roster_change("left"))
-    assert (mine.roster, mine.epochs, mine.previous_channels) == ({}, {}, {})
+    assert (mine.roster, mine.epochs, mine.previous_channels.owners) == ({}, {}, {})
     assert (mine.sent, mine.received) == ({}, {})
 
 
@@ -121,7 +122,8 @@ def test_a_resumed_peer_has_a_new_channel_and_keeps_its_counters() -> None:
     assert mine.apply(roster_change("back", number=3))
     assert mine.roster == {OTHER: "channel!new"}
     assert mine.epochs == {OTHER: 3}
-    assert mine.previous_channels == {OTHER: "channel!other"}
+    assert mine.peers_at("channel!new") == mine.peers_at("channel!other") == [OTHER]
+    assert mine.peers_at("channel!previous") == [OTHER]
     assert (mine.sent, mine.received) == ({OTHER: 3}, {OTHER: 4})
 
 

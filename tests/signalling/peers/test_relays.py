@@ -60,7 +60,7 @@ async def test_an_error_names_the_target_only_if_the_relay_was_not_delivered(
 def test_a_loss_is_reported_for_the_peer_whose_channel_it_was(
     stores: Any, membership: Membership, kind: Any
 ) -> None:
-    membership.previous_channels["peer_b"] = "b!0"
+    membership.previous_channels.add("b!0", "peer_b")
     replies = Mock()
     before = metrics.totals["undelivered"]
     for channel in ("a!1", "b!0", "c!1"):
@@ -74,12 +74,24 @@ def test_a_loss_is_reported_for_the_peer_whose_channel_it_was(
     assert metrics.totals["undelivered"] == before + 3
 
 
+@pytest.mark.parametrize(("peer_id", "reported"), [("peer_b", ["peer_b"]), ("peer_gone", [])])
+def test_a_loss_is_reported_for_the_peer_that_the_report_names(
+    stores: Any, membership: Membership, peer_id: str, reported: list[str]
+) -> None:
+    replies = Mock()
+    message: Any = {"type": "channel.lost", "channel": "unknown!1", "peer_id": peer_id}
+    Relays(stores=stores, replies=replies).report(membership, message)
+    errors = [error for (error,), _ in replies.send_error.call_args_list]
+    assert [error.details["target_peer_id"] for error in errors] == reported
+
+
 def test_only_relays_are_refused_and_a_sender_may_be_gone(stores: Any) -> None:
     stores.forward.side_effect = unavailable()
     relays = Relays(stores=stores, replies=Mock())
     other: Any = {"type": "channel.missed"}
     relays.refuse(other)
     assert not stores.forward.called
-    relay: Any = {"type": "signalling.relay", "reply_channel": "you!1"}
+    relay: Any = {"type": "signalling.relay", "reply_channel": "you!1", "target": "peer_me"}
     relays.refuse(relay)
-    stores.forward.assert_called_once_with("you!1", {"type": "channel.refused", "channel": "me!1"})
+    refused = {"type": "channel.refused", "channel": "me!1", "peer_id": "peer_me"}
+    stores.forward.assert_called_once_with("you!1", refused)

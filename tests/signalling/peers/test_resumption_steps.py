@@ -93,17 +93,17 @@ def test_only_a_client_with_a_token_resumes(fields: dict[str, Any], is_possible:
 
 
 @pytest.mark.parametrize("closed_with", [None, CloseCode.HEARTBEAT])
-@pytest.mark.parametrize(("last_frame_at", "is_lost"), [(100.0, False), (99.9, True)])
+@pytest.mark.parametrize(("proven_at", "is_lost"), [(100.0, False), (99.9, True)])
 async def test_a_relay_that_the_client_may_not_have_received_is_a_gap(
     monkeypatch: pytest.MonkeyPatch,
-    last_frame_at: float,
+    proven_at: float,
     is_lost: bool,
     closed_with: CloseCode | None,
 ) -> None:
     """The client has answered since, or a relay was written less than a round trip before that."""
     monkeypatch.setattr(resumption, "monotonic", lambda: 99.0)
     parts = resumable()
-    parts.heartbeat.last_frame_at = last_frame_at
+    parts.heartbeat.proven_at = proven_at
     parts.replies.closed_with = closed_with
     parts.room.deliver(relayed(1))
     assert await has_gap(parts) is is_lost
@@ -115,7 +115,7 @@ async def test_a_held_frame_that_the_client_may_not_have_received_is_a_gap(
 ) -> None:
     monkeypatch.setattr(resumption, "monotonic", lambda: 99.0)
     parts = resumable()
-    parts.heartbeat.last_frame_at = 99.9
+    parts.heartbeat.proven_at = 99.9
     parts.resumption.restore(
         parts.membership, {"frames": frames, "sent": {}, "received": {}, "gap": False}
     )
@@ -131,6 +131,24 @@ async def test_a_close_by_the_server_loses_only_what_is_queued() -> None:
         parts.room.deliver(relayed(1))
         parts.send_queue.waiting = waiting
         assert await has_gap(parts, relayed(2), is_abandoned=is_abandoned) is is_lost
+
+
+@pytest.mark.parametrize(
+    ("stood_still_at", "relayed_at", "is_lost"),
+    [(98.9, 99.5, False), (99.1, 99.0, False), (99.1, 99.5, True)],
+    ids=["before the last frame", "after the last relay", "before the last relay"],
+)
+async def test_a_suspended_process_may_have_written_to_a_client_that_had_gone(
+    monkeypatch: pytest.MonkeyPatch, stood_still_at: float, relayed_at: float, is_lost: bool
+) -> None:
+    """It closes its sockets itself, before it notices that the client has closed the connection."""
+    monkeypatch.setattr(resumption, "monotonic", lambda: relayed_at)
+    parts = resumable()
+    parts.replies.closed_with = CloseCode.UNAVAILABLE
+    parts.heartbeat.proven_at = 100.0
+    parts.worker.suspensions.stood_still_at = stood_still_at
+    parts.room.deliver(relayed(1))
+    assert await has_gap(parts) is is_lost
 
 
 async def test_an_earlier_gap_remains() -> None:
@@ -246,6 +264,12 @@ async def test_a_socket_does_not_wait_long_for_the_held_frames(
     parts = Parts()
     await take_over(parts)
     assert parts.membership.has_gap
+
+
+async def test_only_the_previous_channel_can_answer_that_it_is_closed() -> None:
+    """The report of a lost relay waits for ``room:joined``, as all messages do."""
+    report = {"type": "channel.lost", "channel": "channel!other"}
+    assert await take_over(Parts(), report, handover(), report) == [False, True, False]
 
 
 def test_without_a_takeover_no_answer_is_accepted() -> None:

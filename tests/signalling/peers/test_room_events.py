@@ -10,11 +10,12 @@ from unittest.mock import AsyncMock, Mock, patch
 import pytest
 
 from signalling.conf import SignallingSettings
-from signalling.layers import LocalChannelLayer
+from signalling.layers import ChannelGone, LocalChannelLayer
 from signalling.peers.membership import Membership, StaleSocket
 from signalling.peers.messages import RosterChange
 from signalling.peers.resumption import Resumption
 from signalling.peers.room_events import RoomEvents
+from signalling.protocol import CloseCode
 from signalling.transport.send_queue import Overflow
 from signalling.transport.shares import ShareExceeded
 from signalling.transport.subscription import ChannelSubscription
@@ -54,9 +55,10 @@ class Parts:
         self.settings = SignallingSettings(**settings)
         self.replies = Mock()
         self.send_queue = Mock(waiting=0)
-        self.heartbeat = Mock(last_frame_at=0.0)
+        self.heartbeat = Mock(proven_at=0.0)
         self.timers = Mock()
         self.worker = Mock()
+        self.worker.suspensions.stood_still_at = float("-inf")
         self.stores = Mock(
             channel_name="channel!me",
             database=AsyncMock(),
@@ -127,14 +129,39 @@ def test_a_late_return_in_this_or_an_earlier_epoch_does_not_close_the_socket(num
     assert not parts.replies.mock_calls
 
 
-@pytest.mark.parametrize(("number", "has_ended"), [(EPOCH, False), (EPOCH + 1, True)])
-async def test_only_a_later_epoch_ends_a_detached_peer(number: int, has_ended: bool) -> None:
+@pytest.mark.parametrize(("number", "has_moved"), [(EPOCH, False), (EPOCH + 1, True)])
+async def test_only_a_later_epoch_moves_a_detached_peer(number: int, has_moved: bool) -> None:
     parts = Parts()
     await parts.subscription.open()
     detached = parts.resumption.detach(parts.membership, [], is_abandoned=False)
     detached.deliver(dict(my_return(number)))
-    assert detached.has_ended is has_ended
+    assert detached.moved_to == ("channel!other" if has_moved else None)
     detached.end()
+
+
+async def test_a_socket_whose_peer_is_back_elsewhere_passes_on_what_is_still_sent_to_it() -> None:
+    """A server that was stopped reads all of that at once."""
+    parts = Parts()
+    parts.membership.is_seated = True
+    await parts.subscription.open()
+    layer = parts.subscription.layer
+    received: list[Any] = []
+    layer.attach("channel!other", received.append)
+    parts.subscription.pass_to(parts.room.deliver)
+    for message in (dict(my_return(EPOCH + 1)), relayed(1)):
+        layer.put(parts.subscription.name, message)
+    assert received == [relayed(1)]
+    assert parts.replies.push_error.call_args.args[0].close == CloseCode.RESUMED_ELSEWHERE
+    (detached,) = [call.args[0] for call in parts.worker.detached.add.call_args_list]
+    detached.end()
+
+
+def test_a_relay_to_a_socket_without_a_peer_is_refused() -> None:
+    parts = Parts()
+    parts.room.membership = None
+    with pytest.raises(ChannelGone):
+        parts.room.deliver(relayed(1))
+    parts.room.deliver(my_return(1))
 
 
 def test_held_frames_of_a_peer_that_has_left_are_dropped() -> None:

@@ -103,7 +103,7 @@ def test_a_relay_of_a_peer_that_is_not_in_the_roster_is_refused() -> None:
     assert not parts.replies.mock_calls
 
 
-@pytest.mark.parametrize("message", [relayed(1), ANNOUNCED, JOINED, CLOSED, REMOVED, TAKEOVER])
+@pytest.mark.parametrize("message", [ANNOUNCED, JOINED, CLOSED, REMOVED, TAKEOVER])
 def test_without_a_membership_nothing_is_delivered(message: dict[str, Any]) -> None:
     parts = seated()
     parts.room.membership = None
@@ -142,7 +142,7 @@ def test_what_came_before_the_join_is_delivered_after_it() -> None:
     parts.replies.write.side_effect = [ShareExceeded, None, None]
     parts.room.seated()
     assert parts.written == ["frame 1 of peer_other", "joined", "frame 1 of peer_new"]
-    refused = {"type": "channel.refused", "channel": "channel!me"}
+    refused = {"type": "channel.refused", "channel": "channel!me", "peer_id": "peer_me"}
     assert parts.stores.forward.mock_calls == [call("", refused)]
     assert parts.membership.is_seated
 
@@ -167,9 +167,9 @@ async def test_a_closed_room_closes_the_socket() -> None:
     assert_forgotten(parts, link)
 
 
-def assert_forgotten(parts: Parts, link: Mock, *, released: bool = False) -> None:
+def assert_forgotten(parts: Parts, link: Mock) -> None:
     assert parts.room.membership is None
-    assert link.mock_calls == ([call.release(), call.close()] if released else [call.close()])
+    assert link.mock_calls == [call.close()]
     assert parts.stores.unsubscribe.mock_calls == [call("ABC123")]
 
 
@@ -193,21 +193,23 @@ def test_for_the_others_a_removed_peer_has_left() -> None:
 
 async def test_a_peer_that_resumed_on_another_worker_leaves_its_connections_to_it() -> None:
     parts = seated()
+    await parts.subscription.open()
     link = with_link(parts)
     parts.room.deliver(dict(my_return(EPOCH + 1)))
-    await parts.settle()
     assert parts.errors == [("not_in_room", 4409)]
-    assert_forgotten(parts, link, released=True)
+    assert parts.room.membership is None
+    assert link.mock_calls == [call.detach_client(), call.release()]
+    (detached,) = parts.worker.detached.add.call_args.args
+    detached.end()
 
 
 async def test_a_socket_without_connections_can_end_too(caplog: pytest.LogCaptureFixture) -> None:
-    for message in (CLOSED, dict(my_return(EPOCH + 1))):
-        parts = seated()
-        parts.stores.unsubscribe.side_effect = errors.unavailable()
-        parts.room.deliver(message)
-        await parts.settle()
-        assert parts.room.membership is None
-    assert [record.name for record in caplog.records] == ["signalling", "signalling"]
+    parts = seated()
+    parts.stores.unsubscribe.side_effect = errors.unavailable()
+    parts.room.deliver(CLOSED)
+    await parts.settle()
+    assert parts.room.membership is None
+    assert [record.name for record in caplog.records] == ["signalling"]
     assert "stays in the group" in caplog.text
 
 

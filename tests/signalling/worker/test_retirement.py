@@ -41,6 +41,9 @@ class Detached(Holder):
     def stop_holding(self) -> None:
         pass
 
+    def move_to(self, channel: str) -> None:
+        pass
+
     def end(self, *, has_left: bool = False) -> None:
         self.has_ended = True
 

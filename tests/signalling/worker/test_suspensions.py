@@ -98,3 +98,20 @@ async def test_frames_are_trusted_no_longer_than_the_lease(clock: Clock) -> None
     await clock.suspensions.check()
     assert clock.calls == ["fence"]
     watching.cancel()
+
+
+async def test_it_knows_when_the_process_was_last_suspended(clock: Clock) -> None:
+    stood_still_at = [clock.suspensions.stood_still_at]
+    watching = asyncio.create_task(clock.suspensions.watch())
+    await asyncio.sleep(0)
+    clock.now += SUSPENDED_SECONDS
+    stood_still_at.append(clock.suspensions.stood_still_at)
+    clock.now += 0.1
+    stood_still_at.append(clock.suspensions.stood_still_at)
+    watching.cancel()
+    again = asyncio.create_task(clock.suspensions.watch())
+    await asyncio.sleep(0)
+    clock.now += 0.5
+    stood_still_at.append(clock.suspensions.stood_still_at)
+    again.cancel()
+    assert stood_still_at == [float("-inf"), float("-inf"), 100, 100]
