@@ -24,6 +24,8 @@ from .stage import Stage, stage
 
 PEOPLE = 14
 BUGS = ("Internal error", "Exception inside application", "was never retrieved")
+LONG_SECONDS = 3.0
+"""A wait is explained if it is longer."""
 SHOWN = 4
 """How many violations of each rule and step are printed."""
 
@@ -134,6 +136,7 @@ class Director:
     async def _settle(self) -> None:
         """Wait until sockets and database agree, and log what does not."""
         began = time.monotonic()
+        wrong: list[Any] = []
         for person in self._people:
             person.is_quiet = True
         while True:
@@ -141,8 +144,11 @@ class Director:
             stuck = [repr(person) for person in self._people if not person.is_settled]
             rooms = await self._stage.read_rooms()
             waited = time.monotonic() - began
-            if waited > self._within or not (stuck or self._journal.checker.differences(rooms)):
+            before, wrong = wrong, [*stuck, *self._journal.checker.differences(rooms)]
+            if waited > self._within or not wrong:
                 break
+        if waited > LONG_SECONDS:
+            log(f"  the last to agree: {before}")
         self._journal.add(Settled(self._journal.now(), rooms, stuck, waited))
         self._run.waits.append(waited)
         self._check_servers()
