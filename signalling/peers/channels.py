@@ -21,6 +21,11 @@ class PreviousChannels:
         if len(self.owners) > MOST:
             del self.owners[next(iter(self.owners))]
 
+    def peers_at(self, channel: str, roster: dict[str, str]) -> list[str]:
+        """Return the peers of a roster that have a channel now or had it before."""
+        owner = self.owners.get(channel)
+        return [peer for peer, current in roster.items() if channel == current or peer == owner]
+
     def forget(self, peer_id: str) -> None:
         """Forget the channels of a peer that has left."""
         for channel in [name for name, owner in self.owners.items() if owner == peer_id]:

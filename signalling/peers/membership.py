@@ -129,8 +129,7 @@ class Membership:
 
     def peers_at(self, channel: str) -> list[str]:
         """Return the peers of the roster that have this channel, or had it before they resumed."""
-        previous = self.previous_channels.owners.get(channel)
-        return [peer for peer, known in self.roster.items() if channel == known or peer == previous]
+        return self.previous_channels.peers_at(channel, self.roster)
 
     def _resumed(self, peer_id: str, epoch: int) -> None:
         self.relay_epochs[peer_id] = epoch
@@ -205,11 +204,10 @@ class Membership:
             case "back":
                 is_new = known_channel is not None and number > self.epochs.get(peer_id, 0)
                 if is_new:
-                    assert known_channel is not None
                     self.epochs[peer_id] = number
                     if number > self.relay_epochs.get(peer_id, 0):
                         self._resumed(peer_id, number)
-                    self.previous_channels.add(known_channel, peer_id)
+                    self.previous_channels.add(self.roster[peer_id], peer_id)
                     self.roster[peer_id] = intern(channel)
                     self.away.discard(peer_id)
                 return is_new
