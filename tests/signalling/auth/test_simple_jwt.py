@@ -19,7 +19,7 @@ from signalling.auth.tokens import TokenRefused
 from tests.conftest import access_token
 from tests.signalling.sockets import AppSocket, connected
 
-pytestmark = pytest.mark.django_db(transaction=True)
+uses_database = pytest.mark.django_db(transaction=True)
 
 
 def set_simplejwt(settings: Settings, monkeypatch: pytest.MonkeyPatch, **given: Any) -> None:
@@ -64,6 +64,7 @@ def test_a_site_without_simplejwt_has_bearer_tokens(settings: Settings) -> None:
 # --- Claims -----------------------------------------------------------------------------------
 
 
+@uses_database
 def test_the_field_and_the_claim_of_the_user_count(
     bob: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +77,7 @@ def test_the_field_and_the_claim_of_the_user_count(
         tokens.authenticate(str(token))
 
 
+@uses_database
 async def test_a_token_joins_rooms_until_the_end_of_the_leeway(
     room: Room, bob: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +111,7 @@ def tracebacks(caplog: pytest.LogCaptureFixture) -> list[Any]:
     return [record.exc_info[1] for record in caplog.records if record.exc_info]
 
 
+@uses_database
 @pytest.mark.usefixtures("bug")
 async def test_a_bug_does_not_make_the_token_of_a_handshake_invalid(
     bob: User, caplog: pytest.LogCaptureFixture
@@ -123,6 +126,7 @@ async def test_a_bug_does_not_make_the_token_of_a_handshake_invalid(
     assert [str(one) for one in tracebacks(caplog)] == ["a bug"]
 
 
+@uses_database
 async def test_a_bug_does_not_end_the_call_of_a_client_that_renews_its_token(
     room: Room, bob: User, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -135,6 +139,7 @@ async def test_a_bug_does_not_end_the_call_of_a_client_that_renews_its_token(
     assert [str(one) for one in tracebacks(caplog)] == ["a bug"]
 
 
+@uses_database
 @pytest.mark.usefixtures("bug")
 def test_a_bug_is_an_error_of_the_server_for_the_rest_api_too(bob: User) -> None:
     client = Client(raise_request_exception=False)
