@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -13,8 +14,47 @@ T = TypeVar("T")
 Call = tuple[Future[Any], Callable[[], Any]]
 
 
+class Lanes:
+    """Queues of calls that take turns: a long one delays each call of another by one call."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, deque[Call]] = {}
+        """In the order of their turns; none is empty."""
+        self._lock = threading.Lock()
+        self._waiting: SimpleQueue[None] = SimpleQueue()
+
+    def put(self, lane: str, call: Call) -> None:
+        """Add a call to a lane."""
+        with self._lock:
+            self._lanes.setdefault(lane, deque()).append(call)
+        self._waiting.put(None)
+
+    def get(self) -> Call:
+        """Return the next call. Blocking."""
+        self._waiting.get()
+        with self._lock:
+            lane = next(iter(self._lanes))
+            calls = self._lanes.pop(lane)
+            call = calls.popleft()
+            if calls:
+                self._lanes[lane] = calls
+        return call
+
+
+class Lane:
+    """Submits calls to one lane of ``Workers``."""
+
+    def __init__(self, submit: Callable[..., Future[Any]], name: str) -> None:
+        self._submit = submit
+        self._name = name
+
+    def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Queue a call of ``function(*args)``, as ``concurrent.futures.Executor`` does."""
+        return self._submit(self._name, function, args)
+
+
 class Workers:
-    """A few threads that run calls in the order in which they were submitted.
+    """A few threads that run calls in the order in which they were submitted to a lane.
 
     A call that never returns keeps its thread. When all threads are kept, further calls wait.
     Unlike those of ``ThreadPoolExecutor``, the threads do not keep the process from stopping.
@@ -23,17 +63,18 @@ class Workers:
     def __init__(self, threads: int, name: str) -> None:
         self._threads = threads
         self._name = name
-        self._calls: SimpleQueue[Call] = SimpleQueue()
+        self._calls = Lanes()
         self._lock = threading.Lock()
         self._has_started = False
         self._replaced: set[threading.Thread] = set()
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """Queue a call of ``function(*args)``, as ``concurrent.futures.Executor`` does."""
-        self._start()
-        future: Future[T] = Future()
-        self._calls.put((future, lambda: function(*args)))
-        return future
+        return self._submit("", function, args)
+
+    def lane(self, name: str) -> Lane:
+        """Return an executor whose calls take turns with those of other lanes."""
+        return Lane(self._submit, name)
 
     def run(self, function: Callable[[], T], seconds: float) -> T:
         """Return ``function()``. Raise what it raises, or ``TimeoutError`` after ``seconds``."""
@@ -48,6 +89,12 @@ class Workers:
         with self._lock:
             self._replaced.add(thread)
         self._start_thread()
+
+    def _submit(self, lane: str, function: Callable[..., T], args: tuple[Any, ...]) -> Future[T]:
+        self._start()
+        future: Future[T] = Future()
+        self._calls.put(lane, (future, lambda: function(*args)))
+        return future
 
     def _start(self) -> None:
         with self._lock:

@@ -1,6 +1,7 @@
 """Deadlines and turns of database calls, so that a slow call delays no other room.
 
 - Of each room, one call runs at a time, and the others wait on the event loop, not in threads.
+- Calls for rooms and others take turns for the threads. So many leaves at once delay no handshake.
 - A call that waits for a lock gives its thread back after the time-out of the lock. It is made
   again, after calls of other rooms, until its deadline.
 - When a call has taken too long, its caller gets ``DatabaseUnavailable``, and so do the calls that
@@ -106,8 +107,8 @@ class Calls:
     """Runs calls in ``threads``, or without these in the one thread of ``database_sync_to_async``."""
 
     def __init__(self, threads: Workers | None, breaker: Breaker, deadline: float) -> None:
-        options = {} if threads is None else {"thread_sensitive": False, "executor": threads}
-        self._perform = database_sync_to_async(self._run_in_thread, **options)
+        self._perform_for_room = self._performer(threads, "rooms")
+        self._perform_other = self._performer(threads, "others")
         self._threads = threads
         self._breaker = breaker
         self._deadline = deadline
@@ -161,7 +162,8 @@ class Calls:
             call.has_turn = True
             while not call.outcome.done():
                 try:
-                    result = await self._perform(call)
+                    perform = self._perform_for_room if call.line else self._perform_other
+                    result = await perform(call)
                 except Exception as error:
                     if not call.outcome.done() and not await self._may_repeat(call, error):
                         self._failed(call, error)
@@ -169,6 +171,14 @@ class Calls:
                     self._moved(call)
                     if not call.outcome.done():
                         call.outcome.set_result(result)
+
+    def _performer(self, threads: Workers | None, lane: str) -> Any:
+        if threads is None:
+            return database_sync_to_async(self._run_in_thread)
+        executor: Any = threads.lane(lane)
+        return database_sync_to_async(
+            self._run_in_thread, thread_sensitive=False, executor=executor
+        )
 
     def _run_in_thread(self, call: Call) -> Any:
         return call.perform(self._now)

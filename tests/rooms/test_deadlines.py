@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from functools import partial
 
 import pytest
 
-from rooms.deadlines import Workers
+from rooms.deadlines import Call, Lanes, Workers
 from tests.patience import PATIENCE
 
 
@@ -27,6 +28,17 @@ def test_each_thread_is_started_once_and_does_not_keep_the_process_alive() -> No
     threads = {thread for thread in threading.enumerate() if "counted" in thread.name}
     assert len(threads) == 2
     assert all(thread.daemon for thread in threads)
+
+
+def test_a_long_lane_delays_another_by_one_call_at_a_time() -> None:
+    lanes = Lanes()
+    calls: dict[str, Call] = {
+        name: (Future(), str) for name in ("a1", "a2", "a3", "b1", "c1", "b2")
+    }
+    for name in ("a1", "a2", "a3", "b1", "c1", "b2"):
+        lanes.put(name[0], calls[name])
+    taken = [lanes.get() for _ in calls]
+    assert taken == [calls[name] for name in ("a1", "b1", "c1", "a2", "b2", "a3")]
 
 
 def test_calls_that_have_not_begun_in_time_are_not_made() -> None:

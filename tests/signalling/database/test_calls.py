@@ -89,6 +89,25 @@ async def test_the_calls_of_a_room_keep_their_order(tested: Calls) -> None:
     assert order == list(range(50))
 
 
+async def test_many_leaves_at_once_delay_no_handshake(probe: FakeProbe, db: None) -> None:
+    tested = Calls(Workers(1, "tested"), Breaker(probe, on_open=lambda: None), 2.0)
+    begun, goes_on, order = threading.Event(), threading.Event(), list[str]()
+
+    def first() -> None:
+        begun.set()
+        goes_on.wait(PATIENCE)
+
+    made = [run(tested, first, room="first")]
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    made += [run(tested, order.append, "leave", room=str(n)) for n in range(100)]
+    made += [run(tested, order.append, "handshake") for _ in range(2)]
+    await until(lambda: len(tested._calls) == len(made))
+    await asyncio.sleep(0)  # all have been submitted
+    goes_on.set()
+    await asyncio.gather(*made)
+    assert order[:4] == ["leave", "handshake"] * 2
+
+
 async def test_slow_calls_of_several_rooms_are_given_more_threads(
     tested: Calls, blocked: Blocked
 ) -> None:
