@@ -47,8 +47,8 @@ class LeaseMonitor:
     confirm_seconds: float
     """How long an expired lease must stay unchanged before its worker is dead."""
     grace_seconds: float = 0.0
-    """How long after a database outage no worker is dead. Connection pools wait longer after each
-    failed attempt, so some processes reconnect later than others."""
+    """How long after a database outage no worker is dead: some processes reconnect later than
+    others."""
     memory_seconds: float = math.inf
     """How long an observation counts without another one. A process that was suspended for longer
     starts again: if the whole machine was, the other processes could not renew their leases."""

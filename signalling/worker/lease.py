@@ -12,11 +12,13 @@ import logging
 import threading
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 from django.db import close_old_connections, connections
 
 from rooms import leases, outages, primary
 from rooms.logs import RareWarning
+from signalling.database.probe import sever
 from signalling.database.timeouts import limited
 
 logger = logging.getLogger("signalling")
@@ -25,16 +27,24 @@ CHECK_SECONDS = 0.5
 """How often the event loop calls ``check``. A renewal that takes longer is an outage."""
 
 
-def use_own_connection() -> None:
-    """Give this thread a lasting connection to the database, outside of the pool.
+HUNG_SECONDS = 2.0
+"""A renewal that takes longer is ended, and tried again: after an outage of the network, an old
+connection may hang for minutes. Within the time of three renewals, the lease must be renewed."""
+
+
+def use_own_connection() -> Any:
+    """Give this thread a lasting connection to the database, outside of the pool, and return it.
 
     Requests may use up the pool, and after an outage it waits longer and longer.
     """
     alias = primary.alias()
-    own = connections[alias].copy()
+    own: Any = connections[alias].copy()
     own.settings_dict["OPTIONS"].pop("pool", None)
     own.settings_dict |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+    if own.vendor == "postgresql":
+        own.settings_dict["OPTIONS"].setdefault("connect_timeout", int(HUNG_SECONDS))
     connections[alias] = own
+    return own
 
 
 class LeaseKeeper:
@@ -59,6 +69,8 @@ class LeaseKeeper:
         self._loop = asyncio.get_running_loop()
         self._loop_ran_at = monotonic()
         self._trying_since: float | None = None
+        self._attempt_at: float | None = None
+        self._connection: Any = None
         self._has_stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._failed = RareWarning(logger, "Lease not renewed: %r")
@@ -87,6 +99,8 @@ class LeaseKeeper:
         if now > self.alive_until:
             return False
         self._loop_ran_at = now
+        if self._attempt_at is not None and now - self._attempt_at > HUNG_SECONDS:
+            sever(getattr(self._connection, "connection", None))
         since = self._trying_since
         if self.worker_id is None or (since is not None and now - since > CHECK_SECONDS):
             self.alive_until = now + self.seconds
@@ -102,6 +116,7 @@ class LeaseKeeper:
             return
         if self._trying_since is None:
             self._trying_since = begun_at
+        self._attempt_at = begun_at
         try:
             close_old_connections()
             with limited():
@@ -112,6 +127,7 @@ class LeaseKeeper:
             self._failed.log(error)
             return
         finally:
+            self._attempt_at = None
             close_old_connections()
         self._trying_since = None
         if is_renewed:  # a slow one may have begun before the event loop extended this
@@ -120,7 +136,7 @@ class LeaseKeeper:
             self._loop.call_soon_threadsafe(self._lose, worker_id)
 
     def _run(self) -> None:
-        use_own_connection()
+        self._connection = use_own_connection()
         try:
             self._renew_until_stopped()
         finally:

@@ -99,7 +99,7 @@ class WorkerProcess:
         )
         self._monitor = leases.LeaseMonitor(
             confirm_seconds=2 * self.lease.renewal,
-            grace_seconds=2 * self.lease.seconds,
+            grace_seconds=3 * self.lease.renewal,
             memory_seconds=self.lease.seconds - self.lease.renewal,
         )
         self.revocations = Revocations(

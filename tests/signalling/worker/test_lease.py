@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.db import OperationalError, connections
 
 from rooms import leases, outages
 from signalling.worker import lease
-from signalling.worker.lease import CHECK_SECONDS, LeaseKeeper
+from signalling.worker.lease import CHECK_SECONDS, HUNG_SECONDS, LeaseKeeper
 from tests.patience import PATIENCE
 
 from .clock import StoppedClock
@@ -114,6 +115,30 @@ async def test_a_renewal_that_waits_for_the_database_loses_no_lease(
     held.renew()
     assert held.check()
     assert held.alive_until == clock.now + 6
+
+
+async def test_a_renewal_that_hangs_is_ended(
+    clock: StoppedClock, renewed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection may hang for minutes after an outage, but the database is back."""
+    severed: list[Any] = []
+    monkeypatch.setattr(lease, "sever", severed.append)
+    held = keeper(clock)
+    held._connection = Mock(connection="connection")
+
+    def hang(worker_id: str) -> bool:
+        for seconds in (HUNG_SECONDS, 0.1):
+            assert not severed
+            clock.now += seconds
+            held.check()
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(leases, "renew", hang)
+    held.renew()
+    assert severed == ["connection"]
+    clock.now += HUNG_SECONDS + 1
+    held.check()
+    assert len(severed) == 1
 
 
 async def test_a_process_that_was_suspended_has_lost_its_lease(
