@@ -17,6 +17,11 @@ class Liveness:
         return self.left_at is None
 
     @property
+    def is_connected(self) -> bool:
+        """Whether the peer is in the room and has a socket."""
+        return self.is_live and self.away_until is None
+
+    @property
     def is_away(self) -> bool:
         """Whether the peer has lost its socket and may still resume."""
         return self.is_live and self.away_until is not None

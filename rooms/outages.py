@@ -56,7 +56,7 @@ def is_read_only(error: BaseException) -> bool:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Return whether a request that failed so may be sent again later: 503 with ``Retry-After``."""
+    """Return whether a request may be sent again after this error: 503 with ``Retry-After``."""
     return is_outage(error) or is_locked(error)
 
 

@@ -78,7 +78,7 @@ def read_rows(peer_ids: Collection[str]) -> list[Row]:
 
 
 def release(peer_id: str, *, epoch: int, may_resume: bool) -> None:
-    """Let go of a membership that has no socket, and announce it.
+    """Release a membership that has no socket, and announce it.
 
     ``may_resume``: the client may have a resume token. Then the peer becomes away with a gap, else
     it leaves. Nothing happens if a later socket than that of ``epoch`` has resumed it.

@@ -1,8 +1,7 @@
 """Keeps the lease of this process, in a thread of its own.
 
-Nothing that keeps the event loop, or the threads and connections for the database, busy delays a
-renewal. An event loop that hangs for as long as a lease loses it, because its peers are as good as
-gone.
+A busy event loop, or busy threads and connections for the database, delay no renewal. An event loop
+that hangs for as long as a lease loses it, because its peers cannot be reached.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ class LeaseKeeper:
         self.alive_until = monotonic() + self.seconds
 
     def stop(self) -> None:
-        """Renew nothing any more."""
+        """Stop renewing."""
         self._has_stopped.set()
 
     def check(self) -> bool:

@@ -1,11 +1,11 @@
 """Compares the sockets of this process with the database, and repairs both.
 
-Announcements tell every socket what changes in its room, but any of them can be lost, and so can the
-answer to a COMMIT. So at each heartbeat a worker reads its rows and the versions of its rooms, in a
-number of queries that does not depend on the number of sockets (but for chunks):
+Sockets learn of the changes in their room from announcements, but any of them can be lost, and so
+can the answer to a COMMIT. So at each heartbeat a worker reads its rows and the versions of its
+rooms, in a number of queries that does not depend on the number of sockets (but for chunks):
 
 - A socket whose peer has left, or has another socket now, is closed.
-- A row that no socket and no detached peer of this worker believes in ends, or becomes away.
+- A row of this worker without a socket and without a detached peer ends, or becomes away.
 - A roster in another version than the database has, or of another size, is read.
 
 A roster is also read, once for all sockets of the room, when an announcement shows that one is missing.
@@ -50,7 +50,7 @@ class Versions(Protocol):
 
 
 class Membership(Protocol):
-    """What a socket believes."""
+    """What a socket knows about its place in a room."""
 
     room_code: str
     peer_id: str
@@ -206,10 +206,8 @@ class Reconciler:
             rows |= {row.peer_id: row for row in elsewhere}
         for member, membership in seated:
             row = rows.get(membership.peer_id)
-            is_mine = row is not None and row.is_live and not row.is_away
-            if member.membership is not membership or (
-                is_mine and row is not None and row.epoch == membership.epoch
-            ):
+            is_right = row is not None and row.is_connected and row.epoch == membership.epoch
+            if is_right or member.membership is not membership:
                 continue
             logger.warning("Closing a socket that has lost its peer %s", membership.peer_id)
             member.lose(row)
@@ -249,8 +247,7 @@ class Reconciler:
         return [
             Release(row, row.may_resume)
             for row in rows
-            if row.is_live
-            and not row.is_away
+            if row.is_connected
             and row.channel_name not in detached
             and _has_given_up(members.get(row.channel_name), row)
         ]

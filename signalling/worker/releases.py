@@ -1,4 +1,4 @@
-"""Lets go of rows that have no socket, without holding up the heartbeat."""
+"""Releases rows that have no socket, without holding up the heartbeat."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RELEASE_SECONDS = 2.0
 
 
 class Release(NamedTuple):
-    """A row to let go of. ``may_resume``: it becomes away; otherwise it ends."""
+    """A row to release. ``may_resume``: it becomes away; otherwise it ends."""
 
     row: Row
     may_resume: bool

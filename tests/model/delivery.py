@@ -11,7 +11,7 @@ from .state import Call, Change, Message, Relay, Seen, Socket, Switch, Takeover,
 
 
 class Violated(Exception):
-    """A client was told something that contradicts the promises."""
+    """A client got an event that contradicts the promises, or nothing agrees in the end."""
 
 
 def publish(rules: Rules, world: World, worker: int, change: Change) -> World:
@@ -109,7 +109,7 @@ def begin_call(world: World, call: Call) -> World:
 
 
 def tell(socket: Socket, events: Iterable[Event], *, is_written: bool = True) -> Socket:
-    """Return the socket after its client was told of changes. Raises ``Violated``."""
+    """Return the socket after its client got these events. Raises ``Violated``."""
     seen = list(socket.seen)
     for kind, peer in events:
         if kind == "mode":

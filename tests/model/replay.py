@@ -42,7 +42,7 @@ Question = tuple[Callable[..., Any], Any, Any]
 
 
 class Release(NamedTuple):
-    """A row that the worker lets go of."""
+    """A row that the worker releases."""
 
     peer: int
     epoch: int
