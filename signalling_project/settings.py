@@ -10,6 +10,8 @@ DATABASE_POOL      8; maximum number of PostgreSQL connections per process
 DATABASE_TIMEOUT   2000; milliseconds per PostgreSQL statement; 0 (no limit) for long migrations
 REDIS_URL          empty; redis://host:6379/0 for the channel layer and the cache. Without Redis
                    the site must run in one process
+CHANNEL_LAYER      signalling.layers.RedisChannelLayer; the channel layer for REDIS_URL, or one of
+                   channels_redis: channels_redis.core.RedisChannelLayer
 REDIS_PREFIX       derived from SECRET_KEY and REDIS_URL; prefix of all names in Redis
 ALLOWED_HOSTS      localhost,127.0.0.1,[::1]
 CLIENT_URL         required unless DEBUG is on (then http://localhost:5173); comma-separated origins
@@ -34,6 +36,7 @@ DEMO               off; scripts/demo_env.py turns it on for `make demo`, which r
 import warnings
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -170,10 +173,10 @@ else:
 
 REDIS_URL = env.str("REDIS_URL", default="")
 REDIS_PREFIX = env.str("REDIS_PREFIX", default="") or None  # None: the layer derives one
-CHANNEL_LAYERS = {
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
     "default": {
         # Several processes reach each other through Redis. Separate several hosts by commas.
-        "BACKEND": "signalling.layers.RedisChannelLayer",
+        "BACKEND": env.str("CHANNEL_LAYER", default="signalling.layers.RedisChannelLayer"),
         "CONFIG": {"hosts": REDIS_URL.split(","), "prefix": REDIS_PREFIX},
     }
     if REDIS_URL
@@ -181,6 +184,12 @@ CHANNEL_LAYERS = {
 }
 if REDIS_URL:
     from signalling.layers.namespaces import default_prefix  # needs the extra "redis"
+
+    if CHANNEL_LAYERS["default"]["BACKEND"].startswith("channels_redis."):
+        CHANNEL_LAYERS["default"]["CONFIG"] |= {  # our layer separates and signs by itself
+            "prefix": REDIS_PREFIX or default_prefix([SECRET_KEY, *SECRET_KEY_FALLBACKS][-1]),
+            "symmetric_encryption_keys": [SECRET_KEY, *SECRET_KEY_FALLBACKS],
+        }
 
     # REST throttles count in the cache, so all processes must share it.
     CACHES = {

@@ -63,6 +63,11 @@ class ExistingSite:
         finally:
             process.stop()
 
+    def test(self) -> str:
+        """Run the tests of the site, and return their output."""
+        self.environment.install("pytest", "pytest-django")
+        return self.environment.run("-m", "pytest", "-q", cwd=self.folder)
+
     def _manage(self, *arguments: str) -> str:
         return self.environment.run("manage.py", *arguments, cwd=self.folder)
 

@@ -68,3 +68,7 @@ def test_two_people_take_part_in_the_call_of_an_appointment(
         for person in people:
             person.page.close()
         assert [error for person in people for error in person.errors] == []
+
+
+def test_the_tests_of_the_site_use_our_fixture(site: ExistingSite) -> None:
+    assert "1 passed" in site.test()

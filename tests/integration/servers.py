@@ -129,10 +129,11 @@ class Site:
         *,
         redis: Redis | None = None,
         signalling: dict[str, Any] | None = None,
-        channel_layer: dict[str, Any] | None = None,
+        channel_layer: dict[str, Any] | str | None = None,
         is_spread: bool = False,
     ) -> None:
-        """``channel_layer``: another than the site would choose; ``is_spread``: clients that name no
+        """``channel_layer``: another than the site would choose; a string: its class for Redis.
+        ``is_spread``: clients that name no
         worker take turns, else they are at the first.
         """
         self.folder = folder
@@ -145,8 +146,11 @@ class Site:
             ALLOWED_HOSTS="*",
             CLIENT_URL=ORIGIN,
             SIGNALLING=json.dumps({**WITHOUT_LIMITS, **(signalling or {})}),
-            CHANNEL_LAYERS=json.dumps({"default": channel_layer} if channel_layer else {}),
         )
+        if isinstance(channel_layer, str):
+            self.environment["CHANNEL_LAYER"] = channel_layer
+        elif channel_layer is not None:
+            self.environment["CHANNEL_LAYERS"] = json.dumps({"default": channel_layer})
         self._turns = itertools.count() if is_spread else itertools.repeat(0)
         self._users: dict[str, User] = {}
 

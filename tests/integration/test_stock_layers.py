@@ -6,7 +6,6 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
@@ -43,13 +42,7 @@ def make_stock_site(make_site: MakeSite, layer: str, redis: Redis) -> Site:
     """Return a site whose clients are spread over two workers; one worker for the memory layer."""
     if layer == "memory":
         return make_site(channel_layer={"BACKEND": "channels.layers.InMemoryChannelLayer"})
-    config: dict[str, Any] = {"hosts": [redis.url]}
-    return make_site(
-        channel_layer={"BACKEND": ON_REDIS[layer], "CONFIG": config},
-        redis=redis,
-        workers=2,
-        is_spread=True,
-    )
+    return make_site(channel_layer=ON_REDIS[layer], redis=redis, workers=2, is_spread=True)
 
 
 @pytest.fixture(scope="module", params=["memory", *ON_REDIS])

@@ -236,3 +236,16 @@ def test_issuer_and_audience_can_be_required(load: Load) -> None:
     site = load(**SECRETS, JWT_ISSUER="https://example.org", JWT_AUDIENCE="calls")
     assert site["SIMPLE_JWT"]["ISSUER"] == "https://example.org"
     assert site["SIMPLE_JWT"]["AUDIENCE"] == "calls"
+
+
+@pytest.mark.parametrize("layer", ["core.RedisChannelLayer", "pubsub.RedisPubSubChannelLayer"])
+def test_one_variable_chooses_a_layer_of_channels_redis(load: Load, layer: str) -> None:
+    backend = f"channels_redis.{layer}"
+    redis = {"REDIS_URL": "redis://localhost:6379/3"}
+    chosen = load(**SECRETS, **redis, CHANNEL_LAYER=backend)["CHANNEL_LAYERS"]["default"]
+    assert chosen["BACKEND"] == backend
+    assert chosen["CONFIG"]["symmetric_encryption_keys"] == [SECRETS["SECRET_KEY"]]
+    assert chosen["CONFIG"]["prefix"] not in {"asgi", None}
+    default = load(**SECRETS, **redis)["CHANNEL_LAYERS"]["default"]
+    assert default["BACKEND"] == "signalling.layers.RedisChannelLayer"
+    assert default["CONFIG"]["prefix"] is None

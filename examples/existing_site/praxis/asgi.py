@@ -7,12 +7,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "praxis.settings")
 django_application = get_asgi_application()  # sets up Django, which the imports below need
 
 from signalling.middleware import SignallingMiddlewareStack  # noqa: E402
-from signalling.routing import lifespan, websocket_urlpatterns  # noqa: E402
+from signalling.routing import websocket_urlpatterns  # noqa: E402
 
-application = ProtocolTypeRouter(
-    {
-        "http": django_application,
-        "websocket": SignallingMiddlewareStack(URLRouter(websocket_urlpatterns)),
-        "lifespan": lifespan,
-    }
-)
+websocket_application = SignallingMiddlewareStack(URLRouter(websocket_urlpatterns))
+application = ProtocolTypeRouter({"http": django_application, "websocket": websocket_application})

@@ -59,6 +59,7 @@ DATABASES = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": BASE_DIR / "db.sqlite3",
         "ATOMIC_REQUESTS": True,
+        "TEST": {"NAME": BASE_DIR / "test.sqlite3"},  # for signalling.testing.plugin
     }
 }
 # This site keeps Django's default: requests that write at the same time may fail.
