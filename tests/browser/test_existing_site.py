@@ -64,8 +64,8 @@ def test_two_people_take_part_in_the_call_of_an_appointment(
             join(person)
         for person in people:
             person.wait_for_media(1)
-            person.page.locator("[data-do=leave]").click()
         for person in people:
+            person.page.locator("[data-do=leave]").click()
             person.page.close()
         assert [error for person in people for error in person.errors] == []
 
