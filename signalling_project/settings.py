@@ -10,8 +10,7 @@ DATABASE_POOL      8; maximum number of PostgreSQL connections per process
 DATABASE_TIMEOUT   2000; milliseconds per PostgreSQL statement; 0 (no limit) for long migrations
 REDIS_URL          empty; redis://host:6379/0 for the channel layer and the cache. Without Redis
                    the site must run in one process
-CHANNEL_LAYER      signalling.layers.RedisChannelLayer; the channel layer for REDIS_URL, or one of
-                   channels_redis: channels_redis.core.RedisChannelLayer
+CHANNEL_LAYER      signalling.layers.RedisChannelLayer; or channels_redis.core.RedisChannelLayer
 REDIS_PREFIX       derived from SECRET_KEY and REDIS_URL; prefix of all names in Redis
 ALLOWED_HOSTS      localhost,127.0.0.1,[::1]
 CLIENT_URL         required unless DEBUG is on (then http://localhost:5173); comma-separated origins
@@ -185,19 +184,16 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 if REDIS_URL:
     from signalling.layers.namespaces import default_prefix  # needs the extra "redis"
 
-    if CHANNEL_LAYERS["default"]["BACKEND"].startswith("channels_redis."):
-        CHANNEL_LAYERS["default"]["CONFIG"] |= {  # our layer separates and signs by itself
-            "prefix": REDIS_PREFIX or default_prefix([SECRET_KEY, *SECRET_KEY_FALLBACKS][-1]),
-            "symmetric_encryption_keys": [SECRET_KEY, *SECRET_KEY_FALLBACKS],
-        }
-
+    keys = [SECRET_KEY, *SECRET_KEY_FALLBACKS]
+    prefix = REDIS_PREFIX or default_prefix(keys[-1])  # the oldest: used during its replacement
+    if CHANNEL_LAYERS["default"]["BACKEND"].startswith("channels_redis."):  # ours does it by itself
+        CHANNEL_LAYERS["default"]["CONFIG"] |= {"prefix": prefix, "symmetric_encryption_keys": keys}
     # REST throttles count in the cache, so all processes must share it.
     CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
             "LOCATION": REDIS_URL.split(",")[0],
-            # Several sites may use one Redis. The oldest key: all processes use it during its replacement.
-            "KEY_PREFIX": REDIS_PREFIX or default_prefix([SECRET_KEY, *SECRET_KEY_FALLBACKS][-1]),
+            "KEY_PREFIX": prefix,  # several sites may use one Redis
             "OPTIONS": {"socket_timeout": 3},
         }
     }
