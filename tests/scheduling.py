@@ -21,6 +21,7 @@ UNITS = {
     "tests/integration/test_aiortc.py": "media",
     # Chromium aborts its requests when a network interface appears, as it does in this file.
     "tests/integration/faults/test_cut_link.py": "media",
+    "tests/integration/faults/test_soak.py": "soak",
     "tests/integration/faults/": "faults",
     "tests/hostile/": "faults",
 }
@@ -35,7 +36,7 @@ TRACED = (
     "tests/integration/test_relay.py",
 )
 """The tests ``WITH_SERVERS`` that record their coverage, which doubles what servers compute."""
-ORDER = ["media", "faults", "tests/integration/", "tests/"]
+ORDER = ["media", "faults", "soak", "tests/integration/", "tests/"]
 
 
 def is_traced(nodeid: str) -> bool:

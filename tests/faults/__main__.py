@@ -77,7 +77,7 @@ def check(path: Path) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run the soak, and print its summary."""
     from .schedule import Schedule, steps
-    from .soak import soak, summary
+    from .soak import soak, summary, totals
 
     seconds = options.minutes * 60
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
@@ -92,8 +92,7 @@ def run(options: argparse.Namespace) -> int:
     except pytest.skip.Exception as missing:
         print(missing)
         return 2
-    print(f"\nSeed {seed}, {len(result.steps)} steps, {result.relays} relays.\n")
-    print(summary(result))
+    print(f"\n{totals(result)}\n\n{summary(result)}")
     if not result.violations:
         print("\nNo violations.")
         return 0

@@ -17,7 +17,7 @@ from .faults import FAULTS, WorkerHung
 from .history import RESUME_WINDOW, Violation
 from .journal import Journal
 from .people import Person
-from .records import Sent, Settled
+from .records import Joined, Sent, Settled
 from .records import Step as StepRecord
 from .schedule import Fault, Schedule, Step
 from .stage import Stage, stage
@@ -39,6 +39,8 @@ class Soak:
     steps: list[Step] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     """Seconds from the end of the faults of each step until everything agreed."""
+    seconds: float = 0.0
+    """How long it took."""
 
     @property
     def violations(self) -> list[Violation]:
@@ -48,6 +50,17 @@ class Soak:
     def relays(self) -> int:
         """How many relays were sent."""
         return sum(isinstance(record, Sent) for record in self.journal.history)
+
+    @property
+    def sockets(self) -> int:
+        """How many sockets clients have opened in rooms."""
+        joined = (record for record in self.journal.history if isinstance(record, Joined))
+        return len({record.socket for record in joined})
+
+    @property
+    def faults(self) -> int:
+        """How many faults were injected."""
+        return sum(fault.kind != "nothing" for step in self.steps for fault in step.faults)
 
     @property
     def schedule(self) -> Schedule:
@@ -83,6 +96,7 @@ async def soak(
             try:
                 await director.play(steps, seconds)
             finally:
+                run.seconds = run.journal.now()
                 for life in lives:
                     life.cancel()
         if run.violations and keep is not None:
@@ -167,6 +181,22 @@ def _excerpt(lines: list[str]) -> str:
     """Return the first line of an error, and the last line of its traceback."""
     ends = [line for line in lines[1:60] if line and not line.startswith((" ", "Traceback"))]
     return " … ".join([lines[0], *ends[:1]])[:400]
+
+
+def totals(run: Soak) -> str:
+    """Return a table with one row about the whole run, as in docs/reliability.md."""
+    row = {
+        "seed": run.seed,
+        "minutes": f"{run.seconds / 60:.1f}",
+        "steps": len(run.steps),
+        "faults": run.faults,
+        "sockets": f"{run.sockets:,}",
+        "relays": f"{run.relays:,}",
+        "unexplained": len(run.violations),
+        "agree after, longest": f"{max(run.waits, default=0):.1f} s",
+    }
+    lines = [[*row], ["---:"] * len(row), [str(value) for value in row.values()]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def summary(run: Soak) -> str:
