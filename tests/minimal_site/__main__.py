@@ -40,6 +40,8 @@ NEED_MORE = {
     "signalling.servers.uvicorn",
     "signalling.servers.uvicorn_http",
     "signalling.servers.uvicorn_shutdown",
+    "signalling.testing.plugin",
+    "signalling.testing.server",
 }
 """Modules for an optional server, channel layer or SFU. No other module imports them."""
 
@@ -97,6 +99,7 @@ def main() -> None:
             }
         },
         CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+        SIGNALLING={"USER_INFO": "tests.minimal_site.names.user_info"},
         SIMPLE_JWT={"TOKEN_REFRESH_SERIALIZER": "rooms.api.authentication.RefreshSerializer"},
     )
     django.setup()
