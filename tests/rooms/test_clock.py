@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from pytest_django import Settings
 
+from rooms import clock as clock_module
 from rooms import exceptions, leases, resuming, services
 from rooms.clock import DatabaseClock, clock
 from rooms.models import Participant, Room, Worker
@@ -142,6 +143,14 @@ def test_announcements_have_the_time_of_the_database(room: Room, wrong_clock: fl
     until = clock.now() + timedelta(seconds=30)
     assert 25 < clock.seconds_until(until) <= 30
     assert clock.seconds_until(until - timedelta(seconds=31)) == 0.0
+
+
+def test_the_time_that_is_left_is_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock_module, "monotonic", lambda: 1000.0)
+    read = timezone.now()
+    database_clock = DatabaseClock()
+    database_clock.observe(read, at=999.0)
+    assert database_clock.seconds_until(read + timedelta(seconds=3.45678)) == 2.457
 
 
 def test_the_time_of_the_database_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ def test_changes_are_complete_in_whatever_order_they_arrive(order: tuple[int, ..
 
 def test_the_first_change_of_a_room_is_no_gap() -> None:
     seen = SeenVersions()
+    assert (seen.complete, seen.latest, seen.has_gap) == (0, 0, False)
     seen.add(1)
     assert (seen.complete, seen.has_gap) == (1, False)
 
@@ -43,6 +44,14 @@ def test_a_read_closes_the_gaps_before_it(read_at: int, complete: int, has_gap: 
         seen.add(version)
     seen.settle(read_at)
     assert (seen.complete, seen.has_gap) == (complete, has_gap)
+
+
+def test_a_read_forgets_the_changes_that_it_contained() -> None:
+    seen = SeenVersions(5)
+    for version in (7, 8):
+        seen.add(version)
+    seen.settle(8)
+    assert seen == SeenVersions(8, latest=8)
 
 
 def test_known_changes_change_nothing() -> None:
