@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import Enter
-from tests.browser.demo import Demo
+from tests.browser.demo import ROOT, Demo
 
 
 def test_a_link_to_a_room_leads_to_the_call_after_signing_in(demo: Demo, browser: Browser) -> None:
@@ -55,6 +56,17 @@ def test_leaving_a_call_returns_to_the_page_that_linked_to_it(room: str, enter: 
     alice.button("Join").click()
     alice.button("Leave").click()
     expect(alice.page).to_have_url(f"{alice.demo.url}/r/TEA/")  # where /?code=tea leads
+
+
+def test_the_documented_theme_changes_the_pages(enter: Enter) -> None:
+    (theme,) = re.findall(r"```css\n(.*?)```", (ROOT / "docs/embedding.md").read_text(), re.DOTALL)
+    alice = enter("alice", bypass_csp=True, viewport={"width": 720, "height": 420})
+    alice.page.goto(alice.demo.url)
+    alice.page.add_style_tag(content=theme)
+    expect(alice.button("Create room")).to_have_css("background-color", "rgb(122, 31, 92)")
+    expect(alice.page.locator(".card").first).to_have_css("border-radius", "0px")
+    if os.environ.get("UPDATE_SCREENSHOTS") == "1":
+        alice.page.screenshot(path=ROOT / "docs/images/theme.png")
 
 
 def test_the_call_page_speaks_german(room: str, enter: Enter) -> None:

@@ -21,6 +21,8 @@ from signalling.page_headers import DefaultHeaders, secured
 
 pytestmark = pytest.mark.django_db
 
+ROOT = Path(__file__).resolve().parents[2]
+HOST_TEMPLATES = Path(__file__).parent / "host_templates"
 CSP = "Content-Security-Policy"
 THEIRS = "default-src 'self' https://cdn.example.org"
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -29,7 +31,16 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 def with_base_template(settings: Settings) -> None:
     """Give the site its own base template."""
     (engine,) = settings.TEMPLATES
-    settings.TEMPLATES = [{**engine, "DIRS": [Path(__file__).parent / "host_templates"]}]
+    settings.TEMPLATES = [{**engine, "DIRS": [HOST_TEMPLATES]}]
+
+
+def test_the_base_template_of_the_site_is_the_documented_one() -> None:
+    (documented,) = re.findall(
+        r"```html\n({# templates/signalling/base.html.*?)```",
+        (ROOT / "docs/embedding.md").read_text(),
+        re.DOTALL,
+    )
+    assert (HOST_TEMPLATES / "signalling/base.html").read_text() == documented
 
 
 def sent(path: str = "/login/") -> dict[str, str]:
@@ -114,6 +125,8 @@ def test_by_default_pages_in_the_base_template_of_the_site_have_no_policy_of_our
         response = Client().get(path) if "login" in path else client.get(path)
         assert " | Praxis</title>" in response.text
         assert 'href="/static/signalling/page/call.css"' in response.text
+        assert "<body><main>" in response.text
+        assert '<div class="signalling">' in response.text
         assert dict(response.items()).get(CSP) is None
         assert response["Permissions-Policy"].startswith("camera=(self), ")
 
