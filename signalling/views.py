@@ -7,7 +7,6 @@ from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import AbstractBaseUser
-from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -121,7 +120,6 @@ def call(request: HttpRequest, code: str) -> HttpResponse:
         "code": code.upper(),
         "title": _room_name(request, code) or _("Room %(code)s") % {"code": code.upper()},
         "return_url": _return_url(request),
-        "login_url": redirect_to_login(request.get_full_path()).url,
     }
     return render(request, "signalling/call.html", context)
 

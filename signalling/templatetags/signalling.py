@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from django import template
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
+from django.shortcuts import resolve_url
 from django.template.context import Context
 from django.urls import get_script_prefix
 from django.utils.html import format_html, json_script
@@ -34,7 +36,6 @@ def signalling_call(context: Context, room: Room, return_url: str = "") -> dict[
         "title": room.name or room.code,
         "user": request.user,
         "return_url": return_url or request.get_full_path(),
-        "login_url": redirect_to_login(request.get_full_path()).url,
     }
 
 
@@ -42,6 +43,15 @@ def signalling_call(context: Context, room: Room, return_url: str = "") -> dict[
 def socket_path() -> str:
     """Return the path of the WebSocket, below the path at which the site is mounted."""
     return urljoin(get_script_prefix(), conf().socket_path)
+
+
+@register.simple_tag(takes_context=True)
+def login_url(context: Any) -> str:
+    """Return the address of the site's login page, which leads back to this page."""
+    request, page = context.request, resolve_url(settings.LOGIN_URL)
+    is_elsewhere = urlsplit(page).netloc not in {"", request.get_host()}
+    back = request.build_absolute_uri() if is_elsewhere else request.get_full_path()
+    return redirect_to_login(back, page).url
 
 
 @register.simple_tag(takes_context=True)

@@ -47,6 +47,21 @@ def test_anonymous_users_are_redirected_to_the_login_page_of_the_site_and_back(
     assert parse_qs(query) == {"next": [path]}
 
 
+@pytest.mark.parametrize(
+    ("login_url", "link"),
+    [
+        ("/sso/", "/sso/?next=/r/ABC123/"),
+        ("https://sso.example.org/", "https://sso.example.org/?next=http%3A//testserver/r/ABC123/"),
+    ],
+)
+def test_the_call_page_links_to_the_login_page_of_the_site(
+    signed_in: Client, settings: Settings, login_url: str, link: str
+) -> None:
+    settings.LOGIN_URL = login_url
+    assert f'href="{link}"' in signed_in.get("/r/ABC123/").text
+    assert Client().get("/r/ABC123/")["Location"] == link
+
+
 def test_an_anonymous_user_cannot_create_a_room(client: Client) -> None:
     assert client.post("/", {"name": "Tea"}).status_code == 302
     assert not Room.objects.exists()
