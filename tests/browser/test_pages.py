@@ -61,10 +61,10 @@ def test_leaving_a_call_returns_to_the_page_that_linked_to_it(room: str, enter: 
 def test_the_documented_theme_changes_the_pages(enter: Enter) -> None:
     (theme,) = re.findall(r"```css\n(.*?)```", (ROOT / "docs/embedding.md").read_text(), re.DOTALL)
     alice = enter("alice", bypass_csp=True, viewport={"width": 720, "height": 420})
-    alice.page.goto(alice.demo.url)
+    alice.page.goto(f"{alice.demo.url}/r/ABC123/")
     alice.page.add_style_tag(content=theme)
-    expect(alice.button("Create room")).to_have_css("background-color", "rgb(122, 31, 92)")
-    expect(alice.page.locator(".card").first).to_have_css("border-radius", "0px")
+    expect(alice.button("Join")).to_have_css("background-color", "rgb(122, 31, 92)")
+    expect(alice.button("Join")).to_have_css("border-radius", "0px")
     if os.environ.get("UPDATE_SCREENSHOTS") == "1":
         alice.page.screenshot(path=ROOT / "docs/images/theme.png")
 
