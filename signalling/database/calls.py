@@ -185,8 +185,9 @@ class Calls:
 
     async def _may_repeat(self, call: Call, error: Exception) -> bool:
         """Wait a moment and return true, if the call failed because of a lock and has time left."""
-        assert call.begun is not None
         self._moved_at = self._now
+        if call.begun is None:  # the thread could not close an old connection
+            return False
         left = call.begun + self._deadline - self._now
         if call.line is None or not outages.is_locked(error) or left < ATTEMPT_SECONDS:
             return False

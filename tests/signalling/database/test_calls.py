@@ -64,6 +64,18 @@ async def test_a_call_returns_or_raises_what_its_function_does(tested: Calls) ->
     assert not tested._lines
 
 
+async def test_a_call_fails_if_its_thread_cannot_close_an_old_connection(
+    tested: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OperationalError
+
+    monkeypatch.setattr("channels.db.close_old_connections", fail)
+    with pytest.raises(DatabaseUnavailable):
+        async with asyncio.timeout(PATIENCE):
+            await tested.run(divmod, (7, 2), {}, "room")
+
+
 async def test_one_call_of_a_room_waits_and_other_rooms_do_not(
     tested: Calls, blocked: Blocked, probe: FakeProbe
 ) -> None:

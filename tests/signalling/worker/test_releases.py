@@ -14,6 +14,9 @@ from signalling.worker.releases import Release, Releases
 
 from .clock import StoppedClock
 
+# Nothing is read, but the thread of the calls looks after its connection.
+pytestmark = pytest.mark.django_db
+
 
 class Database:
     """Calls of ``release``, each of which takes ``seconds``. Those of ``locked`` peers fail."""
