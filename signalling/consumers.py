@@ -116,10 +116,12 @@ class SignallingConsumer(BoundedConsumer):
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
     ) -> None:
         """Handle one frame. A binary frame of UTF-8 JSON is handled like a text frame."""
-        now, alive_until = monotonic(), self.worker.suspensions.alive_until
-        self.heartbeat.begin(now, alive_until)
-        if now > alive_until:
-            await self.worker.suspensions.check()
+        now, heartbeat = monotonic(), self.heartbeat
+        if now > (alive_until := self.worker.suspensions.alive_until) or heartbeat.may_have_waited:
+            heartbeat.begin(now, alive_until)
+            if now > alive_until:
+                await self.worker.suspensions.check()
+        heartbeat.last_frame_at = now
         if (replies := self.replies).is_closing:
             return
         frame = text_data if text_data is not None else bytes_data or b""
@@ -138,7 +140,7 @@ class SignallingConsumer(BoundedConsumer):
             replies.refuse(error, frame, request, self.frame_limits.frame)
         finally:
             replies.request_id = None
-            self.heartbeat.end()
+            heartbeat.end()
 
     async def handle(self, request: Request) -> None:
         """Run the handler of a request; acknowledge it unless the handler has answered."""
@@ -275,8 +277,7 @@ class SignallingConsumer(BoundedConsumer):
         await handlers.leave_quietly(self, reason=reason)
 
     def _on_close(self) -> None:
-        membership = self.membership
-        if self.replies.closed_with == CloseCode.TOO_SLOW and membership is not None:
+        if self.replies.closed_with == CloseCode.TOO_SLOW and (membership := self.membership):
             membership.has_gap = True  # the queued frames were dropped
         if not self._detach_if_resumable():  # at once, so that relays sent from now on are held
             spawn(self.leave(), self.tasks)

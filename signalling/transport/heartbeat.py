@@ -7,6 +7,8 @@ from time import monotonic
 
 from .timers import Timers
 
+BLOCKED_SECONDS = 0.01
+"""A frame that takes longer holds up those that arrive meanwhile."""
 IDLE_SECONDS = 1.0
 """A frame that comes so long after the last one was handled has not waited."""
 
@@ -14,29 +16,36 @@ IDLE_SECONDS = 1.0
 class Heartbeat:
     """Calls ``on_timeout`` after ``timeout`` seconds without a frame. Idle until ``expect``.
 
-    The consumer calls ``begin`` and ``end`` for each frame that it handles.
+    The consumer sets ``last_frame_at`` for each frame, and then calls ``end`` when it has handled it.
+    If a frame ``may_have_waited``, it calls ``begin`` before.
     """
 
     __slots__ = (
         "_handled_at",
         "_on_timeout",
+        "_proven_at",
         "_timeout",
         "_timers",
         "_waited",
         "last_frame_at",
-        "proven_at",
+        "may_have_waited",
     )
 
     def __init__(self, timers: Timers, timeout: float, on_timeout: Callable[[], None]) -> None:
-        self.last_frame_at = self.proven_at = self._handled_at = monotonic()
-        """``last_frame_at``: when the last frame was read (``time.monotonic``). ``proven_at``: not
-        later than when it arrived, because it may have waited while an earlier one was handled, or
-        while this process was suspended."""
+        self.last_frame_at = self._proven_at = self._handled_at = monotonic()
+        """``last_frame_at``: when the last frame was read (``time.monotonic``)."""
+        self.may_have_waited = False
         self._waited = 0.0
-        """How long the last frame may have waited."""
+        """How long the last frame may have waited: while an earlier one was handled, or while this
+        process was suspended."""
         self._timers = timers
         self._timeout = timeout
         self._on_timeout = on_timeout
+
+    @property
+    def proven_at(self) -> float:
+        """When the client was certainly there: not later than when its last frame arrived."""
+        return self._proven_at if self.may_have_waited else self.last_frame_at
 
     def expect(self) -> None:
         """Expect a frame from the client at least every ``timeout`` seconds from now on."""
@@ -45,19 +54,22 @@ class Heartbeat:
 
     def begin(self, now: float, alive_until: float) -> None:
         """Note that a frame was read. After ``alive_until`` this process may have been suspended."""
-        idle = now - self._handled_at
-        self.last_frame_at = now
+        before, idle = self.proven_at, now - self._handled_at
         if now > alive_until:
-            self._waited = now - self.proven_at
-        elif self._waited:
+            self._waited = now - before
+        else:
             self._waited = 0.0 if idle > IDLE_SECONDS else max(0.0, self._waited - idle)
-        if (proven_at := now - self._waited) > self.proven_at:
-            self.proven_at = proven_at
+        self.may_have_waited = self._waited > 0
+        self._proven_at = max(before, now - self._waited)
 
     def end(self) -> None:
-        """Note that the frame was handled. The next ones have waited for this."""
-        self._handled_at = now = monotonic()
-        self._waited += now - self.last_frame_at
+        """Note that the frame was handled. If that took long, the next ones have waited for it."""
+        now = monotonic()
+        if now - self.last_frame_at > BLOCKED_SECONDS or self.may_have_waited:
+            self._proven_at = self.proven_at
+            self._handled_at = now
+            self._waited += now - self.last_frame_at
+            self.may_have_waited = True
 
     def _check(self) -> None:
         silence = monotonic() - self.last_frame_at
