@@ -24,6 +24,7 @@ from .stage import Stage, stage
 
 PEOPLE = 14
 BUGS = ("Internal error", "Exception inside application", "was never retrieved")
+START_SECONDS = 60.0
 LONG_SECONDS = 3.0
 """A wait is explained if it is longer."""
 SHOWN = 4
@@ -116,6 +117,7 @@ class Director:
         self._within = within
 
     async def play(self, steps: Iterable[Step], seconds: float) -> None:
+        await self._begin()
         deadline = time.monotonic() + seconds
         for step in steps:
             if time.monotonic() > deadline:
@@ -130,6 +132,12 @@ class Director:
             await asyncio.sleep(1)
             await self._settle()
             self._report(self._run.violations[found:])
+
+    async def _begin(self) -> None:
+        """Wait until all clients have joined: the start of a site is not a fault."""
+        async with asyncio.timeout(START_SECONDS):
+            while not all(person.is_settled for person in self._people):  # noqa: ASYNC110
+                await asyncio.sleep(0.25)
 
     def _report(self, violations: list[Violation]) -> None:
         """Print the first violations of each rule."""
