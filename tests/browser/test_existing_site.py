@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, expect
@@ -45,6 +46,13 @@ def visit(url: str, name: str, contexts: dict[str, BrowserContext], path: str) -
     return person
 
 
+def probe(url: str, name: str) -> int:
+    """Return the status of a health check, which names a pod as its host."""
+    request = Request(f"{url}/calls/health/{name}/", headers={"Host": "10.1.2.3:8000"})
+    with urlopen(request, timeout=30) as response:
+        return int(response.status)
+
+
 def join(person: Person) -> None:
     person.page.locator("[data-do=join]").click()
     expect(person.page.locator("[data-do=leave]")).to_be_visible()
@@ -55,6 +63,7 @@ def test_two_people_take_part_in_the_call_of_an_appointment(
     site: ExistingSite, contexts: dict[str, BrowserContext], server: str
 ) -> None:
     with site.serve(server) as url:
+        assert [probe(url, name) for name in ("live", "ready")] == [200, 200]
         # The doctor is on our page, and the patient on a page of the site that contains the call.
         page = f"/appointments/{site.appointment}/"
         doctor = visit(url, "doctor", contexts, f"{page}call/")

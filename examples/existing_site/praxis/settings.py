@@ -26,6 +26,7 @@ INSTALLED_APPS = [
     "signalling",  # django-signalling
 ]
 MIDDLEWARE = [
+    "signalling.middleware.ProbeMiddleware",  # django-signalling, for health checks
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "praxis.middleware.content_security_policy",
