@@ -18,7 +18,7 @@ from .names import RequestId
 
 EVENT_LENGTH = 64
 """The characters of an event name that an error returns."""
-TOKENS = 4096
+TOKENS = 1024
 """The tokens of a faulty frame that are looked at. An SDP is one token."""
 
 # A string, if need be to the end of an unterminated one, so that no quote is tried twice; a
