@@ -80,4 +80,4 @@ def test_two_people_take_part_in_the_call_of_an_appointment(
 
 
 def test_the_tests_of_the_site_use_our_fixture(site: ExistingSite) -> None:
-    assert "1 passed" in site.test()
+    assert "3 passed" in site.test()
