@@ -46,9 +46,8 @@ def mark_away(peer_id: str, *, epoch: int, lost_at: float, gap: bool = False) ->
     left = timedelta(seconds=conf().resume_window - (monotonic() - lost_at))
     mine = Participant.objects.of_socket(peer_id, epoch).filter(away_until=None)
     with primary.atomic():
-        for room in rosters.lock(mine):
-            return rosters.change(room, mine, away_until=Now() + left, **lost)
-    return 0
+        room = rosters.lock_room_of(peer_id)
+        return rosters.change(room, mine, away_until=Now() + left, **lost) if room else 0
 
 
 def store_held(peer_id: str, *, epoch: int, held: Any) -> None:

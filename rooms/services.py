@@ -183,9 +183,8 @@ def leave(peer_id: str, *, reason: str = Participant.Reason.LEFT, epoch: int | N
     Return the version of the roster without it, or 0 if this call has not ended it.
     """
     with primary.atomic():
-        for room in rosters.lock(Participant.objects.of_socket(peer_id, epoch)):
-            return rosters.end(room, peer_id, reason=reason, epoch=epoch)
-    return 0
+        room = rosters.lock_room_of(peer_id)
+        return rosters.end(room, peer_id, reason=reason, epoch=epoch) if room else 0
 
 
 def remove_participant(
