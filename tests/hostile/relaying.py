@@ -17,8 +17,9 @@ import os
 import sys
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -40,23 +41,45 @@ class Times:
         self.sent = 0
 
 
+class Moment(NamedTuple):
+    """A point in time. ``time`` is in seconds, ``waited`` in nanoseconds by thread."""
+
+    time: float
+    waited: dict[str, int]
+
+
 class Clock:
     """The time, without the time that this process and the worker have waited for a processor.
 
-    Linux counts that for each thread (``/proc/PID/schedstat``, in nanoseconds); here for the two
-    that run the event loops. So other processes of a busy machine slow down no relay.
+    Linux counts that for each thread (``/proc/PID/task/TID/schedstat``). It counts for the two that
+    run the event loops, and for the thread of the worker that waited longest: it may have kept the
+    interpreter lock meanwhile. So other processes of a busy machine slow down no relay.
     """
 
     def __init__(self, worker: int) -> None:
-        self._statistics = [
-            os.open(f"/proc/{pid}/schedstat", os.O_RDONLY) for pid in ("self", worker)
-        ]
+        self._own = os.open("/proc/self/schedstat", os.O_RDONLY)
+        self._threads = Path(f"/proc/{worker}/task")
+        self._main = str(worker)
 
-    def now(self) -> float:
-        with suppress(ProcessLookupError):  # the worker has ended
-            waited = [int(os.pread(each, 64, 0).split()[1]) for each in self._statistics]
-            return perf_counter() - sum(waited) / 1e9
-        return perf_counter()
+    def now(self) -> Moment:
+        waited = {}
+        with suppress(OSError):  # the worker has ended
+            for thread in os.listdir(self._threads):
+                with suppress(OSError):  # the thread has ended
+                    waited[thread] = _waited((self._threads / thread / "schedstat").read_bytes())
+        loops = _waited(os.pread(self._own, 64, 0)) + waited.pop(self._main, 0)
+        return Moment(perf_counter() - loops / 1e9, waited)
+
+    def since(self, moment: Moment) -> float:
+        """Return the seconds since a moment."""
+        now = self.now()
+        waits = [time - moment.waited.get(thread, 0) for thread, time in now.waited.items()]
+        return now.time - moment.time - max(waits, default=0) / 1e9
+
+
+def _waited(statistics: bytes) -> int:
+    """Return how long a thread has waited for a processor, in nanoseconds."""
+    return int(statistics.split()[1])
 
 
 class Pair:
@@ -69,7 +92,7 @@ class Pair:
         self._statm = f"/proc/{worker}/statm"
         self._is_running = asyncio.Event()
         self._has_relayed = asyncio.Event()
-        self._sent: dict[int, float] = {}
+        self._sent: dict[int, Moment] = {}
         self._unacknowledged: set[int] = set()
         self._latest = [-1, -1]
 
@@ -143,7 +166,7 @@ class Pair:
             self.times.unexpected.append(frame)
             return
         self._latest[index] = number
-        self.times.relays.append(self._clock.now() - sent_at)
+        self.times.relays.append(self._clock.since(sent_at))
 
     async def _report(self) -> dict[str, Any]:
         with suppress(TimeoutError):
@@ -155,9 +178,9 @@ class Pair:
                     sent & self._sent.keys() or acknowledged & self._unacknowledged
                 ):
                     await self._step()
-        now, times = self._clock.now(), self.times
-        self.times = Times()
-        overdue = [now - at for at in self._sent.values() if now - at > PATIENCE / 2]
+        times, self.times = self.times, Times()
+        waits = [self._clock.since(at) for at in self._sent.values()]
+        overdue = [wait for wait in waits if wait > PATIENCE / 2]
         return {
             "relays": times.relays + overdue,
             "unexpected": times.unexpected,
