@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import threading
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from rooms.api.throttling import requests
 from rooms.clock import clock
 from rooms.models import Room
 from rooms.services import Joined
-from tests import scheduling
+from tests import scheduling, tracing
 from tests.effort import effort
 from tests.integration.fixtures import (
     empty_postgresql,
@@ -99,18 +98,29 @@ def clear_caches() -> None:
     channel_layers.backends.clear()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    tracing.start_with_next_process(config.args)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node() -> None:
+    os.environ.pop(tracing.AT_START, None)  # one process is enough
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     if scheduling.is_traced(item.nodeid):
+        tracing.start()
         return (yield)
-    with tracing_paused():
+    with tracing.paused():
         return (yield)
 
 
 @pytest.fixture
 def untraced() -> Iterator[None]:
     """Record no coverage: it makes a test of thousands of small inputs several times slower."""
-    with tracing_paused():
+    with tracing.paused():
         yield
 
 
@@ -149,19 +159,6 @@ def enter() -> Enter:
         return services.join(code=code, user=user, **arguments)
 
     return enter
-
-
-@contextmanager
-def tracing_paused() -> Iterator[None]:
-    """Record no coverage of this thread and of those that it starts."""
-    traces = sys.gettrace(), threading.gettrace()
-    sys.settrace(None)
-    threading.settrace(None)
-    try:
-        yield
-    finally:
-        sys.settrace(traces[0])
-        threading.settrace(traces[1])
 
 
 def access_token(user: User) -> str:

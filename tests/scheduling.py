@@ -36,12 +36,14 @@ TRACED = (
     "tests/integration/test_relay.py",
 )
 """The tests ``WITH_SERVERS`` that record their coverage, which doubles what servers compute."""
+UNTRACED = ("tests/faults/", "tests/model/", "tests/test_javascript")
+"""Tests that need no app, and the model, which runs the same few functions many thousand times."""
 ORDER = ["media", "faults", "soak", "tests/integration/", "tests/"]
 
 
 def is_traced(nodeid: str) -> bool:
     """Return whether a test and its servers record their coverage."""
-    return not nodeid.startswith(WITH_SERVERS) or nodeid.startswith(TRACED)
+    return not nodeid.startswith((*WITH_SERVERS, *UNTRACED)) or nodeid.startswith(TRACED)
 
 
 def unit_of(nodeid: str) -> str:
