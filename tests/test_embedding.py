@@ -56,6 +56,7 @@ def test_the_three_ways_have_the_documented_number_of_lines() -> None:
     documented = [row[1] for row in rows("docs/embedding.md", "Three ways to use it")]
     assert documented == [str(totals[0]), str(totals[1]), f"{totals[1]} + {totals[2]}"]
     assert all(total <= limit for total, limit in zip(totals, LIMITS.values(), strict=True))
+    assert f"a call page in {totals[1]} lines" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("path", ["conftest.py", "test_calls.py"])
