@@ -55,6 +55,7 @@ class Person:
         self._resume_token: str | None = None
         self._peer = ""
         self._vanished_until = 0.0
+        self._stays_away = False
 
     # --- The state ----------------------------------------------------------------------------
 
@@ -70,7 +71,8 @@ class Person:
 
     @property
     def _has_vanished(self) -> bool:
-        return self._journal.now() < self._vanished_until
+        is_waiting = self.is_quiet and self._stays_away
+        return is_waiting or self._journal.now() < self._vanished_until
 
     def __repr__(self) -> str:
         return f"{self.name} ({self._peer or 'no peer'}) in {self._room} at worker {self._worker}"
@@ -84,6 +86,11 @@ class Person:
                 await self._next()
         finally:
             await self.drop()
+
+    def rest(self) -> None:
+        """Be quiet. If it has vanished, it does not return in the meantime."""
+        self._stays_away = self._has_vanished
+        self.is_quiet = True
 
     async def drop(self) -> None:
         """Drop all connections."""

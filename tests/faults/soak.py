@@ -160,7 +160,7 @@ class Director:
         began = time.monotonic()
         wrong: list[Any] = []
         for person in self._people:
-            person.is_quiet = True
+            person.rest()
         while True:
             await asyncio.sleep(0.25)
             stuck = [repr(person) for person in self._people if not person.is_settled]
