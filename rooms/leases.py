@@ -154,7 +154,7 @@ def _delete(workers: QuerySet[Worker], *, last_seen: datetime | None = None) -> 
             return 0
         away_until = (last_seen or worker.now) + timedelta(seconds=conf().resume_window)
         live = Participant.objects.live().filter(worker=worker)
-        rooms = rosters.lock(live, skip_locked=True)
+        rooms = rosters.lock_unlocked(live)
         # Lock the rows: a peer that is resuming on another worker must not be announced as away.
         locked = live.filter(room__in=rooms).select_for_update(
             of=("self",), no_key=True, skip_locked=True

@@ -18,14 +18,14 @@ from .clock import LocalNow
 from .models import Participant, Room
 
 
-def lock(memberships: QuerySet[Participant], *, skip_locked: bool = False) -> list[Room]:
-    """Lock the rooms of these memberships, in the order in which all transactions lock them.
+def lock_unlocked(memberships: QuerySet[Participant]) -> list[Room]:
+    """Lock those rooms of these memberships that no other transaction has locked. Return them.
 
-    ``skip_locked``: leave out the rooms that another transaction has locked.
+    In the order in which all transactions lock rooms.
     """
     rooms = Room.objects.filter(pk__in=memberships.values("room")).order_by("pk")
     rooms = rooms.only("roster_version")
-    return list(rooms.select_for_update(no_key=True, skip_locked=skip_locked))
+    return list(rooms.select_for_update(no_key=True, skip_locked=True))
 
 
 def lock_room_of(peer_id: str) -> Room | None:
@@ -70,7 +70,7 @@ def end(room: Room, peer_id: str, *, reason: str, epoch: int | None = None) -> i
 
 def end_unlocked(memberships: QuerySet[Participant], *, reason: str) -> list[Participant]:
     """End those of the live ``memberships`` that no other transaction has locked. Return them."""
-    rooms = lock(memberships, skip_locked=True)
+    rooms = lock_unlocked(memberships)
     unlocked = memberships.filter(room__in=rooms).select_related("room")
     ended = list(unlocked.select_for_update(of=("self",), no_key=True, skip_locked=True))
     mine = memberships.filter(pk__in=[peer.pk for peer in ended])

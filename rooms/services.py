@@ -216,7 +216,7 @@ def remove_user(user: AbstractBaseUser) -> None:
     """Remove a user from all rooms."""
     with primary.atomic():
         live = Participant.objects.live().filter(user_id=user.pk)
-        for participant in live.order_by("room"):  # as ``rosters.lock`` locks the rooms
+        for participant in live.order_by("room"):  # as ``rosters.lock_unlocked`` locks the rooms
             remove_participant(participant)
 
 
