@@ -17,12 +17,12 @@ import os
 import sys
 from contextlib import suppress
 from itertools import count
-from pathlib import Path
-from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+
+from tests.contention import Clock, Moment
 
 EVERY = 0.003
 """Seconds between two relays. The next one does not wait for the one before it."""
@@ -39,47 +39,6 @@ class Times:
         self.unexpected: list[Any] = []
         self.memory = 0
         self.sent = 0
-
-
-class Moment(NamedTuple):
-    """A point in time. ``time`` is in seconds, ``waited`` in nanoseconds by thread."""
-
-    time: float
-    waited: dict[str, int]
-
-
-class Clock:
-    """The time, without the time that this process and the worker have waited for a processor.
-
-    Linux counts that for each thread (``/proc/PID/task/TID/schedstat``). It counts for the two that
-    run the event loops, and for the thread of the worker that waited longest: it may have kept the
-    interpreter lock meanwhile. So other processes of a busy machine slow down no relay.
-    """
-
-    def __init__(self, worker: int) -> None:
-        self._own = os.open("/proc/self/schedstat", os.O_RDONLY)
-        self._threads = Path(f"/proc/{worker}/task")
-        self._main = str(worker)
-
-    def now(self) -> Moment:
-        waited = {}
-        with suppress(OSError):  # the worker has ended
-            for thread in os.listdir(self._threads):
-                with suppress(OSError):  # the thread has ended
-                    waited[thread] = _waited((self._threads / thread / "schedstat").read_bytes())
-        loops = _waited(os.pread(self._own, 64, 0)) + waited.pop(self._main, 0)
-        return Moment(perf_counter() - loops / 1e9, waited)
-
-    def since(self, moment: Moment) -> float:
-        """Return the seconds since a moment."""
-        now = self.now()
-        waits = [time - moment.waited.get(thread, 0) for thread, time in now.waited.items()]
-        return now.time - moment.time - max(waits, default=0) / 1e9
-
-
-def _waited(statistics: bytes) -> int:
-    """Return how long a thread has waited for a processor, in nanoseconds."""
-    return int(statistics.split()[1])
 
 
 class Pair:
