@@ -77,7 +77,6 @@ class Resumption:
         self._subscription = subscription
         self._release_subscription = release_subscription
         self._restored: list[HeldFrame] = []
-        self._is_restored = False
         self._handover: asyncio.Future[HeldState] | None = None
         self._taken_from = ""
         self._reorder: ReorderBuffer | None = None
@@ -187,7 +186,9 @@ class Resumption:
         """Adopt the held frames and the relay counters. ``release`` sends the frames."""
         membership.sent, membership.received = held["sent"], held["received"]
         membership.has_gap |= held["gap"]
-        self._restored, self._is_restored = held["frames"], True
+        # A sender that has resumed may have begun to count again before the state was restored.
+        membership.restarted.update(membership.relay_epochs)
+        self._restored = held["frames"]
         self._reorder = ReorderBuffer(
             membership.received, self._replies.write, Shares(*self._settings.held_limits)
         )
@@ -248,11 +249,11 @@ class Resumption:
         if membership.is_resumable:
             self._relayed_at = monotonic()
         if self._reorder is not None:
+            if message["number"] > membership.received.get(sender, 0):
+                membership.restarted.discard(sender)
             self._reorder.add(sender, message["number"], message["frame"], user)
         else:
-            # A sender that has resumed may have begun to count again before the state was restored.
-            may_restart = self._is_restored and sender in membership.relay_epochs
-            if membership.epoch and not may_restart:
+            if membership.epoch:
                 membership.check_turn(sender, message["number"])
             membership.received[sender] = message["number"]
             self._replies.write(message["frame"], user)

@@ -86,7 +86,7 @@ class ModelResumption(Resumption):
     def __init__(self, replies: Any) -> None:
         self._replies = replies
         self._reorder = self._handover = None
-        self._restored, self._is_restored = [], True
+        self._restored = []
         self.has_detached = self.has_moved = False
 
     def detach(self, *args: Any, **kwargs: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
 from typing import Any
 from unittest.mock import AsyncMock, Mock, patch
 
@@ -190,26 +189,49 @@ def test_frames_that_wait_for_their_turn_are_dropped_when_their_sender_leaves() 
     assert parts.written == ["frame 2 of peer_other"]
 
 
-@pytest.mark.parametrize("has_resumed", [False, True])
-def test_a_relay_that_comes_after_the_wait_for_it_is_refused(has_resumed: bool) -> None:
-    """It is not, if it may be the first one of its sender that has resumed with a gap."""
+def restored(has_resumed: bool) -> Parts:
+    """Return a socket that has resumed; whether the sender has resumed before, too."""
     parts = Parts()
+    if has_resumed:
+        parts.membership.relay_epochs["peer_other"] = 1
     parts.resumption.restore(
         parts.membership, {"frames": [], "sent": {}, "received": {"peer_other": 7}, "gap": False}
     )
     parts.membership.is_seated = True
-    if has_resumed:
-        parts.membership.relay_epochs["peer_other"] = 1
-    epoch = {"epoch": int(has_resumed)}
-    parts.room.deliver(relayed(9) | epoch)
+    return parts
+
+
+def settle(parts: Parts) -> None:
     parts.resumption.settle_later(parts.membership)
-    settle = parts.timers.start.call_args.args[1]
-    settle()
-    with nullcontext() if has_resumed else pytest.raises(StaleSocket):
+    parts.timers.start.call_args.args[1]()
+
+
+@pytest.mark.parametrize("has_resumed", [False, True])
+def test_a_relay_that_comes_after_the_wait_for_it_is_refused(has_resumed: bool) -> None:
+    """Two moves of the receiver may hold it up, while later ones come directly."""
+    parts, epoch = restored(has_resumed), {"epoch": int(has_resumed)}
+    parts.room.deliver(relayed(9) | epoch)
+    settle(parts)
+    with pytest.raises(StaleSocket):
         parts.room.deliver(relayed(8) | epoch)
     parts.room.deliver(relayed(10) | epoch)
-    numbers = [9, 8, 10] if has_resumed else [9, 10]
-    assert parts.written == [f"frame {number} of peer_other" for number in numbers]
+    assert parts.written == ["frame 9 of peer_other", "frame 10 of peer_other"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_sender_that_has_resumed_with_a_gap_counts_again(waits: bool) -> None:
+    """It may have begun before the receiver has resumed."""
+    parts, epoch = restored(has_resumed=True), {"epoch": 1}
+    if not waits:
+        settle(parts)
+    parts.room.deliver(relayed(1) | epoch)
+    if waits:
+        settle(parts)
+    for number in (2, 3):
+        parts.room.deliver(relayed(number) | epoch)
+    with pytest.raises(StaleSocket):
+        parts.room.deliver(relayed(2) | epoch)
+    assert parts.written == [f"frame {number} of peer_other" for number in (1, 2, 3)]
 
 
 def test_relays_that_a_former_channel_held_up_are_refused() -> None:
