@@ -215,6 +215,8 @@ class DetachedPeer:
             raise ChannelFull
         sender = message["sender"]
         self.membership.check_sender(sender, message.get("epoch"))
+        if self.membership.epoch:  # a former channel may forward older ones
+            self.membership.check_turn(sender, message["number"])
         # Later ones need not wait for a refused one.
         self.membership.received[sender] = message["number"]
         self._shares.take(message.get("user", sender), len(message["frame"]))

@@ -25,7 +25,7 @@ from signalling.worker.process import SETTLE_SECONDS, WorkerProcess
 
 from . import foreign, messages
 from .detached import DetachedPeer
-from .membership import Membership
+from .membership import Membership, StaleSocket
 from .messages import HeldFrame, HeldState, Message, Relayed, Takeover
 from .reorder import ReorderBuffer
 from .replies import Replies
@@ -251,6 +251,8 @@ class Resumption:
         if self._reorder is not None:
             if message["number"] > membership.received.get(sender, 0):
                 membership.restarted.discard(sender)
+            elif sender not in membership.restarted:
+                raise StaleSocket
             self._reorder.add(sender, message["number"], message["frame"], user)
         else:
             if membership.epoch:

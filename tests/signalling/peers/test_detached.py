@@ -72,11 +72,11 @@ async def test_it_holds_relays_up_to_its_limits_and_refuses_the_rest() -> None:
     harness.layer.put(peer.subscription.name, relayed(1, "x" * 60))
     with pytest.raises(ChannelFull):
         harness.layer.put(peer.subscription.name, relayed(2, "x" * 60))
-    for number in (2, 3):
+    for number in (3, 4):
         harness.layer.put(peer.subscription.name, relayed(number, "y"))
     with pytest.raises(ChannelFull):
-        harness.layer.put(peer.subscription.name, relayed(4, "z"))
-    assert [number for _, number, _ in peer.frames] == [1, 2, 3]
+        harness.layer.put(peer.subscription.name, relayed(5, "z"))
+    assert [number for _, number, _ in peer.frames] == [1, 3, 4]
 
 
 @pytest.mark.parametrize("kind", ["channel.lost", "channel.refused"])
@@ -93,6 +93,18 @@ async def test_the_report_of_a_loss_reaches_the_socket_that_has_taken_over(kind:
     assert harness.received[1:] == [report]
     await successor.close()
     await harness.layer.send(peer.subscription.name, report)  # raises nothing
+    peer.end()
+
+
+async def test_it_holds_no_relay_that_a_former_channel_forwards_after_a_newer_one() -> None:
+    harness = Harness()
+    peer = await harness.detach()
+    for number in (5, 6):
+        harness.layer.put(peer.subscription.name, relayed(number))
+    with pytest.raises(ChannelFull):
+        harness.layer.put(peer.subscription.name, relayed(4))
+    harness.layer.put(peer.subscription.name, {**relayed(1), "epoch": 1})  # it counts again
+    assert [number for _, number, _ in peer.frames] == [5, 6, 1]
     peer.end()
 
 
