@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -18,27 +17,56 @@ class Lanes:
     """Queues of calls that take turns: a long one delays each call of another by one call."""
 
     def __init__(self) -> None:
-        self._lanes: dict[str, deque[Call]] = {}
+        self._lanes: OrderedDict[str, OrderedDict[Future[Any], Callable[[], Any]]] = OrderedDict()
         """In the order of their turns; none is empty."""
-        self._lock = threading.Lock()
-        self._waiting: SimpleQueue[None] = SimpleQueue()
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        """Return the number of calls that wait."""
+        with self._changed:
+            return sum(map(len, self._lanes.values()))
 
     def put(self, lane: str, call: Call) -> None:
         """Add a call to a lane."""
-        with self._lock:
-            self._lanes.setdefault(lane, deque()).append(call)
-        self._waiting.put(None)
+        future, function = call
+        with self._changed:
+            self._lanes.setdefault(lane, OrderedDict())[future] = function
+            self._changed.notify()
 
     def get(self) -> Call:
         """Return the next call. Blocking."""
-        self._waiting.get()
-        with self._lock:
-            lane = next(iter(self._lanes))
-            calls = self._lanes.pop(lane)
-            call = calls.popleft()
+        with self._changed:
+            while not self._lanes:
+                self._changed.wait()
+            lane, calls = next(iter(self._lanes.items()))
+            call = calls.popitem(last=False)
             if calls:
-                self._lanes[lane] = calls
+                self._lanes.move_to_end(lane)
+            else:
+                del self._lanes[lane]
         return call
+
+    def drop(self, lane: str, future: Future[Any]) -> None:
+        """Remove the call with this future, if it still waits."""
+        with self._changed:
+            calls = self._lanes.get(lane)
+            if calls and calls.pop(future, None) and not calls:
+                del self._lanes[lane]
+
+
+class Waiting(Future[T]):
+    """The outcome of a call, which no longer waits in its lane once it is cancelled."""
+
+    def __init__(self, lanes: Lanes, lane: str) -> None:
+        super().__init__()
+        self._lanes = lanes
+        self._lane = lane
+
+    def cancel(self) -> bool:
+        is_cancelled = super().cancel()
+        if is_cancelled:  # the threads may be kept for long, and callers come and go
+            self._lanes.drop(self._lane, self)
+        return is_cancelled
 
 
 class Lane:
@@ -92,7 +120,7 @@ class Workers:
 
     def _submit(self, lane: str, function: Callable[..., T], args: tuple[Any, ...]) -> Future[T]:
         self._start()
-        future: Future[T] = Future()
+        future: Future[T] = Waiting(self._calls, lane)
         self._calls.put(lane, (future, lambda: function(*args)))
         return future
 

@@ -1,7 +1,8 @@
 """``SIGNALLING["AUTHENTICATE"]``: a function of the site that validates tokens in place of SimpleJWT.
 
 It may ask another server, so it runs in threads of its own, or on the event loop if it is async,
-and nobody waits for it longer than ``SECONDS``.
+and nobody waits for it longer than ``SECONDS``. Addresses take turns for the threads: anyone can send
+tokens that are slow to refuse.
 """
 
 from __future__ import annotations
@@ -58,16 +59,17 @@ def is_set() -> bool:
     return bool(conf().authenticate)
 
 
-async def identify(token: str) -> Identity:
+async def identify(token: str, address: str | None) -> Identity:
     """Return the identity that a token proves, by the rules of the site.
 
+    ``address``: the client's, ``None`` if many clients may have it.
     Raises ``TokenRefused``; the error ``unavailable`` after ``SECONDS``, or if the function raises
     ``OSError`` (such as ``ConnectionError`` or ``TimeoutError``); and what else the function raises.
     """
     function = hook(conf().authenticate)
     try:
         async with asyncio.timeout(SECONDS):
-            user: Any = await _call(function, token)
+            user: Any = await _call(function, token, address)
     except OSError as error:
         _unavailable.log(error)
         raise errors.unavailable() from None
@@ -79,11 +81,12 @@ async def identify(token: str) -> Identity:
     return Identity(user=_require_active(user), credential=credential)
 
 
-async def _call(function: Callable[[str], Any], token: str) -> Any:
+async def _call(function: Callable[[str], Any], token: str, address: str | None) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(token)
     call = partial(_call_in_thread, surrounded(function, current()), token)
-    found = await asyncio.wrap_future(_threads().submit(call))
+    lane = _threads().lane(address or "")
+    found = await asyncio.wrap_future(lane.submit(call))
     return await found if inspect.isawaitable(found) else found  # of an object with async __call__
 
 

@@ -38,7 +38,7 @@ async def identify_token(token: str, address: str | None) -> Identity:
     ``database.DATABASE_UNAVAILABLE`` if the database is down.
     """
     try:
-        return await _validate(token)
+        return await _validate(token, address)
     except TokenRefused as error:
         # The other codes are for tokens that were once issued.
         if error.code != ErrorCode.TOKEN_INVALID or address is None:
@@ -48,11 +48,11 @@ async def identify_token(token: str, address: str | None) -> Identity:
         raise
 
 
-async def _validate(token: str) -> Identity:
+async def _validate(token: str, address: str | None) -> Identity:
     if len(token) > TOKEN_LENGTH:
         raise TokenRefused(ErrorCode.TOKEN_INVALID)
     if hook.is_set():
-        return await hook.identify(token)
+        return await hook.identify(token, address)
     await tokens.fetch_key(token)
     identity: Identity = await database.database_sync(tokens.authenticate)(token)
     return identity

@@ -41,6 +41,26 @@ def test_a_long_lane_delays_another_by_one_call_at_a_time() -> None:
     assert taken == [calls[name] for name in ("a1", "b1", "c1", "a2", "b2", "a3")]
 
 
+def test_a_call_that_was_cancelled_no_longer_waits() -> None:
+    """However long the threads are kept, and however many callers have come and gone."""
+    workers, begun, responds = Workers(1, "kept"), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        responds.wait(PATIENCE)
+
+    workers.submit(hang)
+    assert begun.wait(PATIENCE)
+    waiting = [workers.lane(name).submit(str.upper, name) for name in "abab"]
+    for future in (waiting[0], waiting[1], waiting[2], waiting[2]):
+        assert future.cancel()
+    assert len(workers._calls) == 1
+    responds.set()
+    assert waiting[3].result(PATIENCE) == "B"
+    assert not waiting[3].cancel()
+    assert len(workers._calls) == 0
+
+
 def test_calls_that_have_not_begun_in_time_are_not_made() -> None:
     workers, begun, responds = Workers(1, "hanging"), threading.Event(), threading.Event()
     made: list[str] = []

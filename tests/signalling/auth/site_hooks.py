@@ -12,6 +12,8 @@ may_return = threading.Event()
 """What ``hang`` waits for."""
 threads: list[str] = []
 """The threads in which ``by_name`` was called."""
+begun: list[str] = []
+"""The tokens with which ``hang`` was called."""
 
 
 def by_name(token: str) -> User | None:
@@ -32,6 +34,7 @@ by_name_object = ByName()
 
 
 def hang(token: str) -> User | None:
+    begun.append(token)
     may_return.wait()
     return by_name(token)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import socket
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
+from rooms.deadlines import Workers
 from rooms.models import Room
 from signalling.auth import hook, revocation
 from signalling.auth.identify import identify_token
@@ -25,6 +28,7 @@ from signalling.identity_checks import check_hooks
 from signalling.protocol import TOKEN_LENGTH, ProtocolError
 from signalling.throttling import failures
 from tests.documents import section
+from tests.patience import PATIENCE
 from tests.signalling.auth import site_hooks
 from tests.signalling.sockets import AppSocket
 from tests.signalling.worker.revoking import change, deactivate, open_page, set_password, sign_in
@@ -122,6 +126,26 @@ async def test_a_function_that_hangs_holds_up_only_tokens(
     assert {(await task).user.pk for task in waiting} == {bob.pk}
 
 
+async def test_a_flood_from_one_address_delays_others_by_one_call(
+    use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("hang")
+    monkeypatch.setattr(hook, "SECONDS", 60.0)
+    monkeypatch.setattr(hook, "_threads", partial(lambda threads: threads, Workers(1, "one")))
+    monkeypatch.setattr(failures, "wrong_token", lambda address: 0)
+    site_hooks.may_return.clear()
+    site_hooks.begun.clear()
+    flood = [asyncio.create_task(refusal(f"flood {n}", "192.0.2.1")) for n in range(5)]
+    async with asyncio.timeout(PATIENCE):
+        while not site_hooks.begun:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    other = asyncio.create_task(refusal("other", "198.51.100.1"))
+    await asyncio.sleep(0)
+    site_hooks.may_return.set()
+    await asyncio.gather(*flood, other)
+    assert site_hooks.begun[:3] == ["flood 0", "flood 1", "other"]
+
+
 @pytest.mark.parametrize(("name", "kind"), [("explode", LookupError), ("anonymous", TypeError)])
 async def test_a_bug_of_the_site_is_not_the_fault_of_the_token(
     use: Use, name: str, kind: type[Exception]
@@ -170,6 +194,8 @@ def test_a_function_that_does_not_exist_is_an_error(
 # --- The example in docs/embedding.md -----------------------------------------------------------
 
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
+FOR_RSA = base64.urlsafe_b64encode(b'{"alg": "RS256", "kid": "ours"}').decode().rstrip("=")
+"""A header with an algorithm for other keys than the one that it names."""
 
 
 @pytest.fixture
@@ -209,6 +235,7 @@ async def test_the_documented_example_accepts_tokens_of_the_provider_only(bob: U
     assert (await identify_token(signed(), None)).user == bob
     for token in (
         "a.b.c",
+        f"{FOR_RSA}.e30.e30",
         signed(kid="theirs"),
         signed(sub="nobody"),
         signed(iss="https://evil.example.org"),
