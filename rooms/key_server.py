@@ -114,5 +114,8 @@ def key_server(client: jwt.PyJWKClient) -> KeyServer:
 
 
 def _kid(token: str | bytes) -> str | None:
-    kid: Any = jwt.get_unverified_header(token).get("kid")
+    try:
+        kid: Any = jwt.get_unverified_header(token).get("kid")
+    except RecursionError:  # of PyJWT before 2.14
+        raise jwt.DecodeError("The header is nested too deeply") from None
     return kid if isinstance(kid, str) else None

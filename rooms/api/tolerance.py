@@ -50,8 +50,11 @@ def tolerant(token_class: Any) -> Any:
     """
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        with refuse_unusual_claims():
-            token_class.__init__(self, *args, **kwargs)
+        try:
+            with refuse_unusual_claims():
+                token_class.__init__(self, *args, **kwargs)
+        except RecursionError:  # of PyJWT before 2.14, for a header that anyone may have written
+            raise TokenError("The token is nested too deeply") from None
 
     def get_token_backend(self: Any) -> Any:
         backend: Any = copy.copy(token_class.get_token_backend(self))

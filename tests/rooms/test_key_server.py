@@ -146,3 +146,13 @@ def test_a_malformed_token_fetches_nothing(server: Server, malformed: str) -> No
     with pytest.raises(jwt.InvalidTokenError):
         server.keys.get_signing_key_from_jwt(malformed)
     assert server.client.fetches == []
+
+
+def test_a_header_that_is_nested_too_deeply_is_malformed(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(token: object) -> None:  # as PyJWT 2.13 does
+        raise RecursionError
+
+    monkeypatch.setattr(jwt, "get_unverified_header", decode)
+    test_a_malformed_token_fetches_nothing(server, "")

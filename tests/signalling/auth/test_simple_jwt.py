@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
+from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import AccessToken
 
@@ -145,3 +146,20 @@ def test_a_bug_is_an_error_of_the_server_for_the_rest_api_too(bob: User) -> None
     client = Client(raise_request_exception=False)
     bearer = {"authorization": f"Bearer {access_token(bob)}"}
     assert client.get("/api/rooms/", headers=bearer).status_code == 500
+
+
+# --- Headers that anyone may write --------------------------------------------------------------
+
+
+@uses_database
+def test_a_token_that_is_nested_too_deeply_is_invalid(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(*args: object, **kwargs: object) -> None:  # as PyJWT 2.13 does
+        raise RecursionError
+
+    monkeypatch.setattr(TokenBackend, "decode", decode)
+    with pytest.raises(TokenRefused) as refused:
+        tokens.authenticate("any")
+    assert refused.value.code == "token_invalid"
+    assert client.get("/api/rooms/", headers={"authorization": "Bearer any"}).status_code == 401
