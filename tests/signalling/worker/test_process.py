@@ -177,10 +177,12 @@ async def test_readiness_names_the_unavailable_store(
         raise ConnectionError
 
     monkeypatch.setattr(health, "_use_channel_layer", fail)
+    health._unavailable.reset()
     with caplog.at_level(logging.WARNING):
-        ready = await async_client.get("/health/ready/")
+        for _ in range(2):  # anyone may ask
+            ready = await async_client.get("/health/ready/")
     assert ready.json()["checks"] == {"serving": True, "database": True, "channel_layer": False}
-    assert "channel layer" in caplog.text
+    assert caplog.text.count("channel layer") == 1
 
 
 async def test_a_process_that_receives_nothing_from_others_is_not_ready(
