@@ -12,6 +12,7 @@ from django.shortcuts import resolve_url
 from django.template.context import Context
 from django.urls import get_script_prefix
 from django.utils.html import format_html, json_script
+from django.utils.http import escape_leading_slashes
 
 from rooms import user_info
 from signalling import page_headers, page_texts
@@ -35,7 +36,7 @@ def signalling_call(context: Context, room: Room, return_url: str = "") -> dict[
         "code": room.code,
         "title": room.name or room.code,
         "user": request.user,
-        "return_url": return_url or request.get_full_path(),
+        "return_url": return_url or escape_leading_slashes(request.get_full_path()),
     }
 
 

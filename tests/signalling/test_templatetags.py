@@ -35,6 +35,14 @@ def test_a_call_in_a_page_of_the_site(room: Room, bob: User) -> None:
     assert "<html" not in html
 
 
+def test_the_button_leads_to_this_site_whatever_the_path(room: Room, bob: User) -> None:
+    """A browser takes ``//host/`` for the address of another site."""
+    path = "//evil.example/call/"  # a page of a pattern such as <path:page>
+    html = rendered("{% signalling_call room %}", bob, room, path=path)
+    assert 'data-return-url="/%2Fevil.example/call/"' in html
+    assert 'href="//' not in html
+
+
 def test_its_script_has_the_nonce_of_the_site(room: Room, bob: User) -> None:
     html = rendered("{% signalling_call room %}", bob, room, csp_nonce="abc")
     assert '/call.js" nonce="abc"></script>' in html
