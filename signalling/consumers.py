@@ -13,9 +13,9 @@ from rooms.logs import RareWarning
 from rooms.services import Joined
 
 from . import metrics, protocol
-from .auth import revocation
+from .auth import revocation, tokens
 from .auth.identify import client_address, own_address
-from .auth.tokens import Identity, subprotocols
+from .auth.identity import Identity
 from .conf import conf
 from .peers import handlers
 from .peers.authentication import Authentication
@@ -103,7 +103,7 @@ class SignallingConsumer(BoundedConsumer):
     # --- Channels' events -------------------------------------------------------------------
 
     async def connect(self) -> None:
-        offered = subprotocols(self.scope["headers"])
+        offered = tokens.subprotocols(self.scope["headers"])
         await self.accept(protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in offered else None)
         if (refusal := self.scope["refusal"]) is not None:
             self.replies.reply_error(refusal)

@@ -37,7 +37,7 @@ from .auth.identify import (
     own_address,
     token_cookie,
 )
-from .auth.tokens import Identity
+from .auth.identity import Identity
 from .conf import conf
 from .handshakes import ContextMiddleware, ScriptNameMiddleware
 from .peers.replies import internal_error
@@ -120,7 +120,7 @@ class OriginMiddleware:
 class JWTAuthMiddleware(BaseMiddleware):
     """Adds ``identity``, ``refusal`` and ``user`` to the scope; see PROTOCOL.md, "Identity".
 
-    - ``scope["identity"]``: a ``tokens.Identity``, or ``None`` if the handshake has no credentials
+    - ``scope["identity"]``: an ``identity.Identity``, or ``None`` if the handshake has no credentials
     - ``scope["refusal"]``: the ``ProtocolError`` to send before the socket is closed, or ``None``
     - ``scope["user"]``: the user, or ``AnonymousUser``
     - ``scope["place"]``: the ``UserPlace`` of this socket; the consumer takes it for a client that

@@ -26,7 +26,7 @@ from signalling.conf import conf
 from signalling.database import current, surrounded
 from signalling.protocol import ErrorCode, errors
 
-from .tokens import Identity, TokenRefused, auth_hash
+from .identity import Identity, TokenRefused, auth_hash
 
 SECONDS = 5.0
 """How long the function may take, including its wait for a thread."""

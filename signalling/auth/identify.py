@@ -18,7 +18,7 @@ from signalling.throttling import failures
 
 from . import hook, sessions, tokens
 from .headers import header_lines
-from .tokens import Identity, TokenRefused
+from .identity import Identity, TokenRefused
 
 COOKIE_LENGTH = 4096
 """The longest session cookie: browsers need not store a longer one (RFC 6265, section 6.1)."""

@@ -21,8 +21,8 @@ from signalling.database import surrounded
 from signalling.protocol import ErrorCode, ProtocolError, errors
 
 from . import sessions, tokens
+from .identity import CHUNK, Identity, TokenRefused
 from .sessions import SessionCredential
-from .tokens import CHUNK, Identity, TokenRefused
 
 logger = logging.getLogger("signalling")
 

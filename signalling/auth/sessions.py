@@ -29,7 +29,7 @@ from rooms.logs import RareWarning
 from signalling.protocol import ErrorCode, errors
 
 from .canary import canary
-from .tokens import CHUNK, Identity, TokenRefused, auth_hash
+from .identity import CHUNK, Identity, TokenRefused, auth_hash
 
 _unavailable = RareWarning(
     logging.getLogger("signalling"), "Sessions unavailable, cannot check them: %r"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
@@ -30,10 +31,11 @@ from rooms.api.tolerance import (
 from rooms.key_server import KeysUnavailable
 from signalling.protocol import ErrorCode, errors
 
-from .tokens import Identity, TokenRefused, auth_hash, find_blacklisted
+from .identity import CHUNK, Identity, TokenRefused, auth_hash
 
 logger = logging.getLogger("signalling")
 
+BLACKLIST = "rest_framework_simplejwt.token_blacklist"
 # SimpleJWT's error codes for a valid token whose user may not use it
 _USER_CODES = {
     "user_inactive": ErrorCode.USER_INACTIVE,
@@ -106,11 +108,21 @@ def _read_user(token: Any) -> AbstractBaseUser:
     return user
 
 
-def blacklisted(ids: list[str]) -> set[str]:
-    """Return the ids that are in the blacklist, which is installed. Blocking."""
+def find_blacklisted(credentials: Iterable[object]) -> list[TokenCredential]:
+    """Return those whose token is in the blacklist, if it is installed; see ``tokens``."""
+    if not apps.is_installed(BLACKLIST):
+        return []
+    held = [one for one in credentials if isinstance(one, TokenCredential)]
+    found: set[str] = set()
+    for start in range(0, len(held), CHUNK):
+        found |= _blacklisted([one.jti for one in held[start : start + CHUNK]])
+    return [one for one in held if one.jti in found]
+
+
+def _blacklisted(ids: list[str]) -> set[str]:
     # SimpleJWT itself looks up refresh and sliding tokens only, and only when it decodes them.
-    blacklisted = apps.get_app_config("token_blacklist").get_model("BlacklistedToken")
-    rows = blacklisted._base_manager.filter(token__jti__in=ids)
+    model = apps.get_app_config("token_blacklist").get_model("BlacklistedToken")
+    rows = model._base_manager.filter(token__jti__in=ids)
     return set(rows.values_list("token__jti", flat=True))
 
 

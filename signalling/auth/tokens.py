@@ -7,96 +7,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from django.apps import apps
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
 
 from rooms import extras
-from rooms.leeway import leeway
 from rooms.logs import RareWarning
-from signalling.database import Surroundings, current
-from signalling.protocol import BEARER_PREFIX, TOKEN_LENGTH, CloseCode, ErrorCode, ProtocolError
+from signalling.protocol import BEARER_PREFIX, TOKEN_LENGTH, ErrorCode
 
 from .headers import Headers, header_value
+from .identity import Identity, TokenRefused
 
 logger = logging.getLogger("signalling")
 
-BLACKLIST = "rest_framework_simplejwt.token_blacklist"
-CHUNK = 500
-"""Rows per query: SQLite allows 999 parameters."""
 QUERY_FIELDS = 100
 """A query string with more fields is not read."""
 
 _unsupported = RareWarning(
     logger, "Refused an access token, because SimpleJWT is not installed: %s"
 )
-_MESSAGES = {
-    ErrorCode.TOKEN_INVALID: "The access token is not valid; sign in again.",
-    ErrorCode.TOKEN_EXPIRED: "The access token has expired; refresh it and connect again.",
-    ErrorCode.TOKEN_REVOKED: "The access token has been revoked; sign in again.",
-    ErrorCode.USER_INACTIVE: "This user account is not active.",
-}
-
-
-class Credential(Protocol):
-    """The proof of an identity. ``signalling.auth.revocation`` examines it again and again."""
-
-    def read_user(self) -> AbstractBaseUser:
-        """Return the user that it proves now. Blocking: reads the database.
-
-        Raises ``TokenRefused`` if it has been revoked; ``DatabaseError``.
-        """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """An authenticated user.
-
-    ``issued_at`` and ``expires_at`` are those of the token, ``None`` for a session. ``user`` is the
-    user as of the authentication; ``credential`` reads it as it is now.
-    """
-
-    user: AbstractBaseUser
-    issued_at: datetime | None = None
-    expires_at: datetime | None = None
-    credential: Credential | None = None
-    surroundings: Surroundings = field(default_factory=current, compare=False, repr=False)
-    """Those of the socket that has proved the identity."""
-
-    @property
-    def user_key(self) -> str:
-        return user_key(self.user.pk)
-
-    @property
-    def ends_at(self) -> datetime | None:
-        """When the token no longer proves anything: ``expires_at`` and the leeway."""
-        return None if self.expires_at is None else self.expires_at + leeway()
-
-    @property
-    def has_expired(self) -> bool:
-        return self.ends_at is not None and self.ends_at <= datetime.now(UTC)
-
-
-def user_key(pk: Any) -> str:
-    """Return the name of a user in messages between workers and in tables of limits."""
-    return str(pk)
-
-
-class TokenRefused(ProtocolError):
-    """The token was refused. The client gets the error, and the socket is closed with 4401."""
-
-    def __init__(self, code: ErrorCode) -> None:
-        super().__init__(code, _MESSAGES[code], close=CloseCode.AUTHENTICATION)
-
-
-def auth_hash(user: AbstractBaseUser) -> str:
-    """Return a digest that changes with the user's password; empty if the model has none."""
-    return str(user.get_session_auth_hash()) if hasattr(user, "get_session_auth_hash") else ""
 
 
 async def fetch_key(token: str) -> None:
@@ -130,15 +60,11 @@ def is_supported() -> bool:
 
 def find_blacklisted(credentials: Iterable[object]) -> list[Any]:
     """Return those whose token is in SimpleJWT's blacklist. Blocking: one query per ``CHUNK``."""
-    if not apps.is_installed(BLACKLIST):
+    if not is_supported():
         return []
     from . import simple_jwt
 
-    held = [one for one in credentials if isinstance(one, simple_jwt.TokenCredential)]
-    found: set[str] = set()
-    for start in range(0, len(held), CHUNK):
-        found |= simple_jwt.blacklisted([one.jti for one in held[start : start + CHUNK]])
-    return [one for one in held if one.jti in found]
+    return simple_jwt.find_blacklisted(credentials)
 
 
 def find(headers: Headers, query: bytes) -> str | None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from signalling import protocol
 from signalling.auth.identify import identify_token
-from signalling.auth.tokens import Identity, TokenRefused
+from signalling.auth.identity import Identity, TokenRefused
 from signalling.conf import SignallingSettings
 from signalling.protocol import ErrorCode, errors
 from signalling.transport.timers import Timers

@@ -11,7 +11,7 @@ from typing import Any
 from channels.exceptions import ChannelFull
 
 from rooms import resuming
-from signalling.auth.tokens import Identity
+from signalling.auth.identity import Identity
 from signalling.database import run_in_background_thread, surrounded
 from signalling.layers import ChannelGone
 from signalling.protocol import CloseCode, ProtocolError

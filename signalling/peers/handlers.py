@@ -16,7 +16,7 @@ from rooms.exceptions import DisplayNameInvalid
 from rooms.logs import RareWarning
 from rooms.services import Joined
 from signalling import protocol, sfu
-from signalling.auth.tokens import Identity, TokenRefused
+from signalling.auth.identity import Identity, TokenRefused
 from signalling.database import DATABASE_UNAVAILABLE
 from signalling.protocol import ErrorCode, ProtocolError
 from signalling.protocol.errors import authentication_required, peer_not_found

@@ -10,7 +10,7 @@ from rooms import codes, names, resuming, services
 from rooms.exceptions import CodeInvalid, NotInRoom, RoomNotFound, SfuRequired
 from rooms.services import Joined, ResumeState
 from signalling import protocol, sfu
-from signalling.auth.tokens import Identity
+from signalling.auth.identity import Identity
 from signalling.conf import conf
 from signalling.protocol import CloseCode, ProtocolError
 from signalling.sfu.mode import Mode

@@ -12,7 +12,7 @@ from rooms.defaults import new_peer_id
 from rooms.models import Participant
 from rooms.services import Joined
 from signalling import database
-from signalling.auth.tokens import Identity
+from signalling.auth.identity import Identity
 from signalling.sfu.link import SfuLink
 from signalling.sfu.mode import MESH, Mode
 

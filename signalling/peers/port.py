@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from rooms.services import Joined
-from signalling.auth.tokens import Identity
+from signalling.auth.identity import Identity
 from signalling.protocol import ServerEvent
 
 from .membership import Membership

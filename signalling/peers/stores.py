@@ -15,7 +15,7 @@ from rooms.logs import RareWarning
 from rooms.services import Joined
 from signalling import database
 from signalling.auth import revocation
-from signalling.auth.tokens import Identity
+from signalling.auth.identity import Identity
 from signalling.layers import ChannelGone, Undeliverable
 from signalling.protocol import ProtocolError, errors
 from signalling.transport.subscription import ChannelSubscription

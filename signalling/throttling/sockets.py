@@ -21,7 +21,7 @@ class Sender(Protocol):
     """A consumer, as its limits see it."""
 
     identity: Any
-    """``None`` or an ``auth.tokens.Identity``."""
+    """``None`` or an ``auth.identity.Identity``."""
     membership: Any
     """``None`` or a ``peers.membership.Membership``."""
 

@@ -23,7 +23,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from rooms.digests import digest
 from rooms.logs import RareWarning
-from signalling.auth.tokens import user_key
+from signalling.auth.identity import user_key
 from signalling.transport.tasks import spawn
 
 GROUP = "signalling.identities"

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from channels.layers import get_channel_layer
 
 from signalling.auth import revocation
+from signalling.auth.identity import Identity, user_key
 from signalling.auth.sessions import SessionCredential
-from signalling.auth.tokens import Identity, user_key
 from signalling.database import run_in_background_thread
 from signalling.protocol import ErrorCode, ProtocolError
 from signalling.transport.subscription import ChannelSubscription

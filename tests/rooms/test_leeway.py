@@ -16,7 +16,7 @@ from rooms.api.tolerance import tolerant
 from rooms.leeway import leeway
 from rooms.models import Room
 from signalling.auth import tokens
-from signalling.auth.tokens import TokenRefused
+from signalling.auth.identity import TokenRefused
 
 pytestmark = pytest.mark.django_db
 

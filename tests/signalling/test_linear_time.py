@@ -20,7 +20,7 @@ from rooms.exceptions import CodeInvalid
 from signalling import protocol
 from signalling.auth import tokens
 from signalling.auth.identify import find_cookie
-from signalling.auth.tokens import TokenRefused
+from signalling.auth.identity import TokenRefused
 from signalling.middleware import OriginMiddleware
 from signalling.protocol import FrameLimits, FrameRefused
 from signalling.sfu.janus import sdp

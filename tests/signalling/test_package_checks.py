@@ -13,7 +13,7 @@ from pytest_django import Settings
 import rooms.api
 from rooms import extras
 from signalling.auth import tokens
-from signalling.auth.tokens import TokenRefused
+from signalling.auth.identity import TokenRefused
 
 pytestmark = pytest.mark.django_db
 

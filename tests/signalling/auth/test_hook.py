@@ -23,7 +23,7 @@ from rooms.deadlines import Workers
 from rooms.models import Room
 from signalling.auth import hook, revocation
 from signalling.auth.identify import identify_token
-from signalling.auth.tokens import TokenRefused
+from signalling.auth.identity import TokenRefused
 from signalling.identity_checks import check_hooks
 from signalling.protocol import TOKEN_LENGTH, ProtocolError
 from signalling.throttling import failures

@@ -7,7 +7,7 @@ from pytest_django import Settings
 
 from signalling.auth import identify, sessions, tokens
 from signalling.auth.identify import client_address, find_cookie, own_address
-from signalling.auth.tokens import TokenRefused
+from signalling.auth.identity import TokenRefused
 from signalling.protocol import ErrorCode
 from signalling.throttling import failures
 

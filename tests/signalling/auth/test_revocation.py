@@ -21,8 +21,8 @@ from rooms import admission
 from rooms.digests import digest
 from signalling.auth import revocation, sessions
 from signalling.auth.canary import Canary
+from signalling.auth.identity import Identity
 from signalling.auth.sessions import SessionCredential
-from signalling.auth.tokens import Identity
 from signalling.protocol import ProtocolError
 from tests.conftest import statements
 

@@ -12,8 +12,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from signalling.auth import sessions
+from signalling.auth.identity import TokenRefused
 from signalling.auth.sessions import SessionCredential
-from signalling.auth.tokens import TokenRefused
 from signalling.protocol import ErrorCode
 
 HOUR = timedelta(hours=1)

@@ -16,7 +16,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 from rooms.api.tolerance import TolerantAuthentication
 from rooms.models import Room
 from signalling.auth import tokens
-from signalling.auth.tokens import TokenRefused
+from signalling.auth.identity import TokenRefused
 from tests.conftest import access_token
 from tests.signalling.sockets import AppSocket, connected
 

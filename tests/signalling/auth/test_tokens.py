@@ -17,7 +17,7 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from rooms.api.tolerance import TolerantAuthentication
 from signalling.auth import revocation, simple_jwt, tokens
-from signalling.auth.tokens import Identity, TokenRefused
+from signalling.auth.identity import Identity, TokenRefused
 from signalling.protocol import TOKEN_LENGTH, CloseCode
 from tests.conftest import access_token
 
@@ -79,8 +79,8 @@ def test_a_blacklisted_token_is_revoked_at_once_and_later(
     """The tables of SimpleJWT's blacklist are not installed here."""
     token, other = AccessToken.for_user(bob), AccessToken.for_user(bob)
     first, second = tokens.authenticate(str(token)), tokens.authenticate(str(other))
-    monkeypatch.setattr(apps, "is_installed", lambda name: name == tokens.BLACKLIST)
-    monkeypatch.setattr(simple_jwt, "blacklisted", {token["jti"]}.intersection)
+    monkeypatch.setattr(apps, "is_installed", lambda name: name == simple_jwt.BLACKLIST)
+    monkeypatch.setattr(simple_jwt, "_blacklisted", {token["jti"]}.intersection)
     assert refusal(str(token)) == "token_revoked"
     with pytest.raises(TokenRefused):
         revocation.read_user(first)

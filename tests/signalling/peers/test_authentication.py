@@ -15,7 +15,7 @@ from pytest_django import Settings
 from rest_framework_simplejwt.tokens import AccessToken
 
 from rooms.models import Room
-from signalling.auth.tokens import Identity, TokenRefused
+from signalling.auth.identity import Identity, TokenRefused
 from signalling.conf import SignallingSettings
 from signalling.peers import authentication
 from signalling.peers.authentication import Authentication

@@ -14,7 +14,7 @@ from rooms.logs import RareWarning
 from rooms.models import Room
 from rooms.services import Joined
 from signalling import protocol
-from signalling.auth.tokens import Identity, TokenRefused
+from signalling.auth.identity import Identity, TokenRefused
 from signalling.peers import handlers
 from signalling.protocol import CloseCode, ErrorCode
 from tests.signalling.peers.test_handlers import ALICE, BOB, FakePeer, in_room, participant, refusal

@@ -17,7 +17,7 @@ from rooms.logs import RareWarning
 from rooms.models import Participant, Room
 from rooms.services import Joined
 from signalling import protocol
-from signalling.auth.tokens import Identity, TokenRefused
+from signalling.auth.identity import Identity, TokenRefused
 from signalling.peers import handlers, messages
 from signalling.peers.membership import Membership
 from signalling.peers.messages import Announcement, RosterChange

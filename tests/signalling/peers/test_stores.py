@@ -15,7 +15,7 @@ from django.db import InterfaceError, OperationalError
 from rooms import guessing
 from signalling import database
 from signalling.auth import revocation
-from signalling.auth.tokens import Identity
+from signalling.auth.identity import Identity
 from signalling.layers import ChannelGone, Undeliverable
 from signalling.peers import messages
 from signalling.peers.messages import ChannelMissed, left

@@ -9,7 +9,7 @@ from django.db import OperationalError
 
 from rooms import resuming
 from rooms.models import Worker
-from signalling.auth.tokens import Identity
+from signalling.auth.identity import Identity
 from signalling.protocol import ProtocolError
 from signalling.worker import process
 

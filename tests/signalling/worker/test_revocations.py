@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from rooms.models import Participant, Room
 from signalling.auth import revocation, tokens
-from signalling.auth.tokens import Identity
+from signalling.auth.identity import Identity
 from signalling.worker import process, revocations
 from signalling.worker.pushes import GROUP
 from tests.conftest import access_token
