@@ -117,6 +117,10 @@ class MessageBus:
         """Notify a process that a message of its channel ``sender`` to ``channel`` was lost."""
         self.subscriber.report(target, kind, [sender, channel])
 
+    async def finish(self) -> None:
+        """Receive what is on its way, then nothing more; see ``Subscriber.finish``."""
+        await self.subscriber.finish()
+
     async def close(self) -> None:
         await self.subscriber.close()
         for publisher in self.publishers:

@@ -173,6 +173,16 @@ class RedisChannelLayer(BaseChannelLayer):
         """Return once this process receives messages. Raises ``Undeliverable`` after the timeout."""
         await self._loop_layer().bus.subscribe()
 
+    async def finish(self) -> None:
+        """Receive what is on its way to this process, then nothing more, before the process ends.
+
+        Messages to channels that no longer exist are reported to their senders. Later ones raise
+        ``Undeliverable`` there. Takes at most twice the timeout.
+        """
+        layer = self._loop_layers.get(asyncio.get_running_loop())
+        if layer is not None:
+            await layer.bus.finish()
+
     def attach(self, channel: str, deliver: Deliver) -> None:
         """As ``LocalChannelLayer.attach``."""
         self._loop_layer().local.attach(channel, deliver)

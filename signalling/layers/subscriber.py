@@ -6,10 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Literal, Protocol
 
 import msgpack
 from channels.exceptions import ChannelFull
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from . import drops, publisher
@@ -100,20 +102,39 @@ class Subscriber:
         self._numbers = BatchNumbers()
         self._received_at = self._checked_at = time.monotonic()
         self._tasks = BackgroundTasks()
+        self._reports = BackgroundTasks()
+        self._subscription: asyncio.Task[None] | None = None
+        self._pubsub: PubSub | None = None
+        self._is_finishing = False
 
     def start(self) -> None:
-        self._tasks.start(self._keep_subscribed())
+        self._subscription = self._tasks.start(self._keep_subscribed())
         self._tasks.start(self._check_heartbeats())
+
+    async def finish(self) -> None:
+        """Handle all that has been published for this process, and unsubscribe.
+
+        From then on, a message for this process fails where it is sent. Returns when what was
+        refused here has been reported, at the latest after twice the timeout.
+        """
+        self._is_finishing = True
+        if self._subscription is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout):
+                    await self._unsubscribe()
+                    await asyncio.wait([self._subscription])
+        await self._reports.wait(self._timeout)
 
     async def close(self) -> None:
         await self._tasks.cancel()
+        await self._reports.cancel()
         await self._redis.aclose()
 
     # --- The subscription -------------------------------------------------------------------------
 
     async def _keep_subscribed(self) -> None:
         wait = 0.05
-        while True:
+        while not self._is_finishing:
             try:
                 await self._subscribe_and_read()
             except (RedisError, OSError, TimeoutError) as error:
@@ -138,11 +159,19 @@ class Subscriber:
                 # Other processes may have missed batches of this one too.
                 self._publisher_for(self._process_id).send_heartbeat()
                 self._receiver.messages_missed("any")
+            self._pubsub = pubsub
             connection = pubsub.connection
             while True:
                 kind, address, payload = await connection.read_response(disable_decoding=True)
                 if kind == b"message":
                     self.receive(address, payload)
+                elif kind == b"unsubscribe" and payload == 0:  # the last one; nothing follows
+                    return
+
+    async def _unsubscribe(self) -> None:
+        if self.ready.is_set() and self._pubsub is not None:
+            with suppress(RedisError, OSError):
+                await self._pubsub.unsubscribe(*self._addresses)
 
     async def _check_heartbeats(self) -> None:
         """Reconnect if this process does not receive its own heartbeats."""
@@ -240,10 +269,10 @@ class Subscriber:
 
     def report(self, target: str, kind: str, item: list[Any]) -> None:
         """Send a report to another process, for some seconds until Redis has taken it."""
-        if len(self._tasks) > MAX_REPORTS:
+        if len(self._reports) > MAX_REPORTS:
             drops.bus.add("report", "Too many lost messages to report them to process %r", target)
             return
-        self._tasks.start(self._keep_reporting(target, msgpack.packb([kind, *item])))
+        self._reports.start(self._keep_reporting(target, msgpack.packb([kind, *item])))
 
     async def _keep_reporting(self, target: str, item: bytes) -> None:
         """Retry, because the other process may have lost its subscription in the same moment."""

@@ -18,6 +18,8 @@ from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
+from channels.layers import get_channel_layer
+
 from rooms import leases, resuming
 from signalling import database, metrics, sfu
 from signalling.conf import conf
@@ -247,6 +249,14 @@ class WorkerProcess:
         await asyncio.sleep(SETTLE_SECONDS)
         for peer in remaining:
             peer.end()
+        await _attempt("report what arrived last", _finish_receiving())
+
+
+async def _finish_receiving() -> None:
+    """Let the channel layer report the relays that Redis has accepted and no peer will get."""
+    finish = getattr(get_channel_layer(), "finish", None)  # ours for several processes
+    if finish is not None:
+        await finish()
 
 
 async def _attempt(step: str, work: Awaitable[object]) -> None:

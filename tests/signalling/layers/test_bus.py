@@ -316,3 +316,36 @@ async def test_a_failing_receiver_costs_no_other_channel_a_message(make_layer: M
             here.send(broken, {"type": "one"}), here.send(receiver.name, {"type": "two"})
         )
     assert await receiver.receive(1) == [{"type": "two"}]
+
+
+async def test_no_message_is_lost_silently_when_its_process_ends(make_layer: MakeLayer) -> None:
+    """Each message to a channel that has gone is refused where it is sent, or reported there."""
+    here, there = make_layer(), make_layer()
+    sender, receiver = await attach(here), await attach(there)
+    there.detach(receiver.name)
+    message = {"type": "number", "reply_channel": sender.name}
+    refused = 0
+    half_sent = asyncio.Event()
+
+    async def send() -> None:
+        nonlocal refused
+        for number in range(100):
+            if number == 50:
+                half_sent.set()
+            try:
+                await here.send(receiver.name, message)
+            except Undeliverable:
+                refused += 1
+
+    async def end() -> None:
+        await half_sent.wait()
+        await there.finish()
+        await there.close()
+
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*(send() for _ in range(5)), end())
+        assert 0 < refused < 500
+        lost = await sender.receive(500 - refused)
+    assert lost == [{"type": "channel.lost", "channel": receiver.name}] * (500 - refused)
+    with pytest.raises(Undeliverable):
+        await here.send(receiver.name, message)

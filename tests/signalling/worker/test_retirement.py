@@ -105,6 +105,21 @@ async def test_frames_are_stored_for_a_few_seconds_at_most(
     assert not await Worker.objects.aexists()
 
 
+async def test_what_arrived_last_is_reported_when_no_peer_is_left(
+    worker: process.WorkerProcess, stored: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers = tuple(worker.detached)
+    remaining: list[list[Any]] = []
+
+    class Layer:
+        async def finish(self) -> None:
+            remaining.append([peer for peer in peers if not getattr(peer, "has_ended", False)])
+
+    monkeypatch.setattr(process, "get_channel_layer", Layer)
+    await worker.drain()
+    assert remaining == [[]]
+
+
 async def test_a_socket_that_cannot_be_closed_does_not_keep_others_open(
     worker: process.WorkerProcess,
 ) -> None:
