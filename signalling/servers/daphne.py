@@ -11,6 +11,8 @@ server differs in the following:
   a dropped connection.
 - A client has a deadline for each request, and what it may send is limited: see ``limits``.
 - No access token is logged.
+- Only the option ``--root-path`` says where the site is mounted. Stock Daphne also takes the header
+  ``Daphne-Root-Path``, which any client can send.
 - When the server stops, it first closes its sockets with 4503, so that clients resume elsewhere.
 - The defaults suit signalling: frames of at most 64 KiB, and no maximum duration of a connection.
 """
@@ -84,6 +86,7 @@ class Server(DaphneServer):
         )
 
     def create_application(self, protocol: Any, scope: Event) -> Any:
+        scope["root_path"] = self.root_path
         self._creating = protocol  # the application is called before this method returns
         queue = super().create_application(protocol, scope)
         return (

@@ -111,6 +111,16 @@ async def test_a_head_within_the_limits_is_read(site: Site) -> None:
     assert (await exchange(site, handshake(site, None, cookie), within=0.3)).status == 101
 
 
+async def test_a_client_does_not_choose_where_the_site_is_mounted(site: Site) -> None:
+    """A proxy that hides ``/admin/`` would let ``/x/admin/`` pass, and a cache would keep our links."""
+    for path in ("/x", "//evil.example"):
+        data = request("GET /x/login/", f"Daphne-Root-Path: {path}", "Connection: close")
+        assert (await exchange(site, data)).status == 404
+    answer = await exchange(site, request(LOGIN, "Daphne-Root-Path: /x", "Connection: close"))
+    assert answer.status == 200
+    assert b'"/x' not in answer.data
+
+
 async def test_bodies_are_limited(site: Site) -> None:
     before = memory(site.worker)
     for data in (
