@@ -120,7 +120,10 @@ def check_switch(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
                 id="signalling_rooms.E004",
             )
         )
-    if conf().back_to_mesh and small >= full:
+    are_numbers = all(
+        isinstance(limit, int) for limit in (small, full)
+    )  # otherwise signalling.E002
+    if conf().back_to_mesh and are_numbers and small >= full:
         problems.append(
             CheckWarning(
                 f"Rooms return to a mesh at {small} peers, but a mesh is full at {full} peers.",

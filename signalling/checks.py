@@ -18,7 +18,7 @@ from rooms.checks import has_one_process
 
 from . import sfu
 from .auth import origins
-from .conf import RATE_LIMITS, SignallingSettings
+from .conf import RATE_LIMITS, SignallingSettings, conf
 
 PROBES = "signalling.middleware.ProbeMiddleware"
 CHECK_HOST = {
@@ -65,6 +65,8 @@ def check_types(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
 def check_sfu(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Report SFUs without a valid backend, and what each backend's own check reports."""
     problems: list[CheckMessage] = []
+    if not isinstance(conf().sfu, dict):  # ``check_types`` reports it
+        return problems
     for alias, options in sfu.configured().items():
         if len(alias) > 32:
             problems.append(
@@ -131,7 +133,7 @@ def check_channel_layer(
 def check_origins(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Report origins that match nothing, and those that pages of any site can have."""
     problems: list[CheckMessage] = []
-    for origin in getattr(settings, "SIGNALLING", {}).get("ALLOWED_ORIGINS", []):
+    for origin in _entries(conf().allowed_origins):
         if origin in (origins.ANY, *origins.OPAQUE):
             problems.append(
                 CheckWarning(
@@ -166,7 +168,7 @@ def check_frame_ancestors(
             hint="Use scheme://host[:port], such as 'https://app.example.org', or \"'self'\".",
             id="signalling.E015",
         )
-        for origin in getattr(settings, "SIGNALLING", {}).get("FRAME_ANCESTORS", [])
+        for origin in _entries(conf().frame_ancestors)
         if not (isinstance(origin, str) and _FRAME_ANCESTOR.fullmatch(origin))
     ]
 
@@ -177,7 +179,7 @@ _FRAME_ANCESTOR = re.compile(r"'self'|https?://(?:\*\.)?[a-z0-9.-]+(?::\d+)?", r
 @register(Tags.security, deploy=True)
 def check_prefix(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Warn about a layer of channels_redis with its default prefix (``check --deploy``)."""
-    layer: Any = settings.CHANNEL_LAYERS.get("default", {})
+    layer: Any = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {})
     is_stock = str(layer.get("BACKEND", "")).startswith("channels_redis.")
     if not is_stock or layer.get("CONFIG", {}).get("prefix"):
         return []
@@ -236,6 +238,11 @@ def _has_probes() -> bool:
         return bool(getattr(settings, "ROOT_URLCONF", "") and reverse("signalling:live"))
     except NoReverseMatch:
         return False
+
+
+def _entries(value: Any) -> Sequence[Any]:
+    """Return the entries of a list in the settings; none of another type: see ``check_types``."""
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:

@@ -42,14 +42,14 @@ class SignallingSettings(RoomSettings):
 
     "standalone": those with our own ``signalling/base.html``; "always": all; "never": none.
     """
-    context: str = field(default="", metadata={"hook": True})
+    context: str = ""
     """Import path of ``(scope) -> context manager``, entered around each database call of a socket.
 
     ``scope`` is that of the handshake. Empty for none.
     """
     session_auth: bool = True
     """Accept the Django session on pages of the site's own origin."""
-    authenticate: str = field(default="", metadata={"hook": True})
+    authenticate: str = ""
     """Import path of ``(token) -> user | None``, which validates tokens in place of SimpleJWT."""
     token_cookie: str = ""
     """Name of a cookie with an access token; it counts on pages of the site's own origin."""

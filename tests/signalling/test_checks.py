@@ -106,6 +106,27 @@ def test_a_value_of_the_wrong_type_is_an_error(settings: Settings, key: str, val
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("ALLOWED_ORIGINS", None),
+        ("ALLOWED_ORIGINS", "https://app.example.org"),
+        ("FRAME_ANCESTORS", None),
+        ("FRAME_ANCESTORS", "'self'"),
+        ("SFU", None),
+        ("SFU", "signalling.sfu.janus.JanusSfu"),
+        ("BACK_TO_MESH_PEERS", "10"),
+        ("BACK_TO_MESH_PEERS", None),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_reported_once(
+    settings: Settings, key: str, value: object
+) -> None:
+    """The other checks of the same setting can do nothing with it."""
+    settings.SIGNALLING = {"BACK_TO_MESH": True, key: value}
+    assert problems() == ["signalling.E002"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
         ("FRAME_BYTES", 1),
         ("FRAME_RATE", 1),
         ("FRAME_RATE", 0.5),
@@ -128,6 +149,11 @@ def test_a_site_without_a_channel_layer_is_an_error(
 ) -> None:
     settings.CHANNEL_LAYERS = layers
     assert problems() == ["signalling.E003"]
+
+
+def test_a_site_without_the_setting_for_channel_layers_is_an_error(settings: Settings) -> None:
+    del settings.CHANNEL_LAYERS
+    assert "signalling.E003" in problems(deploy=True)
 
 
 @pytest.mark.parametrize(
