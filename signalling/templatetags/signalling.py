@@ -64,8 +64,11 @@ def csp_nonce(context: Context) -> str:
 
 @register.filter
 def public_name(user: Any) -> str:
-    """Return the name of a user that the other peers of a room see: ``{{ user|public_name }}``."""
-    return user_info.label(user_info.describe(user))
+    """Return the name of a user that the other peers of a room see: ``{{ user|public_name }}``.
+
+    Empty for an anonymous user, of whom ``USER_INFO`` knows nothing.
+    """
+    return user_info.label(user_info.describe(user)) if user.is_authenticated else ""
 
 
 @register.simple_tag

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.template import engines
 from django.test import RequestFactory
+from pytest_django import Settings
 
 from rooms.models import Room
 
 pytestmark = pytest.mark.django_db
 
 
-def rendered(template: str, user: User, room: Room, **attributes: str) -> str:
+def rendered(template: str, user: User | AnonymousUser, room: Room, **attributes: str) -> str:
     request = RequestFactory().get("/appointments/7/")
     request.user = user
     for name, value in attributes.items():
@@ -41,6 +42,16 @@ def test_the_button_leads_to_this_site_whatever_the_path(room: Room, bob: User) 
     html = rendered("{% signalling_call room %}", bob, room, path=path)
     assert 'data-return-url="/%2Fevil.example/call/"' in html
     assert 'href="//' not in html
+
+
+def test_a_visitor_who_has_not_signed_in_has_no_name(room: Room, settings: Settings) -> None:
+    """``USER_INFO`` is for users: this one reads a field that ``AnonymousUser`` does not have."""
+    settings.SIGNALLING = {"USER_INFO": "tests.signalling.test_templatetags.email_domain"}
+    assert 'data-user-name=""' in rendered("{% signalling_call room %}", AnonymousUser(), room)
+
+
+def email_domain(user: User) -> dict[str, str]:
+    return {"username": user.email.partition("@")[2]}
 
 
 def test_its_script_has_the_nonce_of_the_site(room: Room, bob: User) -> None:
