@@ -32,9 +32,9 @@ def can_stay(user: AbstractBaseUser, room: Room) -> bool:
 
 
 def is_host(user: AbstractBaseUser, room: Room) -> bool:
-    """Return whether the user created the room.
+    """Return whether the user is the room's ``host``.
 
-    Hosts can join while the room is locked, have as many seats as they like, and can change the mode.
+    Hosts can join a locked or full room (``rooms.seats``), and can change its mode.
     """
     return room.host_id is not None and room.host_id == user.pk
 

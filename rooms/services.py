@@ -121,7 +121,7 @@ def close_room(room: Room) -> None:
 
 
 def set_locked(room: Room, locked: bool) -> bool:
-    """Lock a room, so that only its host can join, or unlock it. Return whether it changed."""
+    """Lock a room, so that only its hosts can join, or unlock it. Return whether it changed."""
     with primary.atomic():
         changed = Room.objects.filter(pk=room.pk, is_locked=not locked).update(is_locked=locked)
         room.is_locked = locked
