@@ -192,7 +192,8 @@ class WorkerProcess:
             # The database was slow. Leases of other workers may have expired for the same reason.
             self._monitor.reset()
         await self.pending.flush()
-        for lease in self._monitor.find_dead(found):
+        dead = self._monitor.find_dead(found)
+        for lease in (each for each in dead if each.worker_id != self.worker_id):
             ended = await run_in_background_thread(leases.reap)(lease)
             if ended:
                 logger.warning("Reaped dead worker %s with %d peers", lease.worker_id, ended)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.db import OperationalError
 from django.test import AsyncClient
 
 from rooms import leases
+from rooms.clock import clock
 from rooms.models import Room, Worker
 from signalling.layers import Undeliverable
 from signalling.worker import health, process
@@ -56,6 +58,22 @@ async def test_a_worker_without_a_lease_closes_its_sockets_and_registers_again(
         await socket.receive_error("unavailable")
         assert await socket.receive_close() == 4503
         assert await worker.register() != former
+
+
+async def test_a_worker_that_runs_is_not_dead_to_itself(
+    room: Room, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite, requests that read without a pause delay the renewals: anyone can send them."""
+    worker = process.get_worker()
+    monkeypatch.setattr(worker._monitor, "confirm_seconds", 0.0)
+    async with connected(bob) as socket:
+        await socket.join()
+        await Worker.objects.aupdate(expires_at=clock.now() - timedelta(seconds=60))
+        for _ in range(2):
+            await worker.heartbeat()
+        assert await Worker.objects.filter(pk=worker.worker_id).aexists()
+        assert await room.participants.live().acount() == 1
+        assert (await socket.request("ping"))["event"] == "pong"
 
 
 async def test_a_suspended_worker_closes_its_sockets_before_it_handles_a_frame(
