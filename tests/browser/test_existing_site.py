@@ -22,7 +22,7 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> ExistingSite:
 @pytest.fixture(scope="module")
 def contexts(site: ExistingSite, browser: Browser) -> Iterator[dict[str, BrowserContext]]:
     """The profiles of people. They sign in at the first server; the others have the same database."""
-    contexts = {name: browser.new_context() for name in ("doctor", "patient", "stranger")}
+    contexts = {name: browser.new_context() for name in ("doctor", "patient")}
     yield contexts
     for context in contexts.values():
         context.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
@@ -112,3 +113,17 @@ class Database:
     def close(self) -> None:
         self._thread.shutdown()
         del connections.settings[self.alias]
+
+
+@contextmanager
+def default_database(url: str) -> Iterator[None]:
+    """Use another database as Django's default one."""
+    configured = connections.configure_settings({"default": environ.Env.db_url_config(url)})
+    settings, connection = connections.settings["default"], connections["default"]
+    connections.settings["default"] = configured["default"]
+    connections["default"] = connections.create_connection("default")
+    try:
+        yield
+    finally:
+        connections["default"].close()
+        connections.settings["default"], connections["default"] = settings, connection

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import environ
 import pytest
-from django.db import connections
 from pytest_django import DjangoDbBlocker, Settings
 
 from tests.conftest import Enter
+from tests.integration.database import default_database
 from tests.integration.stores import PostgreSQL
 from tests.rooms.time_zones import ZONES, check_all_times, use_zone
-
-
-@contextmanager
-def default_database(url: str) -> Iterator[None]:
-    """Use another database as Django's default one."""
-    configured = connections.configure_settings({"default": environ.Env.db_url_config(url)})
-    settings, connection = connections.settings["default"], connections["default"]
-    connections.settings["default"] = configured["default"]
-    connections["default"] = connections.create_connection("default")
-    try:
-        yield
-    finally:
-        connections["default"].close()
-        connections.settings["default"], connections["default"] = settings, connection
 
 
 @pytest.mark.parametrize("zone", ZONES)
