@@ -224,12 +224,13 @@ def test_django_csp_decides_and_its_nonce_is_passed_on(
     assert set(policy.split("; ")) == {"default-src 'self'", f"script-src 'nonce-{nonce}'"}
 
 
-@pytest.mark.skipif(django.VERSION < (6, 0), reason="Django 6 has this middleware")
-def test_the_middleware_of_django_decides_and_its_nonce_is_passed_on(
-    client: Client, alice: User, settings: Settings
-) -> None:
-    settings.SECURE_CSP = {"script-src": ["<CSP_NONCE_SENTINEL>"]}
-    middleware = "django.middleware.csp.ContentSecurityPolicyMiddleware"
-    settings.MIDDLEWARE = [middleware, *settings.MIDDLEWARE]
-    (nonce,), policy = nonces(client, alice)
-    assert policy == f"script-src 'nonce-{nonce}'"
+if django.VERSION >= (6, 0):  # it has this middleware
+
+    def test_the_middleware_of_django_decides_and_its_nonce_is_passed_on(
+        client: Client, alice: User, settings: Settings
+    ) -> None:
+        settings.SECURE_CSP = {"script-src": ["<CSP_NONCE_SENTINEL>"]}
+        middleware = "django.middleware.csp.ContentSecurityPolicyMiddleware"
+        settings.MIDDLEWARE = [middleware, *settings.MIDDLEWARE]
+        (nonce,), policy = nonces(client, alice)
+        assert policy == f"script-src 'nonce-{nonce}'"
