@@ -7,6 +7,8 @@ import time
 from typing import Any
 
 LOG_SECONDS = 60.0
+PLACES = 100
+"""The most places in the code whose tracebacks are remembered."""
 
 
 class RareWarning:
@@ -36,3 +38,37 @@ class RareWarning:
     def reset(self) -> None:
         """Log the next warning, whatever was logged before."""
         self._count, self._silent_until = 0, 0.0
+
+
+class RareTracebacks:
+    """Decides which exceptions are logged with a traceback: one a minute for each place in the code.
+
+    A function of the site may raise for input that anyone can send again and again.
+    """
+
+    def __init__(self) -> None:
+        self._silent_until: dict[tuple[object, ...], float] = {}
+
+    def is_due(self, error: BaseException | None) -> bool:
+        """Return whether the traceback of an exception should be logged."""
+        place, now = _place(error), time.monotonic()
+        if now < self._silent_until.get(place, 0.0):
+            return False
+        if len(self._silent_until) >= PLACES:
+            self._silent_until.clear()
+        self._silent_until[place] = now + LOG_SECONDS
+        return True
+
+    def reset(self) -> None:
+        """Log the next traceback of each place."""
+        self._silent_until.clear()
+
+
+def _place(error: BaseException | None) -> tuple[object, ...]:
+    """Return the type of an exception and the line that has raised it."""
+    traceback = error.__traceback__ if error is not None else None
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return (type(error),)
+    return type(error), traceback.tb_frame.f_code.co_filename, traceback.tb_lineno

@@ -25,6 +25,7 @@ from rooms.api.throttling import requests
 from rooms.clock import clock
 from rooms.models import Room
 from rooms.services import Joined
+from signalling.peers.replies import tracebacks
 from tests import scheduling, tracing
 from tests.effort import effort
 from tests.integration.fixtures import (
@@ -90,10 +91,14 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def clear_caches() -> None:
-    """Start with empty throttles, an unread clock, and a channel layer on this test's event loop."""
+    """Start with empty throttles, an unread clock, and a channel layer on this test's event loop.
+
+    No traceback has been logged.
+    """
     failures.store.clear()
     requests.clear()
     clock.reset()
+    tracebacks.reset()
     cache.clear()
     channel_layers.backends.clear()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sys
 from collections.abc import Callable
 
 from rooms.exceptions import RoomError
+from rooms.logs import RareTracebacks
 from signalling import metrics, protocol
 from signalling.database import DATABASE_UNAVAILABLE, RowLocked
 from signalling.protocol import (
@@ -20,6 +22,8 @@ from signalling.protocol import (
 from signalling.transport.send_queue import Overflow, SendQueue
 
 logger = logging.getLogger("signalling")
+
+tracebacks = RareTracebacks()
 
 
 class Replies:
@@ -163,7 +167,14 @@ def from_domain(error: RoomError) -> ProtocolError:
 
 
 def internal_error(activity: str, close: CloseCode | None = None) -> ProtocolError:
-    """Log the exception that is being handled; return the error that refers to its traceback."""
-    reference = secrets.token_hex(6)
-    logger.exception("Internal error %s while handling %s", reference, activity)
+    """Log the exception that is being handled; return the error that refers to its log line.
+
+    The line has a traceback, unless one from the same place was logged within the last minute.
+    """
+    reference, error = secrets.token_hex(6), sys.exception()
+    if tracebacks.is_due(error):
+        logger.exception("Internal error %s while handling %s", reference, activity)
+    else:
+        again = type(error).__name__
+        logger.error("Internal error %s while handling %s: %s again", reference, activity, again)
     return errors.internal(reference, close=close)

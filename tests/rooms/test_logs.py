@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from rooms import logs
-from rooms.logs import RareWarning
+from rooms.logs import RareTracebacks, RareWarning
 
 
 def test_a_line_stands_for_those_of_a_minute(
@@ -50,3 +50,32 @@ def test_an_exception_is_an_error_with_its_traceback(caplog: pytest.LogCaptureFi
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert record.exc_info is not None
+
+
+def test_each_place_has_one_traceback_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(logs, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(logs, "PLACES", 3)
+    tracebacks = RareTracebacks()
+
+    def fail(kind: type[Exception]) -> bool:
+        try:
+            raise kind
+        except Exception as error:
+            return tracebacks.is_due(error)
+
+    def fail_elsewhere() -> bool:
+        try:
+            raise ValueError
+        except ValueError as error:
+            return tracebacks.is_due(error)
+
+    assert [fail(ValueError), fail(ValueError), fail_elsewhere(), fail_elsewhere()] == [1, 0, 1, 0]
+    now += 59.5
+    assert [fail(ValueError), fail(LookupError)] == [0, 1]
+    now += 0.5
+    assert [fail(ValueError), fail(ValueError)] == [1, 0]  # one more than PLACES
+    assert [fail(LookupError), fail(LookupError)] == [1, 0]
+    assert tracebacks.is_due(None)
+    tracebacks.reset()
+    assert fail(ValueError)

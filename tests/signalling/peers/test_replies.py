@@ -128,6 +128,16 @@ def test_a_bug_is_logged_with_the_event_that_it_concerns(
     assert len(reference) >= 12
 
 
+def test_a_bug_that_is_repeated_has_one_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    """Anyone may be able to repeat it, without an identity."""
+    bug, other = RuntimeError("a bug"), LookupError("another one")
+    answers = [refuse(error, "{}", None, 10) for error in (bug, bug, other, bug)]
+    assert [bool(record.exc_info) for record in caplog.records] == [True, False, True, False]
+    reference = answers[3]["data"]["reference"]
+    message = f"Internal error {reference} while handling frame: RuntimeError again"
+    assert caplog.records[3].getMessage() == message
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
