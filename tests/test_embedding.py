@@ -124,7 +124,7 @@ from myproject.asgi import application
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.test import Client
+from django.test import Client, override_settings
 from rooms import services
 
 call_command("check", fail_level="ERROR")
@@ -143,21 +143,28 @@ client.force_login(bob)
 cookie = f"sessionid={client.cookies['sessionid'].value}".encode()
 assert client.get("/api/rooms/").status_code == 200
 
-async def connect():
-    chat = WebsocketCommunicator(application, "/ws/chat/", headers=[(b"cookie", cookie)])
-    await chat.connect(timeout=60)
+async def connect(mounted_at):
+    path = f"{mounted_at}/ws/chat/"
+    chat = WebsocketCommunicator(application, path, headers=[(b"cookie", cookie)])
+    assert await chat.connect(timeout=60) == (True, None), path
     assert await chat.receive_from(timeout=60) == "bob"
     await chat.disconnect()
     for name, event in (("alice", "room:joined"), ("bob", "error")):
         headers = [(b"authorization", f"Bearer {tokens[name]}".encode())]
-        socket = WebsocketCommunicator(application, "/ws/signalling/", headers=headers)
-        await socket.connect(timeout=60)
+        path = f"{mounted_at}/ws/signalling/"
+        socket = WebsocketCommunicator(application, path, headers=headers)
+        assert await socket.connect(timeout=60) == (True, None), path
         await socket.send_json_to({"event": "join:room", "data": {"roomCode": "TEA"}})
         answer = await socket.receive_json_from(timeout=60)
         assert answer["event"] == event, answer
         await socket.disconnect()
 
-asyncio.run(connect())
+async def connect_everywhere():
+    await connect("")
+    with override_settings(FORCE_SCRIPT_NAME="/shop"):
+        await connect("/shop")
+
+asyncio.run(connect_everywhere())
 print("It works.")
 """
 
