@@ -50,13 +50,14 @@ def mark_away(peer_id: str, *, epoch: int, lost_at: float, gap: bool = False) ->
         return rosters.change(room, mine, away_until=Now() + left, **lost) if room else 0
 
 
-def store_held(peer_id: str, *, epoch: int, held: Any) -> None:
+def store_held(peer_id: str, *, epoch: int, held: Any) -> bool:
     """Store the frames held for a peer that is away, so that it can resume on any worker.
 
-    ``held``: any JSON value. ``resume`` returns it in ``ResumeState``.
+    ``held``: any JSON value. ``resume`` returns it in ``ResumeState``. Return false if the peer has
+    resumed, or has left: then nothing is stored.
     """
     with primary.write():
-        Participant.objects.of_socket(peer_id, epoch).update(held=held)
+        return Participant.objects.of_socket(peer_id, epoch).update(held=held) > 0
 
 
 def resume(
@@ -138,7 +139,9 @@ _RESUME_FIELDS = [
 
 
 def _find(room: Room, user: AbstractBaseUser, used: str) -> Participant:
-    participant = _memberships(user, used).filter(room=room).first()
+    # Locked, because a worker may store the held frames at this moment: ``store_held``.
+    mine = _memberships(user, used).filter(room=room).select_for_update(no_key=True)
+    participant = mine.first()
     if participant is None:
         raise admission.hide_unless_admitted(ResumeInvalid(), room, user)
     if not room.is_active:

@@ -162,6 +162,10 @@ class DetachedPeer:
         """Refuse all relays from now on."""
         self._is_holding = False
 
+    def forget_held(self) -> None:
+        """Drop what it holds: that is stored now, and another worker delivers it."""
+        self._frames, self._held = [], []
+
     def end(self, *, has_left: bool = False) -> None:
         """Close the channel. ``has_left``: the membership has ended too."""
         if not self.has_ended:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from channels.layers import get_channel_layer
 
@@ -28,10 +28,11 @@ from signalling.sfu import reconciler as sfu_reconciler
 from signalling.transport.loops import PerLoop
 
 from .gc import cycles
+from .holders import Detached, Socket
 from .lease import LeaseKeeper
 from .pending import PendingWrites
-from .reconciler import Member, Reconciler
-from .revocations import IdentityHolder, Revocations
+from .reconciler import Reconciler
+from .revocations import Revocations
 from .suspensions import Suspensions
 
 logger = logging.getLogger("signalling")
@@ -41,41 +42,6 @@ SETTLE_SECONDS = 0.5
 DRAIN_POLL_SECONDS = 0.05
 STORE_SECONDS = 3.0
 """How long a stopping process stores held frames, at most plus the time of one call."""
-
-
-class Socket(IdentityHolder, Protocol):
-    """A consumer, as the worker sees it."""
-
-    @property
-    def room(self) -> Member: ...
-
-    def close_for_drain(self) -> None:
-        """Ask the client to reconnect, to another worker if there is one, and close."""
-
-
-class Detached(IdentityHolder, Protocol):
-    """A peer without a socket, as the worker sees it."""
-
-    @property
-    def peer_id(self) -> str: ...
-
-    @property
-    def epoch(self) -> int: ...
-
-    def state(self) -> Any:
-        """Return what another worker needs to resume the peer, as JSON."""
-
-    def stop_holding(self) -> None:
-        """Refuse further relays."""
-
-    @property
-    def channel_name(self) -> str: ...
-
-    def move_to(self, channel: str) -> None:
-        """Forward everything to the socket that has resumed the peer."""
-
-    def end(self, *, has_left: bool = False) -> None:
-        """Close the peer's channel. ``has_left``: the membership has ended too."""
 
 
 class WorkerProcess:
@@ -231,14 +197,12 @@ class WorkerProcess:
 
         A step that fails does not prevent the others.
         """
-        store = run_in_background_thread(resuming.store_held)
         remaining = tuple(self.detached)
         deadline = monotonic() + STORE_SECONDS
         for peer in remaining:
             peer.stop_holding()
             if monotonic() < deadline:
-                held = store(peer.peer_id, epoch=peer.epoch, held=peer.state())
-                await _attempt(f"store the frames held for {peer.peer_id}", held)
+                await _attempt(f"store the frames held for {peer.peer_id}", _store(peer))
             else:
                 logger.warning("No time to store the frames held for %s", peer.peer_id)
         await _attempt("write the queued writes", self.pending.flush())
@@ -251,6 +215,12 @@ class WorkerProcess:
         for peer in remaining:
             peer.end()
         await _attempt("report what arrived last", _finish_receiving())
+
+
+async def _store(peer: Detached) -> None:
+    store = run_in_background_thread(resuming.store_held)
+    if await store(peer.peer_id, epoch=peer.epoch, held=peer.state()):
+        peer.forget_held()
 
 
 async def _finish_receiving() -> None:

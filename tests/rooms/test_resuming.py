@@ -137,8 +137,10 @@ def test_stored_frames_are_returned_once(
 ) -> None:
     worker_id = leases.register_worker() if has_worker else None
     joined = enter(bob, room, resumable=True, worker_id=worker_id)
-    resuming.store_held(joined.participant.peer_id, epoch=0, held={"frames": []})
+    peer_id = joined.participant.peer_id
+    assert resuming.store_held(peer_id, epoch=0, held={"frames": []})
     again = resume(joined, bob)
+    assert not resuming.store_held(peer_id, epoch=0, held={"frames": []}), "it is elsewhere now"
     assert state(again) == (None, {"frames": []}, False)
     assert state(resume(again, bob)) == (None, None, False)
 

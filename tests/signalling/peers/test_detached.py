@@ -251,6 +251,19 @@ async def test_after_stop_holding_it_refuses_relays_and_still_hands_over() -> No
     peer.end()
 
 
+async def test_frames_that_were_stored_are_not_forwarded_as_well() -> None:
+    """A socket that resumes the peer afterwards gets them from the database."""
+    harness = Harness()
+    peer, socket = await harness.detach(), await harness.subscribe()
+    harness.layer.put(peer.subscription.name, relayed(1))
+    peer.stop_holding()
+    peer.forget_held()
+    harness.layer.put(peer.subscription.name, back(socket.name))
+    assert peer.moved_to == socket.name
+    assert harness.received == []
+    peer.end()
+
+
 @pytest.mark.parametrize(
     "message",
     [{"type": "room.reactions"}, {"type": "signalling.relay"}, {"type": "signalling.mode"}, {}],

@@ -34,12 +34,16 @@ class Detached(Holder):
     def __init__(self, peer_id: str) -> None:
         self.peer_id = peer_id
         self.has_ended = False
+        self.holds = True
 
     def state(self) -> Any:
         return {"frames": [self.peer_id]}
 
     def stop_holding(self) -> None:
         pass
+
+    def forget_held(self) -> None:
+        self.holds = False
 
     def move_to(self, channel: str) -> None:
         pass
@@ -50,13 +54,14 @@ class Detached(Holder):
 
 @pytest.fixture
 def stored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The peers whose frames were stored. The first one cannot be stored."""
+    """The peers whose frames were stored. The first one cannot be, and the third has resumed."""
     stored: list[str] = []
 
-    def store_held(peer_id: str, *, epoch: int, held: Any) -> None:
+    def store_held(peer_id: str, *, epoch: int, held: Any) -> bool:
         if peer_id == "peer_1":
             raise OperationalError("canceling statement due to lock timeout")
         stored.append(peer_id)
+        return peer_id != "peer_3"
 
     monkeypatch.setattr(resuming, "store_held", store_held)
     return stored
@@ -80,7 +85,9 @@ async def test_frames_are_stored_for_every_peer_although_one_fails(
     await worker.drain()
     assert sorted(stored) == ["peer_2", "peer_3"]
     assert "Could not store the frames held for peer_1: DatabaseUnavailable" in caplog.text
-    assert all(peer.has_ended for peer in peers if isinstance(peer, Detached))
+    detached = [peer for peer in peers if isinstance(peer, Detached)]
+    assert all(peer.has_ended for peer in detached)
+    assert sorted(peer.peer_id for peer in detached if peer.holds) == ["peer_1", "peer_3"]
     assert not await Worker.objects.aexists()
 
 
