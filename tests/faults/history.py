@@ -114,7 +114,9 @@ class Checker:
             case Announced():
                 self._announced(record)
             case Sent():
-                self._ledger.sent(record)
+                current = self._current.get(record.peer)
+                is_late = current is not None and record.socket < current.socket
+                self._ledger.sent(record, is_late=is_late)
             case Answered():
                 self._ledger.answered(record)
             case Received():

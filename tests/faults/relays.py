@@ -23,6 +23,8 @@ class Ledger:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._sent: dict[int, Sent] = {}
+        self._late: set[int] = set()
+        """Relays of sockets that had a successor: nothing is promised about them."""
         self._delivered: set[int] = set()
         self._refused: dict[int, str] = {}
         self._due: dict[Pair, set[int]] = defaultdict(set)
@@ -33,8 +35,11 @@ class Ledger:
         self._gaps: dict[str, float] = {}
         self._ended: set[str] = set()
 
-    def sent(self, record: Sent) -> None:
+    def sent(self, record: Sent, *, is_late: bool = False) -> None:
+        """``is_late``: by a socket whose client had resumed on another one already."""
         self._sent[record.number] = record
+        if is_late:
+            self._late.add(record.number)
 
     def answered(self, record: Answered) -> None:
         relay = self._sent[record.number]
@@ -92,8 +97,10 @@ class Ledger:
 
     def _is_excused(self, relay: Sent) -> bool:
         peers = relay.peer, relay.target
-        return any(peer in self._ended for peer in peers) or any(
-            relay.at <= self._gaps.get(peer, -1.0) for peer in peers
+        return (
+            relay.number in self._late
+            or any(peer in self._ended for peer in peers)
+            or any(relay.at <= self._gaps.get(peer, -1.0) for peer in peers)
         )
 
     # --- The balance --------------------------------------------------------------------------

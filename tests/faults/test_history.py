@@ -116,6 +116,15 @@ def test_a_relay_to_a_peer_that_is_away_may_arrive_later() -> None:
     assert rules(*held, resumed, back, settled(ann=HERE, bob=HERE)) == ["lost"]
 
 
+def test_a_relay_of_a_socket_with_a_successor_may_be_lost() -> None:
+    """The successor has its own, and the report has nobody to go to."""
+    successor = Joined(4, "ann", 3, "TEA", {"bob": False}, resumed=True)
+    back = Announced(4, "bob", 2, "back", "ann")
+    closed = Closed(7, "ann", 1, 4409)
+    assert rules(successor, back, *relay(1, at=5), closed, settled(ann=HERE, bob=HERE)) == []
+    assert rules(*relay(1, at=3), successor, back, closed, settled(ann=HERE, bob=HERE)) == ["lost"]
+
+
 def test_an_unknown_peer_may_be_away_if_the_answer_to_a_join_was_lost() -> None:
     news = [Announced(5, "ann", 1, "joined", "eve"), Announced(5, "bob", 2, "joined", "eve")]
     away = [Announced(6, "ann", 1, "away", "eve"), Announced(6, "bob", 2, "away", "eve")]
