@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, build_opener, urlopen
+from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, build_opener, urlopen
 
+import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 
@@ -220,11 +221,12 @@ class Site:
     def session_cookie(self, username: str) -> str:
         """Sign in through the login form and return the ``Cookie`` header."""
         cookies, page = CookieJar(), f"{self.worker.http_url}/login/"
-        browser = build_opener(HTTPCookieProcessor(cookies))
+        browser = build_opener(HTTPCookieProcessor(cookies), _StayHere())
         browser.open(page, timeout=START_TIMEOUT).close()
         form = {"username": username, "password": self.user(username).username}
         form["csrfmiddlewaretoken"] = next(c.value or "" for c in cookies if c.name == "csrftoken")
-        browser.open(page, urlencode(form).encode(), timeout=START_TIMEOUT).close()
+        with pytest.raises(HTTPError, match="302"):
+            browser.open(page, urlencode(form).encode(), timeout=START_TIMEOUT)
         return "; ".join(f"{cookie.name}={cookie.value}" for cookie in cookies)
 
     def run_python(self, python: str) -> None:
@@ -243,6 +245,13 @@ class Site:
         redis = self.redis
         if redis is not None:
             eventually(lambda: not redis.has_group(code or ""), f"the group of {code}'s end")
+
+
+class _StayHere(HTTPRedirectHandler):
+    """Follows no redirect: it may lead to a path that only a proxy knows."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
 
 
 def site_environment(**variables: str) -> dict[str, str]:
