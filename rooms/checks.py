@@ -33,11 +33,13 @@ def check_hooks(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     ]
 
 
-def find_hook_problem(path: str) -> str | None:
+def find_hook_problem(path: object) -> str | None:
     """Return what is wrong with the import path of a function, ``None`` if nothing is."""
+    if not isinstance(path, str):
+        return f"is {path!r}, which is not an import path."
     try:
         found = import_string(path)
-    except (ImportError, AttributeError, TypeError) as error:
+    except ImportError as error:
         return f"cannot be imported: {error}"
     return None if callable(found) else f"is {path!r}, which is not callable."
 

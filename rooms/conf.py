@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
@@ -82,6 +83,8 @@ def load(schema: type[Schema]) -> Schema:
     Settings are read at the first call and not at import, so that ``override_settings`` works.
     """
     given: dict[str, Any] = getattr(settings, "SIGNALLING", {})
+    if not isinstance(given, dict):
+        raise ImproperlyConfigured(f"SIGNALLING must be a dict, not {given!r}.")
     known = {known.name for known in fields(schema)}
     return schema(**{key.lower(): value for key, value in given.items() if key.lower() in known})
 

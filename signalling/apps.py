@@ -2,7 +2,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
@@ -19,6 +19,10 @@ class SignallingConfig(AppConfig):
         super().__init__(app_name, app_module)
 
     def ready(self) -> None:
+        if not apps.is_installed("rooms"):
+            raise ImproperlyConfigured(
+                'The app "signalling" needs the app "rooms": add "rooms" to INSTALLED_APPS.'
+            )
         from rooms import extras
 
         from . import (  # noqa: F401  (registers checks and signal receivers)

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
 from rooms import extras
+from rooms.checks import find_hook_problem
 
 from .auth import tokens
 
@@ -34,15 +35,27 @@ def check_token_support(
 def check_channel_layer_packages(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Report a Redis channel layer without the packages that it needs."""
-    layer: Any = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {})
+    """Report a channel layer that cannot be imported, or that lacks the packages it needs."""
+    layer: Any = getattr(settings, "CHANNEL_LAYERS", {}).get("default")
+    if layer is None:  # ``checks.check_channel_layer`` reports it
+        return []
+    backend = layer.get("BACKEND")
     missing = [name for name in ("redis", "msgpack") if not extras.is_installed(name)]
-    if not missing or not str(layer.get("BACKEND")).startswith("signalling.layers.Redis"):
+    if missing and str(backend).startswith("signalling.layers.Redis"):
+        return [
+            Error(
+                f"The channel layer {backend} needs {' and '.join(missing)}.",
+                hint=f"Install the extra: {extras.command('redis')}",
+                id="signalling.E031",
+            )
+        ]
+    if (problem := find_hook_problem(backend)) is None:
         return []
     return [
         Error(
-            f"The channel layer {layer['BACKEND']} needs {' and '.join(missing)}.",
-            hint=f"Install the extra: {extras.command('redis')}",
-            id="signalling.E031",
+            f"CHANNEL_LAYERS['default']['BACKEND'] {problem}",
+            hint="Set it to 'signalling.layers.LocalChannelLayer' for one process, or "
+            "'signalling.layers.RedisChannelLayer' for several.",
+            id="signalling.E032",
         )
     ]

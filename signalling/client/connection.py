@@ -190,6 +190,6 @@ def websockets_package() -> ModuleType:
         import websockets
     except ImportError as error:
         raise ImportError(
-            "The Python client of signalling requires websockets: pip install websockets"
+            'signalling.client needs websockets: pip install "django-signalling[client]"'
         ) from error
     return websockets

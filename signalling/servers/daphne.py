@@ -24,6 +24,11 @@ import sys
 from collections.abc import Awaitable
 from typing import Any
 
+from . import packages
+
+if __name__ == "__main__":
+    packages.require("daphne", "daphne")
+
 try:  # before the import of Daphne, which creates the event loop
     import uvloop
 
@@ -152,11 +157,12 @@ async def _wait(applications: list[asyncio.Future[Any]]) -> None:
 class CommandLineInterface(DaphneCommandLineInterface):
     """The options of ``daphne`` with other defaults."""
 
-    description = "Django HTTP/WebSocket server with flow control for signalling"
+    description = "Daphne with bounds and defaults for signalling: see docs/deployment.md"
     server_class = Server
 
     def __init__(self) -> None:
         super().__init__()
+        self.parser.prog = "python -m signalling.servers.daphne"
         self.parser.set_defaults(
             websocket_timeout=-1,
             ping_timeout=PING_SECONDS,

@@ -18,6 +18,11 @@ from http import HTTPStatus
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
 
+from . import packages
+
+if __name__ == "__main__":
+    packages.require("uvicorn", "uvicorn", "httptools", "websockets")
+
 from uvicorn.config import HTTP_PROTOCOLS, WS_PROTOCOLS
 from uvicorn.main import main
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol

@@ -63,6 +63,7 @@ def main() -> None:
         ALLOWED_HOSTS=["testserver"],
         AUTH_USER_MODEL="minimal_site.Member",
         ROOT_URLCONF="tests.minimal_site.urls",
+        LOGIN_URL="admin:login",
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         STATIC_URL="static/",
         USE_TZ=True,

@@ -1,3 +1,6 @@
 from django.urls import include, path
 
-urlpatterns = [path("calls/", include("signalling.urls"))]
+urlpatterns = [
+    path("calls/", include("signalling.urls")),
+    path("calls/", include("signalling.login_urls")),
+]

@@ -32,6 +32,7 @@ def main() -> None:
         SECRET_KEY="s" * 50,
         ALLOWED_HOSTS=["testserver"],
         ROOT_URLCONF="site_urls",
+        LOGIN_URL="signalling_login:login",
         STATIC_URL="static/",
         INSTALLED_APPS=[*(f"django.contrib.{app}" for app in APPS), "rooms", "signalling"],
         MIDDLEWARE=[

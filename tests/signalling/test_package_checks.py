@@ -6,6 +6,7 @@ import importlib
 import sys
 
 import pytest
+from django.apps import apps
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
@@ -14,6 +15,7 @@ import rooms.api
 from rooms import extras
 from signalling.auth import tokens
 from signalling.auth.identity import TokenRefused
+from signalling.servers import packages
 
 pytestmark = pytest.mark.django_db
 
@@ -66,3 +68,24 @@ def test_no_token_is_valid_without_simple_jwt(
         tokens.authenticate("a.b.c")
     assert refused.value.code == "token_invalid"
     assert 'pip install "django-signalling[jwt]"' in caplog.text
+
+
+@pytest.mark.parametrize("backend", ["signalling.layers.Local", "no_package.Layer", "nodots", None])
+def test_a_layer_that_cannot_be_imported(settings: Settings, backend: object) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend}}
+    assert len(hints("signalling.E032")) == 1
+
+
+@pytest.mark.parametrize("extra", ["daphne", "uvicorn"])
+def test_a_server_command_names_its_extra(missing: set[str], extra: str) -> None:
+    packages.require(extra, extra)
+    missing.add(extra)
+    with pytest.raises(SystemExit, match=rf"needs {extra}\. .*django-signalling\[{extra}\]"):
+        packages.require(extra, extra)
+
+
+def test_the_app_needs_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = apps.get_app_config("signalling")
+    monkeypatch.setattr(apps, "is_installed", lambda name: name != "rooms")
+    with pytest.raises(ImproperlyConfigured, match='add "rooms" to INSTALLED_APPS'):
+        config.ready()
