@@ -71,10 +71,13 @@ class Ledger:
         latest = self._latest.get(key)
         if latest is not None and relay.socket < latest.socket:
             self._report("stale", f"{record.peer} got {relay} of an older socket after {latest}")
-        elif latest is not None and relay.number < latest.number:
+        elif latest is not None and relay.number < latest.number and not self._is_late(latest):
             self._report("order", f"{record.peer} got {relay} after {latest}")
         else:
             self._latest[key] = relay
+
+    def _is_late(self, relay: Sent) -> bool:
+        return relay.number in self._late
 
     def reported(self, sender: str, target: str) -> None:
         self._reported[sender, target] += 1
@@ -98,7 +101,7 @@ class Ledger:
     def _is_excused(self, relay: Sent) -> bool:
         peers = relay.peer, relay.target
         return (
-            relay.number in self._late
+            self._is_late(relay)
             or any(peer in self._ended for peer in peers)
             or any(relay.at <= self._gaps.get(peer, -1.0) for peer in peers)
         )

@@ -125,6 +125,15 @@ def test_a_relay_of_a_socket_with_a_successor_may_be_lost() -> None:
     assert rules(*relay(1, at=3), successor, back, closed, settled(ann=HERE, bob=HERE)) == ["lost"]
 
 
+def test_a_socket_and_its_successor_may_overtake_each_other() -> None:
+    """The client goes on to use the first one, and its worker does not know yet."""
+    successor = Joined(4, "ann", 3, "TEA", {"bob": False}, resumed=True)
+    back = Announced(4, "bob", 2, "back", "ann")
+    first, late = Sent(5, "ann", 3, "bob", 1), Sent(6, "ann", 1, "bob", 2)
+    assert rules(successor, back, first, late, arrives(2), arrives(1)) == []
+    assert rules(successor, back, first, late, arrives(1), arrives(2)) == ["stale"]
+
+
 def test_an_unknown_peer_may_be_away_if_the_answer_to_a_join_was_lost() -> None:
     news = [Announced(5, "ann", 1, "joined", "eve"), Announced(5, "bob", 2, "joined", "eve")]
     away = [Announced(6, "ann", 1, "away", "eve"), Announced(6, "bob", 2, "away", "eve")]
