@@ -11,6 +11,12 @@ PLACES = 100
 """The most places in the code whose tracebacks are remembered."""
 
 
+def describe(error: BaseException) -> str:
+    """Return the type and the text of an exception. The ``repr`` of those of redis-py has no text."""
+    text = str(error)
+    return f"{type(error).__name__}({text!r})" if text else f"{type(error).__name__}()"
+
+
 class RareWarning:
     """Logs one warning per ``LOG_SECONDS``, with the number of those that it stands for."""
 

@@ -17,7 +17,7 @@ from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 
 from .deadlines import Workers
-from .logs import RareWarning
+from .logs import RareWarning, describe
 
 logger = logging.getLogger("rooms")
 
@@ -42,7 +42,7 @@ class SharedCache:
         self.local = LocMemCache(f"signalling-{counted}", {"OPTIONS": {"MAX_ENTRIES": 10_000}})
         self._retry_at = 0.0
         self._warning = RareWarning(
-            logger, f"Cache unavailable, each process counts {counted} alone: %r"
+            logger, f"Cache unavailable, each process counts {counted} alone: %s"
         )
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -80,4 +80,4 @@ class SharedCache:
 
     def _became_unavailable(self, error: Exception) -> None:
         self._retry_at = time.monotonic() + RETRY_SECONDS
-        self._warning.log(error)
+        self._warning.log(describe(error))

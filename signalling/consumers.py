@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 from rooms.exceptions import NotInRoom
-from rooms.logs import RareWarning
+from rooms.logs import RareWarning, describe
 from rooms.services import Joined
 
 from . import metrics, protocol
@@ -37,7 +37,7 @@ from .transport.timers import Timers
 from .worker.process import get_worker
 
 _refused = RareWarning(
-    logging.getLogger("signalling"), "Channel layer unavailable, refusing %s: %r"
+    logging.getLogger("signalling"), "Channel layer unavailable, refusing %s: %s"
 )
 
 P = ParamSpec("P")
@@ -97,7 +97,7 @@ class SignallingConsumer(BoundedConsumer):
         try:
             await super().listen()
         except Exception as error:
-            _refused.log(self.address, error)
+            _refused.log(self.address, describe(error))
             self.scope["refusal"] = errors.unavailable(close=CloseCode.UNAVAILABLE)
 
     # --- Channels' events -------------------------------------------------------------------

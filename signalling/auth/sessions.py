@@ -25,14 +25,14 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from rooms.digests import digest
-from rooms.logs import RareWarning
+from rooms.logs import RareWarning, describe
 from signalling.protocol import ErrorCode, errors
 
 from .canary import canary
 from .identity import CHUNK, Identity, TokenRefused, auth_hash
 
 _unavailable = RareWarning(
-    logging.getLogger("signalling"), "Sessions unavailable, cannot check them: %r"
+    logging.getLogger("signalling"), "Sessions unavailable, cannot check them: %s"
 )
 
 LOOK_UPS = 100
@@ -146,7 +146,7 @@ def find_lost(credentials: list[SessionCredential]) -> list[SessionCredential]:
     except DatabaseError:
         raise
     except Exception as error:  # each backend raises its own exceptions
-        _unavailable.log(error)
+        _unavailable.log(describe(error))
         return []
 
 
@@ -197,7 +197,7 @@ def _load(key: str) -> Any:
     except DatabaseError:
         raise
     except Exception as error:  # ``cached_db`` writes to the cache what it has read
-        _unavailable.log(error)
+        _unavailable.log(describe(error))
         raise errors.unavailable() from error
     return session
 

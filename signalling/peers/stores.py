@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from channels.exceptions import ChannelFull
 
 from rooms.guessing import guess
-from rooms.logs import RareWarning
+from rooms.logs import RareWarning, describe
 from rooms.services import Joined
 from signalling import database
 from signalling.auth import revocation
@@ -195,5 +195,5 @@ def layer_error(error: Exception) -> ProtocolError:
             return errors.peer_busy()
         case Undeliverable():
             return LayerUnavailable()
-    logger.warning("Channel layer unavailable: %r", error)
+    logger.warning("Channel layer unavailable: %s", describe(error))
     return errors.unavailable()

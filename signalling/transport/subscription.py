@@ -9,6 +9,8 @@ from typing import Any
 
 from channels.exceptions import ChannelFull, InvalidChannelLayerError
 
+from rooms.logs import describe
+
 logger = logging.getLogger("signalling")
 
 Message = dict[str, Any]
@@ -78,7 +80,7 @@ class ChannelSubscription:
                 message = await self.layer.receive(self.name)
                 wait = 0.05
             except Exception as error:
-                logger.warning("Channel layer unavailable, retrying: %r", error)
+                logger.warning("Channel layer unavailable, retrying: %s", describe(error))
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, 1.0)
                 continue

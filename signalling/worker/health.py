@@ -16,12 +16,12 @@ from django.urls import Resolver404, resolve
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from rooms.logs import RareWarning
+from rooms.logs import RareWarning, describe
 from signalling import database
 
 from . import process
 
-_unavailable = RareWarning(logging.getLogger("signalling"), "Not ready, %s unavailable: %r")
+_unavailable = RareWarning(logging.getLogger("signalling"), "Not ready, %s unavailable: %s")
 
 TIMEOUT = 2.0  # seconds for the database and the channel layer
 GROUP = "signalling.health"  # has no members
@@ -76,7 +76,7 @@ async def _is_available(store: str, query: Awaitable[None]) -> bool:
         async with asyncio.timeout(TIMEOUT):
             await query
     except Exception as error:
-        _unavailable.log(store, error)
+        _unavailable.log(store, describe(error))
         return False
     return True
 

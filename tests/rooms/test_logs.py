@@ -6,9 +6,10 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+import redis
 
 from rooms import logs
-from rooms.logs import RareTracebacks, RareWarning
+from rooms.logs import RareTracebacks, RareWarning, describe
 
 
 def test_a_line_stands_for_those_of_a_minute(
@@ -79,3 +80,15 @@ def test_each_place_has_one_traceback_a_minute(monkeypatch: pytest.MonkeyPatch) 
     assert tracebacks.is_due(None)
     tracebacks.reset()
     assert fail(ValueError)
+
+
+@pytest.mark.parametrize(
+    ("error", "described"),
+    [
+        (redis.ConnectionError("refused by localhost"), "ConnectionError('refused by localhost')"),
+        (ConnectionError("refused"), "ConnectionError('refused')"),
+        (TimeoutError(), "TimeoutError()"),
+    ],
+)
+def test_an_error_is_described_with_its_text(error: Exception, described: str) -> None:
+    assert describe(error) == described
