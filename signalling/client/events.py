@@ -28,6 +28,10 @@ class Event(NamedTuple):
     data: Data
 
 
+CLOSE_REASONS = {int(code): code.name.lower().replace("_", " ") for code in CloseCode}
+"""What an exception says about a close code without a reason of its own."""
+
+
 class ClientClosed(Exception):
     """The client is closed and will not reconnect.
 
@@ -36,6 +40,7 @@ class ClientClosed(Exception):
     """
 
     def __init__(self, code: int, reason: str = "") -> None:
+        reason = reason or CLOSE_REASONS.get(code, "")
         super().__init__(f"closed with {code}{reason and ': '}{reason}")
         self.code = code
 

@@ -213,5 +213,17 @@ async def test_a_missing_websockets_package_is_explained(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "websockets", None)
-    with pytest.raises(ImportError, match="pip install websockets"):
+    with pytest.raises(ImportError, match=r"django-signalling\[client\]"):
         await make("ws://127.0.0.1:9/").connect()
+
+
+@pytest.mark.parametrize(
+    ("closed", "message"),
+    [
+        (ClientClosed(4401), "closed with 4401: authentication"),
+        (ClientClosed(4401, "expired"), "closed with 4401: expired"),
+        (ClientClosed(4999), "closed with 4999"),
+    ],
+)
+def test_a_close_code_is_named(closed: ClientClosed, message: str) -> None:
+    assert str(closed) == message
