@@ -15,7 +15,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--code", help="code of the room (default: a random code)")
         parser.add_argument("--name", default="", help="display name of the room")
-        parser.add_argument("--host", metavar="USERNAME", help="username of the host")
+        parser.add_argument(
+            "--host", metavar="USERNAME", help="user name of the host (default: no host)"
+        )
         parser.add_argument(
             "--topology",
             choices=Room.Topology.values,
