@@ -1,11 +1,14 @@
 """System checks for the optional packages that the settings of a site need."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.core.checks import Warning as CheckWarning
+from django.core.management import get_commands
 
 from rooms import extras
 from rooms.checks import find_hook_problem
@@ -57,5 +60,21 @@ def check_channel_layer_packages(
             hint="Set it to 'signalling.layers.LocalChannelLayer' for one process, or "
             "'signalling.layers.RedisChannelLayer' for several.",
             id="signalling.E032",
+        )
+    ]
+
+
+@register()
+def check_runserver(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn if a ``runserver`` without WebSockets is about to start."""
+    is_djangos = get_commands()["runserver"] in {"django.core", "django.contrib.staticfiles"}
+    if sys.argv[1:2] != ["runserver"] or not is_djangos:
+        return []
+    return [
+        CheckWarning(
+            "This runserver is Django's own. It serves no WebSockets, so calls cannot start.",
+            hint='Put "daphne" first in INSTALLED_APPS, or use another server, such as '
+            f"python -m signalling.servers.uvicorn. Daphne's extra: {extras.command('daphne')}",
+            id="signalling.W019",
         )
     ]

@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 import rooms.api
 from rooms import extras
+from signalling import package_checks
 from signalling.auth import tokens
 from signalling.auth.identity import TokenRefused
 from signalling.servers import packages
@@ -89,3 +90,20 @@ def test_the_app_needs_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apps, "is_installed", lambda name: name != "rooms")
     with pytest.raises(ImproperlyConfigured, match='add "rooms" to INSTALLED_APPS'):
         config.ready()
+
+
+@pytest.mark.parametrize(
+    ("command", "app", "warnings"),
+    [
+        ("runserver", "django.core", 1),
+        ("runserver", "django.contrib.staticfiles", 1),
+        ("runserver", "daphne", 0),
+        ("check", "django.core", 0),
+    ],
+)
+def test_a_runserver_without_websockets(
+    monkeypatch: pytest.MonkeyPatch, command: str, app: str, warnings: int
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["manage.py", command])
+    monkeypatch.setattr(package_checks, "get_commands", lambda: {"runserver": app})
+    assert len(hints("signalling.W019")) == warnings
