@@ -13,8 +13,6 @@ from typing import Any
 import msgpack
 from channels.exceptions import ChannelFull
 
-from rooms.logs import describe
-
 from .batches import Batch, BatchQueue, Reply, Waiter
 from .connections import ALL, dedicated_connection
 from .exceptions import Undeliverable
@@ -154,7 +152,9 @@ class Publisher:
             raise
         except Exception as error:  # any error: no sender may be left waiting
             if not self._is_down:  # log once for each outage, not for each batch
-                logger.warning("Redis unavailable, messages are lost: %s", describe(error))
+                logger.warning(
+                    "Redis unavailable, messages are lost: %s: %s", type(error).__name__, error
+                )
             self._is_down = True
             self._failed(batches, Undeliverable(str(error)))
             return

@@ -11,8 +11,6 @@ from weakref import WeakKeyDictionary
 
 from channels.layers import BaseChannelLayer
 
-from rooms.logs import describe
-
 from .connections import connect, host_options
 from .local import Deliver, Message
 from .loop_layer import RedisLoopLayer
@@ -235,7 +233,9 @@ def _close_with(loop: asyncio.AbstractEventLoop, layer: RedisChannelLayer) -> No
             try:
                 loop.run_until_complete(layer.close())
             except Exception as error:
-                logger.warning("Could not disconnect from Redis: %s", describe(error))
+                logger.warning(
+                    "Could not disconnect from Redis: %s: %s", type(error).__name__, error
+                )
         close()
 
     loop.close = close_both  # type: ignore[method-assign]

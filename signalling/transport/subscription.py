@@ -9,8 +9,6 @@ from typing import Any
 
 from channels.exceptions import ChannelFull, InvalidChannelLayerError
 
-from rooms.logs import describe
-
 logger = logging.getLogger("signalling")
 
 Message = dict[str, Any]
@@ -80,7 +78,9 @@ class ChannelSubscription:
                 message = await self.layer.receive(self.name)
                 wait = 0.05
             except Exception as error:
-                logger.warning("Channel layer unavailable, retrying: %s", describe(error))
+                logger.warning(
+                    "Channel layer unavailable, retrying: %s: %s", type(error).__name__, error
+                )
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, 1.0)
                 continue
