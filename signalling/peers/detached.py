@@ -155,6 +155,7 @@ class DetachedPeer:
             frames=self.frames,
             sent=membership.sent,
             received=membership.received,
+            received_epochs=membership.received_epochs,
             gap=membership.has_gap,
         )
 
@@ -218,11 +219,12 @@ class DetachedPeer:
         if not self._is_holding:
             raise ChannelFull
         sender = message["sender"]
-        self.membership.check_sender(sender, message.get("epoch"))
+        epoch = message.get("epoch")
+        self.membership.check_sender(sender, epoch)
         if self.membership.epoch:  # a former channel may forward older ones
-            self.membership.check_turn(sender, message["number"])
+            self.membership.check_turn(sender, message["number"], epoch)
         # Later ones need not wait for a refused one.
-        self.membership.received[sender] = message["number"]
+        self.membership.take(sender, message["number"], epoch)
         self._shares.take(message.get("user", sender), len(message["frame"]))
         self._held.append(message)
 

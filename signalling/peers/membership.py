@@ -54,16 +54,14 @@ class Membership:
     """How often the membership has moved to another socket."""
     epochs: dict[str, int] = field(default_factory=dict)
     """The epochs of the peers in the roster that have resumed."""
-    restarted: set[str] = field(default_factory=set, compare=False)
-    """The peers that have resumed since their last relay: they may count from 1 again."""
     previous_channels: PreviousChannels = field(default_factory=PreviousChannels)
     relay_epochs: dict[str, int] = field(default_factory=dict, compare=False)
     """The epochs of the peers that have resumed: relays of earlier ones are refused."""
     away: set[str] = field(default_factory=set, compare=False)
     """The peers in the roster that have lost their sockets."""
     departed: dict[str, int] = field(default_factory=dict)
-    """Peers that have left, and the versions of that: their join may be announced later, and a read
-    of the roster may be older. Dropped when all changes up to the version have been seen."""
+    """Peers that have left, and the versions of that: their join may be announced or read later.
+    Dropped when all changes up to the version have been seen."""
     unwritten: dict[str, int] = field(default_factory=dict, compare=False)
     """The departed peers whose leave was announced before it was written: the epochs of the sockets
     that have announced it. These may be former sockets, which could not reach the database."""
@@ -79,6 +77,8 @@ class Membership:
     """The number of the last relay to each peer."""
     received: dict[str, int] = field(default_factory=dict)
     """The number of the last relay from each peer."""
+    received_epochs: dict[str, int] = field(default_factory=dict, compare=False)
+    """Their epochs in these relays."""
     identity: Identity | None = None
     """The identity of the peer's socket, or of the one that it has lost."""
     surroundings: database.Surroundings = field(default_factory=database.current, compare=False)
@@ -115,25 +115,26 @@ class Membership:
         if epoch != known and epoch is not None:
             if epoch < known:
                 raise StaleSocket
-            self._resumed(sender, epoch)
+            self.relay_epochs[sender] = epoch
 
-    def check_turn(self, sender: str, number: int) -> None:
+    def check_turn(self, sender: str, number: int, epoch: int | None) -> None:
         """Raise ``StaleSocket`` for a relay that is older than the last one of its sender.
 
-        It was held up in a channel that this peer had before. The peer knows of the gap.
+        It was held up in a former channel. A sender that has resumed since may count from 1 again.
         """
-        if number <= self.received.get(sender, 0) and sender not in self.restarted:
-            raise StaleSocket
-        self.restarted.discard(sender)
+        if number <= self.received.get(sender, 0):
+            if (epoch or 0) <= self.received_epochs.get(sender, 0):
+                raise StaleSocket
+            self.received[sender] = number - 1
+
+    def take(self, sender: str, number: int, epoch: int | None) -> None:
         self.received[sender] = number
+        if epoch:
+            self.received_epochs[sender] = epoch
 
     def peers_at(self, channel: str) -> list[str]:
         """Return the peers of the roster that have this channel, or had it before they resumed."""
         return self.previous_channels.peers_at(channel, self.roster)
-
-    def _resumed(self, peer_id: str, epoch: int) -> None:
-        self.relay_epochs[peer_id] = epoch
-        self.restarted.add(peer_id)
 
     def apply(self, change: RosterChange) -> bool:
         """Update the roster. Return false for a change that is already known or out of date."""
@@ -205,8 +206,7 @@ class Membership:
                 is_new = known_channel is not None and number > self.epochs.get(peer_id, 0)
                 if is_new:
                     self.epochs[peer_id] = number
-                    if number > self.relay_epochs.get(peer_id, 0):
-                        self._resumed(peer_id, number)
+                    self.relay_epochs[peer_id] = max(number, self.relay_epochs.get(peer_id, 0))
                     self.previous_channels.add(self.roster[peer_id], peer_id)
                     self.roster[peer_id] = intern(channel)
                     self.away.discard(peer_id)
@@ -293,8 +293,8 @@ class Membership:
             self.changes,
             self.sent,
             self.received,
+            self.received_epochs,
         ):
             by_peer.pop(peer_id, None)
         self.away.discard(peer_id)
-        self.restarted.discard(peer_id)
         self.previous_channels.forget(peer_id)

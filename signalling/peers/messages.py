@@ -45,17 +45,21 @@ class HeldState(TypedDict):
     frames: list[HeldFrame]
     sent: dict[str, int]
     received: dict[str, int]
+    received_epochs: NotRequired[dict[str, int]]
     gap: bool
 
 
 def held_state(stored: dict[str, Any]) -> HeldState:
     """Return what ``Participant.held`` contains. An earlier build named ``received`` ``heard``."""
-    return HeldState(
+    held = HeldState(
         frames=[(sender, number, frame) for sender, number, frame in stored["frames"]],
         sent=stored["sent"],
         received=stored["received"] if "received" in stored else stored["heard"],
         gap=stored["gap"],
     )
+    if "received_epochs" in stored:
+        held["received_epochs"] = stored["received_epochs"]
+    return held
 
 
 class Takeover(TypedDict):

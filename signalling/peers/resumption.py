@@ -25,7 +25,7 @@ from signalling.worker.process import SETTLE_SECONDS, WorkerProcess
 
 from . import foreign, messages
 from .detached import DetachedPeer
-from .membership import Membership, StaleSocket
+from .membership import Membership
 from .messages import HeldFrame, HeldState, Message, Relayed, Takeover
 from .reorder import ReorderBuffer
 from .replies import Replies
@@ -186,8 +186,9 @@ class Resumption:
         """Adopt the held frames and the relay counters. ``release`` sends the frames."""
         membership.sent, membership.received = held["sent"], held["received"]
         membership.has_gap |= held["gap"]
-        # A sender that has resumed may have begun to count again before the state was restored.
-        membership.restarted.update(membership.relay_epochs)
+        # From earlier builds: each sender that has resumed may have begun to count again.
+        unknown = dict.fromkeys(membership.relay_epochs, -1)
+        membership.received_epochs = held.get("received_epochs", unknown)
         self._restored = held["frames"]
         self._reorder = ReorderBuffer(
             membership.received, self._replies.write, Shares(*self._settings.held_limits)
@@ -242,20 +243,18 @@ class Resumption:
 
         Raises ``ShareExceeded`` and ``StaleSocket``.
         """
-        sender = message["sender"]
-        if message.get("epoch", 0) != membership.relay_epochs.get(sender, 0):
+        sender, epoch = message["sender"], message.get("epoch", 0)
+        if epoch != membership.relay_epochs.get(sender, 0):
             membership.check_sender(sender, message.get("epoch"))
+        if membership.epoch:
+            membership.check_turn(sender, message["number"], epoch)
         user = message.get("user", sender)
         if membership.is_resumable:
             self._relayed_at = monotonic()
         if self._reorder is not None:
-            if message["number"] > membership.received.get(sender, 0):
-                membership.restarted.discard(sender)
-            elif sender not in membership.restarted:
-                raise StaleSocket
+            if epoch:
+                membership.received_epochs[sender] = epoch
             self._reorder.add(sender, message["number"], message["frame"], user)
         else:
-            if membership.epoch:
-                membership.check_turn(sender, message["number"])
-            membership.received[sender] = message["number"]
+            membership.take(sender, message["number"], epoch)
             self._replies.write(message["frame"], user)

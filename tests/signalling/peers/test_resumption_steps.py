@@ -304,6 +304,21 @@ async def test_relays_wait_for_their_turn_until_all_senders_know_the_new_channel
     assert parts.membership.received == {"peer_other": 10}
 
 
+async def test_only_a_sender_that_has_resumed_since_counts_from_1_again() -> None:
+    """A late relay of the same epoch was held up in a former channel: it is older."""
+    parts = resumable()
+    parts.membership.relay_epochs["peer_other"] = 1
+    await take_over(parts, handover(received_epochs={"peer_other": 1}))
+    parts.resumption.release(parts.membership)
+    with pytest.raises(StaleSocket):
+        parts.room.deliver({**relayed(3), "epoch": 1})
+    for number in (1, 2):
+        parts.room.deliver({**relayed(number), "epoch": 2})
+    assert parts.written == ["held", "frame 1 of peer_other", "frame 2 of peer_other"]
+    with pytest.raises(StaleSocket):
+        parts.room.deliver({**relayed(2), "epoch": 2})
+
+
 async def test_a_frame_that_waits_for_its_turn_is_held_when_the_socket_is_lost_again() -> None:
     parts = resumable()
     await take_over(parts, handover())
