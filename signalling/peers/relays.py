@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 
 from signalling import metrics
 from signalling.protocol import ErrorCode, ProtocolError, errors
@@ -14,6 +15,8 @@ from .stores import Stores
 
 logger = logging.getLogger("signalling")
 
+MOST_UNCLAIMED = 256
+"""The most reports of channels that no peer has; the oldest is dropped."""
 UNDELIVERED = {ErrorCode.PEER_BUSY, ErrorCode.UNAVAILABLE}
 """The codes of relays that may be sent again."""
 
@@ -24,6 +27,7 @@ class Relays:
     def __init__(self, *, stores: Stores, replies: Replies) -> None:
         self._stores = stores
         self._replies = replies
+        self._unclaimed: deque[ChannelLost | ChannelRefused] = deque(maxlen=MOST_UNCLAIMED)
 
     async def send(self, membership: Membership, target: str, frame: str, *, wait: bool) -> None:
         """Send a frame to a peer of the roster; ``wait`` until the layer has taken it.
@@ -69,9 +73,25 @@ class Relays:
     def report(self, membership: Membership, message: ChannelLost | ChannelRefused) -> None:
         """Report relays that were lost or refused, after they were acknowledged, to the client."""
         metrics.totals["undelivered"] += 1
+        self._report(membership, message)
+
+    def roster_changed(self, membership: Membership) -> None:
+        """Report losses at channels that no peer of the roster had before.
+
+        A peer's former channel forwards relays to a new one that their senders do not know yet.
+        """
+        if self._unclaimed:
+            waiting, self._unclaimed = self._unclaimed, deque(maxlen=MOST_UNCLAIMED)
+            for message in waiting:
+                self._report(membership, message)
+
+    def _report(self, membership: Membership, message: ChannelLost | ChannelRefused) -> None:
         is_lost = message["type"] == "channel.lost"
         owner = message.get("peer_id")
-        for peer_id in membership.peers_at(message["channel"]) if owner is None else [owner]:
+        owners = membership.peers_at(message["channel"]) if owner is None else [owner]
+        if not owners:
+            self._unclaimed.append(message)
+        for peer_id in owners:
             if peer_id in membership.roster:
                 error = errors.unavailable(retry_after=1) if is_lost else errors.peer_busy()
                 error.details["target_peer_id"] = peer_id

@@ -139,6 +139,7 @@ class RoomEvents:
         if message["peer_id"] != membership.peer_id:
             if membership.apply(message):
                 self._replies.write(message["frame"])
+                self.relays.roster_changed(membership)
         else:
             membership.note(message.get("version", 0))
             if message["change"] == "back" and message["number"] > membership.epoch:
@@ -208,6 +209,7 @@ class RoomEvents:
         try:
             for frame in mine.catch_up(roster.participants, version):
                 self._replies.write(frame)
+            self.relays.roster_changed(mine)
             self.deliver(messages.mode_changed(roster.room, MISSED))
         except Overflow:
             self._replies.close_too_slow()

@@ -74,6 +74,24 @@ def test_a_loss_is_reported_for_the_peer_whose_channel_it_was(
     assert metrics.totals["undelivered"] == before + 3
 
 
+def test_a_loss_at_a_channel_is_reported_when_its_peer_is_known(
+    stores: Any, membership: Membership
+) -> None:
+    """A former channel has forwarded two relays, before the announcement of the new one came."""
+    replies = Mock()
+    relays = Relays(stores=stores, replies=replies)
+    message: Any = {"type": "channel.lost", "channel": "b!2"}
+    for _ in range(2):
+        relays.report(membership, message)
+    relays.roster_changed(membership)
+    assert not replies.send_error.called
+    membership.roster["peer_b"] = "b!2"
+    for _ in range(2):
+        relays.roster_changed(membership)
+    errors = [error for (error,), _ in replies.send_error.call_args_list]
+    assert [error.details["target_peer_id"] for error in errors] == ["peer_b"] * 2
+
+
 @pytest.mark.parametrize(("peer_id", "reported"), [("peer_b", ["peer_b"]), ("peer_gone", [])])
 def test_a_loss_is_reported_for_the_peer_that_the_report_names(
     stores: Any, membership: Membership, peer_id: str, reported: list[str]
