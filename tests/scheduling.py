@@ -1,9 +1,10 @@
 """How pytest-xdist shares the tests among its processes: ``pytest -n 3``.
 
 A file is never divided, so what its tests share is started once. Tests with real media need most of
-a processor: all of them, in Chromium and with Janus, are one unit, so they never run at the same time.
-They share one browser and one Janus. The tests of faults and the attacks of ``tests/hostile`` put
-servers under load, so they are one unit too. The remaining tests mostly wait.
+a processor: those in Chromium, and those with Janus that measure media, are one unit, so they never
+run at the same time. They share one browser and one Janus. The tests of faults and the attacks of
+``tests/hostile`` put servers under load, so they are one unit too. The remaining tests mostly wait,
+also those with Janus that stop it or lose a worker.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 UNITS = {
     "tests/browser/": "media",
+    "tests/integration/sfu/backend/test_recovery.py": "sfu",
+    "tests/integration/sfu/test_liars.py": "sfu",
+    "tests/integration/sfu/test_outages.py": "sfu",
+    "tests/integration/sfu/test_wire.py": "sfu",
+    "tests/integration/sfu/test_worker_loss.py": "sfu",
     "tests/integration/sfu/": "media",
     "tests/integration/test_aiortc.py": "media",
     # Chromium aborts its requests when a network interface appears, as it does in this file.
@@ -38,7 +44,7 @@ TRACED = (
 """The tests ``WITH_SERVERS`` that record their coverage, which doubles what servers compute."""
 UNTRACED = ("tests/faults/", "tests/model/", "tests/test_javascript")
 """Tests that need no app, and the model, which runs the same few functions many thousand times."""
-ORDER = ["media", "faults", "soak", "tests/integration/", "tests/"]
+ORDER = ["media", "faults", "soak", "sfu", "tests/integration/", "tests/"]
 
 
 def is_traced(nodeid: str) -> bool:
