@@ -93,4 +93,4 @@ def unit(session: nox.Session, django: str) -> None:
     ignored = [f"--ignore=tests/{path}" for path in NOT_RUN]
     # Random input finds what it finds on any of them: most of it is for the other unit tests.
     effort = {"EFFORT": os.environ.get("EFFORT", "0.2")}
-    session.run("pytest", "-q", "-n", "4", *session.posargs, "tests", *ignored, env=effort)
+    session.run("pytest", "-q", "-n", "3", *session.posargs, "tests", *ignored, env=effort)
