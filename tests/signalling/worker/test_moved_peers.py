@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError
 
 from rooms import resuming
 from rooms.models import Participant, Room
 from signalling.peers.detached import DetachedPeer
 from signalling.worker import process
 from tests.signalling.sockets import connected
+from tests.signalling.worker.lost_answers import lost_answer
 from tests.signalling.worker.test_reconciler import heartbeat, on_request
 
 __all__ = ["on_request"]
@@ -21,21 +19,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 async def test_a_resume_whose_commit_was_not_answered_succeeds_again_on_the_same_socket(
-    room: Room, alice: User, monkeypatch: pytest.MonkeyPatch
+    room: Room, alice: User
 ) -> None:
     """The socket must not take the peer over from itself."""
-    resume = resuming.resume
-
-    def commit_and_fail(**arguments: Any) -> Any:
-        resume(**arguments)
-        raise OperationalError("server closed the connection unexpectedly")
-
     async with connected(alice) as first:
         token = (await first.join(resumable=True))["resumeToken"]
         await first.disconnect(1006)
     async with connected(alice) as second:
-        with monkeypatch.context() as patch:
-            patch.setattr(resuming, "resume", commit_and_fail)
+        with lost_answer(resuming, "resume"):
             data = {"roomCode": "ABC123", "resumable": True, "resumeToken": token}
             answer = await second.request("join:room", data)
             assert answer["data"]["code"] == "unavailable"

@@ -23,6 +23,7 @@ from signalling.worker import process, reconciler, releases
 from tests.conftest import Enter
 from tests.patience import PATIENCE
 from tests.signalling.sockets import AppSocket, connected, in_room
+from tests.signalling.worker.lost_answers import lost_answer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -119,17 +120,10 @@ async def test_a_socket_that_counts_as_away_is_closed_and_may_resume(
 
 
 async def test_a_join_whose_commit_was_not_answered_ends_at_the_next_heartbeat(
-    room: Room, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+    room: Room, alice: User, bob: User
 ) -> None:
-    join = services.join
-
-    def commit_and_fail(**arguments: Any) -> Any:
-        join(**arguments)
-        raise OperationalError("server closed the connection unexpectedly")
-
     async with in_room(alice) as (witness,), connected(bob) as socket:
-        with monkeypatch.context() as patch:
-            patch.setattr(services, "join", commit_and_fail)
+        with lost_answer(services, "join"):
             for _ in range(3):
                 data = {"roomCode": "ABC123", "resumable": True}
                 answer = await socket.request("join:room", data)
@@ -159,20 +153,13 @@ async def test_rows_whose_sockets_are_gone_end_a_few_at_a_time(
 
 
 async def test_a_resume_whose_commit_was_not_answered_becomes_away_and_may_resume(
-    room: Room, alice: User, monkeypatch: pytest.MonkeyPatch
+    room: Room, alice: User
 ) -> None:
-    resume = resuming.resume
-
-    def commit_and_fail(**arguments: Any) -> Any:
-        resume(**arguments)
-        raise OperationalError("server closed the connection unexpectedly")
-
     async with connected(alice) as first:
         token = (await first.join(resumable=True))["resumeToken"]
         await first.disconnect(1006)
     async with connected(alice) as second:
-        with monkeypatch.context() as patch:
-            patch.setattr(resuming, "resume", commit_and_fail)
+        with lost_answer(resuming, "resume"):
             data = {"roomCode": "ABC123", "resumable": True, "resumeToken": token}
             answer = await second.request("join:room", data)
             assert answer["data"]["code"] == "unavailable"
