@@ -1,7 +1,7 @@
 """The keys of ``SIMPLE_JWT["JWK_URL"]``, fetched in a thread of their own.
 
 PyJWT's ``PyJWKClient`` fetches in the thread that checks a token, waits up to 30 s for the server,
-and holds a lock meanwhile, so that a server that hangs delays all tokens. Anyone can cause a fetch
+and holds a lock for that time, so a server that hangs delays all tokens. Anyone can cause a fetch
 with a token that names an unknown key. Here only tokens with unknown keys wait for a fetch, for
 at most ``SECONDS``; there is one fetch at a time, and a pause after each.
 """

@@ -20,8 +20,8 @@ class Clock:
     """The time, without the time that this process and another one have waited for a processor.
 
     Linux counts that for each thread (``/proc/PID/task/TID/schedstat``). It counts for the two that
-    run the event loops, and for the thread of the other process that waited longest: it may have kept
-    the interpreter lock meanwhile. So the load of a busy machine does not count.
+    run the event loops, and for the thread of the other process that waited longest: it may have held
+    the interpreter lock. So the load of a busy machine does not count.
     """
 
     def __init__(self, other: int) -> None:

@@ -8,7 +8,7 @@ from time import monotonic
 from .timers import Timers
 
 BLOCKED_SECONDS = 0.01
-"""A frame that takes longer holds up those that arrive meanwhile."""
+"""A frame that takes longer delays the frames that follow it."""
 IDLE_SECONDS = 1.0
 """A frame that comes so long after the last one was handled has not waited."""
 
